@@ -1,0 +1,134 @@
+package import Primitives
+internal import Synchronization
+
+/// The process's hybrid logical clock, shared by all threads.
+///
+/// Monotonic over restart: no timestamp is given out at or beyond the last bound that was persisted, and a restarted process
+/// starts at the bound. ``extendBound()`` moves the bound ahead from a background thread, so that ``now()`` persists by itself
+/// only when that thread is late.
+package final class HLCClock: Sendable {
+    private struct Guarded {
+        var state: HLCState
+        /// Milliseconds. Timestamps given out have a smaller physical part.
+        var bound: UInt64
+    }
+
+    private let guarded: Mutex<Guarded>
+    /// Held while a bound is persisted; taken before `guarded`, never inside it.
+    private let persisting = Mutex<Void>(())
+    private let physical: @Sendable () -> UInt64
+    private let persist: (@Sendable (UInt64) -> Void)?
+
+    /// How far ahead of the clock the bound is put, milliseconds: one write a second then leaves two to spare.
+    package static let boundAhead: UInt64 = 3_000
+
+    /// - Parameters:
+    ///   - bound: What the last process persisted, milliseconds; 0 for a new one.
+    ///   - physical: Milliseconds since 1970.
+    ///   - persistedBound: Makes the bound durable before it returns. Called by one thread at a time, with growing bounds, and
+    ///     before a timestamp beyond the last bound is given out. Nil: nothing is persisted.
+    package init(
+        bound: UInt64 = 0, maxOffset: UInt64 = HLCState.defaultMaxOffset, physical: @escaping @Sendable () -> UInt64,
+        persistedBound: (@Sendable (_ boundMs: UInt64) -> Void)? = nil
+    ) {
+        var state = HLCState(maxOffset: maxOffset)
+        state.restore(bound: bound)
+        self.guarded = Mutex(Guarded(state: state, bound: persistedBound == nil ? .max : bound))
+        self.physical = physical
+        self.persist = persistedBound
+    }
+
+    /// The next timestamp: above every one before it.
+    package func now() -> HLCTimestamp {
+        let physical = self.physical()
+        while true {
+            let next = self.guarded.withLock { guarded in
+                Self.giveOut(in: &guarded) { $0.now(physical: physical) }
+            }
+            switch next {
+            case .given(let timestamp): return timestamp
+            case .beyondBound(let reached): self.raiseBound(above: reached, leaving: 0)
+            }
+        }
+    }
+
+    /// Merges a timestamp that came with a message, and gives one above it.
+    ///
+    /// - Throws: `.failedPrecondition`, reason `CLOCK_DRIFT`, if it is too far ahead.
+    @discardableResult
+    package func observe(_ remote: HLCTimestamp) throws(VecraftError) -> HLCTimestamp {
+        let physical = self.physical()
+        while true {
+            let next = try self.guarded.withLock { (guarded) throws(VecraftError) in
+                try Self.giveOut(in: &guarded) { (state) throws(VecraftError) in
+                    try state.observe(remote, physical: physical)
+                }
+            }
+            switch next {
+            case .given(let timestamp): return timestamp
+            case .beyondBound(let reached): self.raiseBound(above: reached, leaving: 0)
+            }
+        }
+    }
+
+    /// Puts the clock above a timestamp of our own log. Never refused.
+    package func restore(last: HLCTimestamp) {
+        self.guarded.withLock { $0.state.restore(last: last) }
+    }
+
+    /// Moves the persisted bound ahead when less than two thirds of it are left. For a background thread, once a second.
+    package func extendBound() {
+        guard self.persist != nil else { return }
+        let reached = max(self.physical(), self.last.milliseconds)
+        self.raiseBound(above: reached, leaving: Self.boundAhead * 2 / 3)
+    }
+
+    /// Persists the exact end of what was given out, so that the next process need not start ahead of its physical clock.
+    /// For a clean stop: nothing may take a timestamp afterwards, or the bound moves ahead again.
+    package func settleBound() {
+        guard let persist = self.persist else { return }
+        self.persisting.withLock { _ in
+            let bound = self.guarded.withLock { guarded in
+                guarded.bound = guarded.state.last.milliseconds + 1
+                return guarded.bound
+            }
+            persist(bound)
+        }
+    }
+
+    /// The latest timestamp given out or observed.
+    package var last: HLCTimestamp { self.guarded.withLock { $0.state.last } }
+
+    /// How far the clock is ahead of physical time, milliseconds; negative when it has been idle.
+    package var driftMilliseconds: Int64 {
+        let physical = Int64(self.physical())
+        return Int64(self.last.milliseconds) - physical
+    }
+
+    private enum Next {
+        case given(HLCTimestamp)
+        /// Nothing was given out: the bound must first be above these milliseconds.
+        case beyondBound(UInt64)
+    }
+
+    private static func giveOut<E: Error>(
+        in guarded: inout Guarded, _ step: (inout HLCState) throws(E) -> HLCTimestamp
+    ) throws(E) -> Next {
+        var state = guarded.state
+        let next = try step(&state)
+        guard next.milliseconds < guarded.bound else { return .beyondBound(next.milliseconds) }
+        guarded.state = state
+        return .given(next)
+    }
+
+    /// - Parameter rest: Nothing is done while at least this many milliseconds above `reached` are covered.
+    private func raiseBound(above reached: UInt64, leaving rest: UInt64) {
+        self.persisting.withLock { _ in
+            // Another thread may have raised it while this one waited.
+            guard self.guarded.withLock({ $0.bound <= reached + rest }) else { return }
+            let bound = reached + Self.boundAhead
+            self.persist?(bound)
+            self.guarded.withLock { $0.bound = max($0.bound, bound) }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+internal import VectorKernels
+
+/// How much a walk did. Kept in locals while it runs.
+struct WalkCounts {
+    var hops = 0
+    var distances = 0
+    var interrupted = false
+}
+
+extension GraphView {
+    /// Distances between two questions to `interrupted`: about a third of a millisecond of reading memory at the worst.
+    @inline(__always) var distancesPerCheck: Int {
+        max(1, (512 << 10) / (4 &* Int(self.rows.pointee.dimension)))
+    }
+
+    /// Marks the entries in `memory.pool` visited and their links not yet followed.
+    @inline(__always) func startOver(_ entries: Int, _ memory: SearchScratch.Memory) {
+        var i = 0
+        while i < entries {
+            memory.pool[i] &= ~Candidate.expanded
+            let row = Candidate.row(memory.pool[i])
+            memory.visited[Int(row &>> 6)] |= 1 &<< UInt64(row & 63)
+            i &+= 1
+        }
+    }
+
+    /// From the top down to the level above `level`: moves to the nearest neighbour as long as one is nearer. Leaves the
+    /// nearest in `memory.pool[0]`.
+    @inline(__always) func descend(
+        from entry: EntryPoint, to level: Int, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts
+    ) {
+        let ids = memory.ids
+        let keys = memory.keys
+        var nearest = entry.row
+        ids[0] = nearest
+        self.measure(self.rows, memory.query, ids, 1, keys)
+        var best = keys[0]
+        var l = entry.level
+        while l > level {
+            let before = nearest
+            let links = self.links(nearest, level: l)
+            var count = 0
+            while count < self.m {
+                let row = vk_load_acquire(links + count)
+                if row == VK_NO_ROW { break }
+                ids[count] = row
+                count &+= 1
+            }
+            self.measure(self.rows, memory.query, ids, count, keys)
+            var i = 0
+            while i < count {
+                if keys[i] < best {
+                    best = keys[i]
+                    nearest = ids[i]
+                }
+                i &+= 1
+            }
+            counts.distances &+= count
+            counts.hops &+= 1
+            if nearest == before { l &-= 1 }
+        }
+        memory.pool[0] = Candidate.pack(key: best, row: nearest)
+    }
+
+    /// SEARCH-LAYER, algorithm 2 of Malkov and Yashunin: the `ef` nearest to the query, found by following links.
+    ///
+    /// Candidates and results are one sorted array with a flag on those whose links were followed; the walk ends when all
+    /// that are left have it. `visited` is clear below the graph's row bound.
+    /// - Parameter entries: Where to start from: so many, at most `ef`, lie in `memory.pool`, nearest first.
+    /// - Returns: Entries in `memory.pool`, nearest first, at most `ef`.
+    @inline(__always) func nearest(
+        level: Int, ef: Int, entries: Int, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts,
+        interrupted: () -> Bool
+    ) -> Int {
+        let pool = memory.pool
+        let ids = memory.ids
+        let keys = memory.keys
+        let visited = memory.visited
+        let width = self.width(level: level)
+        let perCheck = self.distancesPerCheck
+        var untilCheck = perCheck
+        self.startOver(entries, memory)
+        var size = entries
+        var current = 0
+        var distances = 0
+        var hops = 0
+        while current < size {
+            let candidate = pool[current]
+            pool[current] = candidate | Candidate.expanded
+            let count = vk_gather(self.links(Candidate.row(candidate), level: level), width, visited, ids)
+            // The likely next candidate's links arrive while this one's rows are measured.
+            var next = current &+ 1
+            while next < size, Candidate.isExpanded(pool[next]) { next &+= 1 }
+            if next < size { self.prefetchLinks(Candidate.row(pool[next]), level: level) }
+            self.measure(self.rows, memory.query, ids, count, keys)
+            distances &+= count
+            hops &+= 1
+            var worst = size == ef ? Candidate.key(pool[ef &- 1]) : UInt32.max
+            var i = 0
+            while i < count {
+                if keys[i] < worst {
+                    let at = self.poolInsert(pool, size, ef, Candidate.pack(key: keys[i], row: ids[i]))
+                    if size < ef { size &+= 1 }
+                    if size == ef { worst = Candidate.key(pool[ef &- 1]) }
+                    if at < next {
+                        next = at
+                        self.prefetchLinks(ids[i], level: level)
+                    }
+                }
+                i &+= 1
+            }
+            current = next
+            while current < size, Candidate.isExpanded(pool[current]) { current &+= 1 }
+            untilCheck &-= count
+            if untilCheck < 0 {
+                untilCheck = perCheck
+                if interrupted() {
+                    counts.interrupted = true
+                    break
+                }
+            }
+        }
+        counts.distances &+= distances
+        counts.hops &+= hops
+        return size
+    }
+
+    @inline(__always) func prefetchLinks(_ row: UInt32, level: Int) {
+        let links = self.links(row, level: level)
+        vk_prefetch(links)
+        vk_prefetch(links + 16)
+    }
+}

@@ -1,0 +1,134 @@
+internal import VectorKernels
+
+/// Working memory of one search or insertion: visited rows, candidates, measured keys. Made once, reused by one thread at a
+/// time; grows to the largest graph and `ef` it has served, and never shrinks.
+package final class SearchScratch {
+    /// Plain pointers for the loops; valid until the next ``prepare(capacity:ef:m:codeStride:)``.
+    struct Memory {
+        /// One bit a row.
+        let visited: UnsafeMutablePointer<UInt64>
+        /// Rows that may be returned: filter, deletes and row limit in one bitmap.
+        let eligible: UnsafeMutablePointer<UInt64>
+        /// Sorted candidates, with `VK_POOL_SLACK` words to either side.
+        let pool: UnsafeMutablePointer<UInt64>
+        /// Rows about to be measured, and what came out.
+        let ids: UnsafeMutablePointer<UInt32>
+        let keys: UnsafeMutablePointer<UInt32>
+        let query: UnsafeMutablePointer<vk_query>
+        let queryCodes: UnsafeMutablePointer<Int8>
+        let queryTerms: UnsafeMutablePointer<Float>
+        /// A row as a query, for comparing rows with one another.
+        let other: UnsafeMutablePointer<vk_query>
+        /// Neighbours chosen for a new point: `m` a level, and how many.
+        let chosen: UnsafeMutablePointer<UInt64>
+        let chosenCount: UnsafeMutablePointer<Int>
+        /// Lists being worked on: entries, those kept and those passed over.
+        let list: UnsafeMutablePointer<UInt64>
+        let kept: UnsafeMutablePointer<UInt64>
+        let passedOver: UnsafeMutablePointer<UInt64>
+        /// The nearest candidates by their floats; slack as `pool`.
+        let best: UnsafeMutablePointer<UInt64>
+        let keptRows: UnsafeMutablePointer<UInt32>
+    }
+
+    /// Rows measured in one call when a scan or a two-hop gathering can fill a batch.
+    static let batch = 256
+
+    private var visited = Block<UInt64>()
+    private var eligible = Block<UInt64>()
+    private var pool = Block<UInt64>()
+    private var ids = Block<UInt32>()
+    private var keys = Block<UInt32>()
+    private var queryCodes = Block<Int8>()
+    private var queryTerms = Block<Float>()
+    private var queries = Block<vk_query>()
+    private var chosen = Block<UInt64>()
+    private var chosenCount = Block<Int>()
+    private var list = Block<UInt64>()
+    private var kept = Block<UInt64>()
+    private var passedOver = Block<UInt64>()
+    private var keptRows = Block<UInt32>()
+    private var best = Block<UInt64>()
+
+    package init() {}
+
+    deinit {
+        self.visited.free()
+        self.eligible.free()
+        self.pool.free()
+        self.ids.free()
+        self.keys.free()
+        self.queryCodes.free()
+        self.queryTerms.free()
+        self.queries.free()
+        self.chosen.free()
+        self.chosenCount.free()
+        self.list.free()
+        self.kept.free()
+        self.passedOver.free()
+        self.keptRows.free()
+        self.best.free()
+    }
+
+    /// Makes room, and says where everything is.
+    ///
+    /// - Parameters:
+    ///   - capacity: Rows the graph can have.
+    ///   - candidates: Entries the pool must hold.
+    ///   - m: Links a point above level 0; 0 for a scan.
+    ///   - codeStride: Bytes of a row's codes; 0 for none.
+    func prepare(capacity: Int, candidates: Int, m: Int, codeStride: Int) -> Memory {
+        let words = (capacity + 63) / 64
+        let slack = Int(VK_POOL_SLACK)
+        self.visited.reserve(words)
+        self.eligible.reserve(words)
+        self.pool.reserve(candidates + 2 * slack)
+        self.ids.reserve(Self.batch + 2 * m + Int(VK_POOL_SLACK))
+        self.keys.reserve(Self.batch + 2 * m + Int(VK_POOL_SLACK))
+        self.queryCodes.reserve(codeStride)
+        self.queryTerms.reserve(2)
+        self.queries.reserve(2)
+        self.chosen.reserve(m * (HNSWGraph.topLevel + 1))
+        self.chosenCount.reserve(HNSWGraph.topLevel + 1)
+        self.list.reserve(2 * m + 1 + 2 * slack)
+        self.kept.reserve(max(2 * m, candidates) + 1)
+        self.passedOver.reserve(max(2 * m, candidates) + 1)
+        self.keptRows.reserve(max(2 * m, candidates) + 1)
+        self.best.reserve(candidates + 2 * slack)
+        let pool = self.pool.base + slack
+        let best = self.best.base + slack
+        let list = self.list.base + slack
+        for i in 1...slack {
+            pool[-i] = 0
+            list[-i] = 0
+            best[-i] = 0
+        }
+        return Memory(
+            visited: self.visited.base, eligible: self.eligible.base, pool: pool, ids: self.ids.base, keys: self.keys.base,
+            query: self.queries.base, queryCodes: self.queryCodes.base, queryTerms: self.queryTerms.base,
+            other: self.queries.base + 1, chosen: self.chosen.base, chosenCount: self.chosenCount.base, list: list,
+            kept: self.kept.base, passedOver: self.passedOver.base, best: best, keptRows: self.keptRows.base)
+    }
+
+    /// A zeroed array that only grows; its contents are not kept.
+    private struct Block<Element> {
+        private(set) var base = UnsafeMutablePointer<Element>(bitPattern: MemoryLayout<Element>.alignment)!
+        private var capacity = 0
+
+        mutating func reserve(_ count: Int) {
+            guard count > self.capacity else { return }
+            self.free()
+            // Half more than asked: a growing shard asks for a little more each time.
+            self.capacity = count + count / 2
+            let bytes = self.capacity * MemoryLayout<Element>.stride
+            let raw = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+            raw.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+            self.base = raw.bindMemory(to: Element.self, capacity: self.capacity)
+        }
+
+        mutating func free() {
+            if self.capacity > 0 { UnsafeMutableRawPointer(self.base).deallocate() }
+            self.capacity = 0
+        }
+    }
+}

@@ -1,0 +1,129 @@
+package import Primitives
+
+// The bodies beside upsert, little-endian.
+//   delete:           u32 ids, then u16 length and bytes of each
+//   delete by filter: the bytes of the filter's own encoding
+//   ddl:              u8 kind; 1 create: the schema's own encoding; 2 drop: u64 collection id
+
+/// The ids of a delete, read in place.
+package struct DeleteBody {
+    package let count: Int
+    private var reader: ByteReader
+    private var index = 0
+
+    package init(_ raw: UnsafeRawBufferPointer) throws(DecodingFault) {
+        self.reader = ByteReader(raw)
+        self.count = Int(try self.reader.read(UInt32.self))
+    }
+
+    package mutating func next() throws(DecodingFault) -> UnsafeRawBufferPointer? {
+        guard self.index < self.count else {
+            guard self.reader.remaining == 0 else {
+                throw DecodingFault(position: self.reader.position, what: "bytes behind the last id")
+            }
+            return nil
+        }
+        self.index += 1
+        return try self.reader.bytes(Int(try self.reader.read(UInt16.self)))
+    }
+}
+
+/// A filter's own bytes: the whole body.
+package struct DeleteByFilterBody {
+    package let filter: UnsafeRawBufferPointer
+    package init(_ raw: UnsafeRawBufferPointer) { self.filter = raw }
+}
+
+package enum DDLBody: Equatable, Sendable {
+    case create(CollectionSchema)
+    case drop(collection: UInt64)
+
+    package init(_ raw: UnsafeRawBufferPointer) throws(DecodingFault) {
+        var reader = ByteReader(raw)
+        switch try reader.read(UInt8.self) {
+        case 1: self = .create(try CollectionSchema(decoding: &reader))
+        case 2: self = .drop(collection: try reader.read())
+        case let kind: throw DecodingFault(position: 0, what: "unknown schema change \(kind)")
+        }
+        guard reader.remaining == 0 else { throw DecodingFault(position: reader.position, what: "bytes behind the schema change") }
+    }
+
+    func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .create(let schema):
+            writer.write(UInt8(1))
+            schema.encode(into: &writer)
+        case .drop(let collection):
+            writer.write(UInt8(2))
+            writer.write(collection)
+        }
+    }
+}
+
+/// Writes a delete's ids into their exact place.
+package struct DeleteWriter {
+    private let raw: UnsafeMutableRawBufferPointer
+    private var position = 4
+    private var count: UInt32 = 0
+
+    fileprivate init(_ raw: UnsafeMutableRawBufferPointer) { self.raw = raw }
+
+    package mutating func id(_ bytes: UnsafeRawBufferPointer) {
+        precondition(self.raw.count - self.position >= 2 + bytes.count, "a delete larger than it was sized")
+        self.raw.store(UInt16(bytes.count), at: self.position)
+        UnsafeMutableRawBufferPointer(rebasing: self.raw[(self.position + 2)...]).copyMemory(from: bytes)
+        self.position += 2 + bytes.count
+        self.count += 1
+    }
+
+    fileprivate func finish() {
+        precondition(self.position == self.raw.count, "a delete smaller than it was sized")
+        self.raw.store(self.count, at: 0)
+    }
+}
+
+extension EncodedEntry {
+    /// - Parameters:
+    ///   - count: Ids that will be written.
+    ///   - idBytes: Their bytes together.
+    package static func delete<E: Error>(
+        header: EntryHeader, requestHash: UInt64? = nil, count: Int, idBytes: Int,
+        body: (inout DeleteWriter) throws(E) -> Void
+    ) throws(E) -> EncodedEntry {
+        precondition(header.operation == .delete)
+        return try EncodedEntry(header: header, requestHash: requestHash, bodyBytes: 4 + 2 * count + idBytes) { (raw) throws(E) in
+            var writer = DeleteWriter(raw)
+            try body(&writer)
+            writer.finish()
+        }
+    }
+
+    package static func delete(header: EntryHeader, requestHash: UInt64? = nil, ids: [String]) -> EncodedEntry {
+        let idBytes = ids.reduce(0) { $0 + $1.utf8.count }
+        return Self.delete(header: header, requestHash: requestHash, count: ids.count, idBytes: idBytes) { writer in
+            for var id in ids { id.withUTF8 { writer.id(UnsafeRawBufferPointer($0)) } }
+        }
+    }
+
+    /// - Parameter filter: The filter's own encoding.
+    package static func deleteByFilter(
+        header: EntryHeader, requestHash: UInt64? = nil, filter: UnsafeRawBufferPointer
+    ) -> EncodedEntry {
+        precondition(header.operation == .deleteByFilter)
+        return Self.raw(header: header, requestHash: requestHash, body: filter)
+    }
+
+    package static func ddl(header: EntryHeader, requestHash: UInt64? = nil, _ change: DDLBody) -> EncodedEntry {
+        precondition(header.operation == .ddl)
+        var writer = ByteWriter()
+        change.encode(into: &writer)
+        return writer.bytes.withUnsafeBytes { Self.raw(header: header, requestHash: requestHash, body: $0) }
+    }
+
+    /// Any operation whose body is bytes: configuration, barrier (none), and those of later releases.
+    package static func raw(
+        header: EntryHeader, requestHash: UInt64? = nil, body: UnsafeRawBufferPointer
+    ) -> EncodedEntry {
+        EncodedEntry(header: header, requestHash: requestHash, bodyBytes: body.count) { raw in raw.copyMemory(from: body) }
+    }
+}

@@ -1,0 +1,236 @@
+// AVX2 with FMA and F16C: 8 floats or 32 codes at a time, four rows at a time so that one load of the query serves four.
+#include "vk_variants.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx2,fma,f16c")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
+
+// Cache lines of a row asked for ahead of its turn; the hardware follows a longer one by itself.
+enum { ahead = 32 };
+
+INLINE void prefetch_row(const void *row, size_t bytes) {
+    size_t lines = (bytes + 63) / 64;
+    for (size_t i = 0; i < lines && i < ahead; i++) _mm_prefetch((const char *)row + 64 * i, _MM_HINT_T0);
+}
+
+/// Loads the first `count` (below 8) floats, zero behind them, touching no byte more.
+INLINE __m256 load_part(const float *from, size_t count) {
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_ps(from, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), index));
+}
+
+INLINE __m256 step(__m256 sum, __m256 query, __m256 row, int l2) {
+    if (!l2) return _mm256_fmadd_ps(query, row, sum);
+    __m256 difference = _mm256_sub_ps(query, row);
+    return _mm256_fmadd_ps(difference, difference, sum);
+}
+
+/// The four horizontal sums.
+INLINE __m128 folded(const __m256 sums[4]) {
+    __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(sums[0], sums[1]), _mm256_hadd_ps(sums[2], sums[3]));
+    return _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1));
+}
+
+/// Dot products or squared distances of `query` with `width` (1 to 4) rows. Two sums a row hide the latency of FMA; the
+/// order of addition does not depend on `width`.
+INLINE __m128 measured(const float *query, const float *const row[4], size_t dimension, int l2, int width) {
+    __m256 even[4], odd[4];
+    for (int r = 0; r < 4; r++) even[r] = odd[r] = _mm256_setzero_ps();
+    size_t i = 0;
+    for (; i + 16 <= dimension; i += 16) {
+        __m256 q0 = _mm256_loadu_ps(query + i), q1 = _mm256_loadu_ps(query + i + 8);
+        for (int r = 0; r < width; r++) {
+            even[r] = step(even[r], q0, _mm256_loadu_ps(row[r] + i), l2);
+            odd[r] = step(odd[r], q1, _mm256_loadu_ps(row[r] + i + 8), l2);
+        }
+    }
+    if (i + 8 <= dimension) {
+        __m256 q0 = _mm256_loadu_ps(query + i);
+        for (int r = 0; r < width; r++) even[r] = step(even[r], q0, _mm256_loadu_ps(row[r] + i), l2);
+        i += 8;
+    }
+    if (i < dimension) {
+        __m256 q0 = load_part(query + i, dimension - i);
+        for (int r = 0; r < width; r++) odd[r] = step(odd[r], q0, load_part(row[r] + i, dimension - i), l2);
+    }
+    for (int r = 0; r < width; r++) even[r] = _mm256_add_ps(even[r], odd[r]);
+    return folded(even);
+}
+
+/// `vk_key`, four at a time.
+INLINE __m128i keys_of(__m128 distance) {
+    __m128i bits = _mm_castps_si128(distance);
+    __m128i flip = _mm_or_si128(_mm_srai_epi32(bits, 31), _mm_set1_epi32((int)0x80000000));
+    __m128i nan = _mm_castps_si128(_mm_cmpunord_ps(distance, distance));
+    __m128i key = _mm_or_si128(_mm_xor_si128(bits, flip), nan);
+    return _mm_min_epu32(key, _mm_set1_epi32((int)0xfffffffe));
+}
+
+INLINE void store_keys(uint32_t *keys, __m128i four, size_t count) {
+    if (count >= 4) {
+        _mm_storeu_si128((__m128i *)keys, four);
+        return;
+    }
+    uint32_t kept[4];
+    _mm_storeu_si128((__m128i *)kept, four);
+    for (size_t i = 0; i < count; i++) keys[i] = kept[i];
+}
+
+INLINE void float_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int l2) {
+    const float *base = rows->floats;
+    const size_t stride = rows->stride, dimension = rows->dimension;
+    const __m128 one = _mm_set1_ps(1);
+    for (size_t i = 0; i < count && i < 4; i++) prefetch_row(base + ids[i] * stride, dimension * 4);
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        for (size_t j = i + 4; j < count && j < i + 8; j++) prefetch_row(base + ids[j] * stride, dimension * 4);
+        const float *const row[4] = {
+            base + ids[i] * stride, base + ids[i + 1] * stride, base + ids[i + 2] * stride, base + ids[i + 3] * stride};
+        __m128 value = measured(query->floats, row, dimension, l2, 4);
+        store_keys(keys + i, keys_of(l2 ? value : _mm_sub_ps(one, value)), 4);
+    }
+    for (; i < count; i++) {
+        const float *const row[4] = {base + ids[i] * stride};
+        __m128 value = measured(query->floats, row, dimension, l2, 1);
+        store_keys(keys + i, keys_of(l2 ? value : _mm_sub_ps(one, value)), 1);
+    }
+}
+
+TARGET static void dot_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    float_rows(rows, query, ids, count, keys, 0);
+}
+TARGET static void l2_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    float_rows(rows, query, ids, count, keys, 1);
+}
+TARGET static float dot(const float *a, const float *b, size_t count) {
+    const float *const row[4] = {b};
+    return _mm_cvtss_f32(measured(a, row, count, 0, 1));
+}
+TARGET static float l2(const float *a, const float *b, size_t count) {
+    const float *const row[4] = {b};
+    return _mm_cvtss_f32(measured(a, row, count, 1, 1));
+}
+
+/// Adds 32 products. `maddubs` wants one unsigned side: |query|, its sign moved to the row. No pair exceeds
+/// 2 * 127 * 127, so its 16-bit sums never saturate.
+INLINE __m256i code_step(__m256i sum, __m256i query, __m256i magnitude, __m256i row) {
+    __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(row, query));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+INLINE __m128i code_folded(const __m256i sums[4]) {
+    __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+    return _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+}
+
+INLINE __m128i code_measured(const int8_t *query, const int8_t *const row[4], size_t stride, int width) {
+    __m256i sums[4];
+    for (int r = 0; r < 4; r++) sums[r] = _mm256_setzero_si256();
+    for (size_t i = 0; i < stride; i += 32) {
+        __m256i q = _mm256_loadu_si256((const __m256i *)(query + i)), magnitude = _mm256_abs_epi8(q);
+        for (int r = 0; r < width; r++)
+            sums[r] = code_step(sums[r], q, magnitude, _mm256_load_si256((const __m256i *)(row[r] + i)));
+    }
+    return code_folded(sums);
+}
+
+/// Distances from exact integer products; the same three roundings in every variant.
+INLINE __m128i code_keys(const vk_rows *rows, const vk_query *query, const uint32_t ids[4], __m128i products, int l2) {
+    const float *terms = rows->code_terms;
+    const float *a = terms + 2 * (size_t)ids[0], *b = terms + 2 * (size_t)ids[1];
+    const float *c = terms + 2 * (size_t)ids[2], *d = terms + 2 * (size_t)ids[3];
+    __m128 steps = _mm_mul_ps(_mm_set1_ps(query->code_step), _mm_setr_ps(a[0], b[0], c[0], d[0]));
+    __m128 value = _mm_mul_ps(_mm_cvtepi32_ps(products), steps);
+    if (!l2) return keys_of(_mm_sub_ps(_mm_set1_ps(1), value));
+    __m128 norms = _mm_add_ps(_mm_set1_ps(query->code_norm), _mm_setr_ps(a[1], b[1], c[1], d[1]));
+    return keys_of(_mm_sub_ps(norms, _mm_add_ps(value, value)));
+}
+
+INLINE void code_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int l2) {
+    const int8_t *base = rows->codes;
+    const size_t stride = rows->code_stride;
+    for (size_t i = 0; i < count && i < 4; i++) {
+        prefetch_row(base + ids[i] * stride, stride);
+        _mm_prefetch((const char *)(rows->code_terms + 2 * (size_t)ids[i]), _MM_HINT_T0);
+    }
+    for (size_t i = 0; i < count; i += 4) {
+        size_t width = count - i < 4 ? count - i : 4;
+        for (size_t j = i + 4; j < count && j < i + 8; j++) {
+            prefetch_row(base + ids[j] * stride, stride);
+            _mm_prefetch((const char *)(rows->code_terms + 2 * (size_t)ids[j]), _MM_HINT_T0);
+        }
+        // A short last group repeats its first row: the cache has it.
+        uint32_t id[4];
+        for (size_t j = 0; j < 4; j++) id[j] = ids[j < width ? i + j : i];
+        const int8_t *const row[4] = {base + id[0] * stride, base + id[1] * stride, base + id[2] * stride, base + id[3] * stride};
+        store_keys(keys + i, code_keys(rows, query, id, code_measured(query->codes, row, stride, 4), l2), width);
+    }
+}
+
+TARGET static void code_dot_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    code_rows(rows, query, ids, count, keys, 0);
+}
+TARGET static void code_l2_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    code_rows(rows, query, ids, count, keys, 1);
+}
+TARGET static int32_t code_dot(const int8_t *a, const int8_t *b, size_t count) {
+    __m256i sum = _mm256_setzero_si256();
+    size_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+        __m256i q = _mm256_loadu_si256((const __m256i *)(a + i));
+        sum = code_step(sum, q, _mm256_abs_epi8(q), _mm256_loadu_si256((const __m256i *)(b + i)));
+    }
+    const __m256i sums[4] = {sum, _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+    int32_t total = _mm_cvtsi128_si32(code_folded(sums));
+    for (; i < count; i++) total += a[i] * b[i];
+    return total;
+}
+
+TARGET static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, uint64_t entry) {
+    const __m256i top = _mm256_set1_epi64x((long long)0x8000000000000000);  // the comparison is signed, the entries are not
+    const __m256i limit = _mm256_xor_si256(_mm256_set1_epi64x((long long)entry), top);
+    // From the back, where most entries land; the zeros before the pool end it.
+    for (ptrdiff_t i = (ptrdiff_t)(size < capacity ? size : capacity - 1) - 4;; i -= 4) {
+        __m256i four = _mm256_loadu_si256((const __m256i *)(pool + i));
+        __m256i greater = _mm256_cmpgt_epi64(_mm256_xor_si256(four, top), limit);
+        int mask = _mm256_movemask_pd(_mm256_castsi256_pd(greater));
+        if (mask == 0xf) {
+            _mm256_storeu_si256((__m256i *)(pool + i + 1), four);
+            continue;
+        }
+        _mm256_maskstore_epi64((long long *)(pool + i + 1), greater, four);
+        size_t at = (size_t)(i + __builtin_ctz((unsigned)mask | 16));
+        pool[at] = entry;
+        return at;
+    }
+}
+
+TARGET static void to_f16(const float *from, uint16_t *to, size_t count) {
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        _mm_storeu_si128((__m128i *)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+    vk_portable.to_f16(from + i, to + i, count - i);
+}
+TARGET static void from_f16(const uint16_t *from, float *to, size_t count) {
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i))));
+    vk_portable.from_f16(from + i, to + i, count - i);
+}
+
+const vk_kernels vk_avx2 = {
+    .name = "avx2",
+    .dot = dot,
+    .l2 = l2,
+    .code_dot = code_dot,
+    .dot_rows = dot_rows,
+    .l2_rows = l2_rows,
+    .code_dot_rows = code_dot_rows,
+    .code_l2_rows = code_l2_rows,
+    .pool_insert = pool_insert,
+    .to_f16 = to_f16,
+    .from_f16 = from_f16,
+};
+#endif

@@ -1,0 +1,16 @@
+// One table per instruction set.
+#pragma once
+
+#include "include/VectorKernels.h"
+
+extern const vk_kernels vk_portable;
+#if defined(__x86_64__)
+extern const vk_kernels vk_avx2;
+extern const vk_kernels vk_avx512;
+extern const vk_kernels vk_avx512vnni;
+#elif defined(__aarch64__)
+extern const vk_kernels vk_neon;
+extern const vk_kernels vk_neondot;
+#endif
+
+size_t vk_pool_insert_portable(uint64_t *pool, size_t size, size_t capacity, uint64_t entry);

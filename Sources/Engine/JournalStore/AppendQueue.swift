@@ -1,0 +1,86 @@
+internal import JournalFormat
+internal import Primitives
+internal import Synchronization
+
+/// An append that waits for the disk.
+struct PendingAppend: Sendable {
+    let entry: EncodedEntry
+    /// When the journal took it: the beginning of its `appended` span.
+    let arrived: HLCTimestamp
+    /// Nanoseconds of the monotonic clock.
+    let arrivedAt: UInt64
+    let completion: AppendCompletion
+}
+
+/// What appenders fill and the writer empties.
+final class AppendQueue: Sendable {
+    private struct State {
+        var waiting: TierQueue<PendingAppend>
+        /// The writer sleeps, or is about to: it must be woken.
+        var isWriterIdle = false
+        /// Why nothing more is taken.
+        var refusal: VecraftError?
+    }
+    private let state: Mutex<State>
+    private let signal = Signal()
+
+    /// Counted for each entry beside its bytes: what it holds of memory while it waits.
+    static let overheadBytes = 256
+
+    init(limitBytes: Int) {
+        self.state = Mutex(State(waiting: TierQueue(limitBytes: limitBytes)))
+    }
+
+    /// - Returns: Why it was refused; nil if it waits now.
+    func push(_ pending: PendingAppend, tier: Tier) -> VecraftError? {
+        let bytes = pending.entry.bytes.count + Self.overheadBytes
+        let (refusal, wake) = self.state.withLock { state -> (VecraftError?, Bool) in
+            if let refusal = state.refusal { return (refusal, false) }
+            guard state.waiting.push(pending, bytes: bytes, tier: tier) else {
+                let error = VecraftError(
+                    .resourceExhausted, "\(state.waiting.bytes) bytes wait for the journal's disk already",
+                    reason: "JOURNAL_QUEUE_FULL", retryAfter: .milliseconds(100))
+                return (error, false)
+            }
+            defer { state.isWriterIdle = false }
+            return (nil, state.isWriterIdle)
+        }
+        if wake { self.signal.raise() }
+        return refusal
+    }
+
+    /// Waits for something to write.
+    ///
+    /// - Returns: False when the queue is closed and empty.
+    func take(maxBytes: Int, maxCount: Int, into batch: inout [PendingAppend]) -> Bool {
+        while true {
+            let isEnd = self.state.withLock { state -> Bool? in
+                if state.waiting.count > 0 {
+                    state.waiting.take(maxBytes: maxBytes, maxCount: maxCount, into: &batch)
+                    return false
+                }
+                if state.refusal != nil { return true }
+                state.isWriterIdle = true
+                return nil
+            }
+            if let isEnd { return !isEnd }
+            self.signal.wait()
+        }
+    }
+
+    /// Refuses all further appends; what waits is still taken.
+    func close(_ refusal: VecraftError) {
+        self.state.withLock { state in if state.refusal == nil { state.refusal = refusal } }
+        self.signal.raise()
+    }
+
+    /// Refuses all further appends, and gives back what waits.
+    func fail(_ refusal: VecraftError) -> [PendingAppend] {
+        self.state.withLock { state in
+            state.refusal = refusal
+            return state.waiting.drain()
+        }
+    }
+
+    var depth: (entries: Int, bytes: Int) { self.state.withLock { ($0.waiting.count, $0.waiting.bytes) } }
+}

@@ -1,0 +1,89 @@
+internal import JournalFormat
+internal import Primitives
+
+/// What was appended under which idempotency key, for a window of time and at most so many keys.
+///
+/// A key is scoped to tenant and shard: one bulk request makes an entry per shard, all with its key. Time is the log's own (HLC),
+/// so the table is the same function of the log on every replica.
+struct IdempotencyTable: Sendable {
+    /// 128 bits of two seeded hashes: the seed is the process's, so nobody can choose keys that meet.
+    struct Key: Hashable, Sendable {
+        private let a: Int
+        private let b: Int
+
+        init(tenant: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, shard: UInt32) {
+            func hash(_ lane: UInt8) -> Int {
+                var hasher = Hasher()
+                hasher.combine(lane)
+                hasher.combine(shard)
+                hasher.combine(tenant.count)
+                hasher.combine(bytes: tenant)
+                hasher.combine(bytes: key)
+                return hasher.finalize()
+            }
+            self.a = hash(0)
+            self.b = hash(1)
+        }
+
+        init(_ record: KeyRecord) {
+            var tenant = record.tenant
+            var key = record.key
+            self = tenant.withUTF8 { tenant in
+                key.withUTF8 { key in
+                    Key(tenant: UnsafeRawBufferPointer(tenant), key: UnsafeRawBufferPointer(key), shard: record.shard)
+                }
+            }
+        }
+    }
+
+    struct Value: Equatable, Sendable {
+        let bodyHash: UInt64
+        let offset: JournalOffset
+        let hlc: HLCTimestamp
+        let term: UInt64
+    }
+
+    private let windowMilliseconds: UInt64
+    private let capacity: Int
+    private var values: [Key: Value] = [:]
+    /// Oldest first; what stands before `oldest` is gone.
+    private var order: [(key: Key, hlc: HLCTimestamp)] = []
+    private var oldest = 0
+
+    init(window: Duration, capacity: Int) {
+        let (seconds, attoseconds) = window.components
+        self.windowMilliseconds = UInt64(seconds) * 1000 + UInt64(attoseconds / 1_000_000_000_000_000)
+        self.capacity = capacity
+    }
+
+    var count: Int { self.values.count }
+
+    /// Whether a timestamp lies so far before `now` that its key is forgotten.
+    func isForgotten(_ hlc: HLCTimestamp, now: HLCTimestamp) -> Bool {
+        hlc.milliseconds + self.windowMilliseconds < now.milliseconds
+    }
+
+    /// - Parameter now: The log's time.
+    func value(of key: Key, now: HLCTimestamp) -> Value? {
+        guard let value = self.values[key], !self.isForgotten(value.hlc, now: now) else { return nil }
+        return value
+    }
+
+    /// Remembers an entry, later than all before it, and forgets what is too old or too much.
+    mutating func insert(_ value: Value, under key: Key) {
+        guard self.capacity > 0 else { return }
+        self.values[key] = value
+        self.order.append((key, value.hlc))
+        while let first = self.order[self.oldest...].first,
+            self.values.count > self.capacity || self.isForgotten(first.hlc, now: value.hlc)
+        {
+            // The key may have been used again since it was forgotten; that newer use is not this one's to remove.
+            if self.values[first.key]?.hlc == first.hlc { self.values[first.key] = nil }
+            self.oldest += 1
+        }
+        if self.oldest > 1024, self.oldest > self.order.count / 2 {
+            self.order.removeFirst(self.oldest)
+            self.oldest = 0
+        }
+    }
+}

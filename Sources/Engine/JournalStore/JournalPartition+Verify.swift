@@ -1,0 +1,115 @@
+internal import FileStore
+internal import JournalFormat
+internal import Primitives
+internal import Synchronization
+
+extension JournalPartition {
+    /// Reads the whole log: checksums, gaps, order of HLCs. Appends go on meanwhile; what they add is not looked at.
+    ///
+    /// - Parameter report: Gets a line a fault as it is found: file, byte, what is wrong.
+    package func verify(_ report: (String) -> Void = { _ in }) -> PartitionReport {
+        var check = LogCheck(partition: self.id)
+        for segment in self.log.segments.withLock({ $0 }) {
+            let before = check.report.faults.count
+            do throws(FileFault) {
+                try check.read(segment, file: try self.log.file(of: segment))
+            } catch {
+                check.add("\(error)")
+            }
+            for fault in check.report.faults[before...] { report(fault) }
+        }
+        return check.report
+    }
+}
+
+/// Looks at every frame, and goes on behind a bad one.
+private struct LogCheck {
+    /// Enough to see what is wrong; a destroyed segment would fill memory with lines.
+    private static let maxFaults = 1000
+
+    private(set) var report: PartitionReport
+    private var due: JournalOffset?
+    private var lastHLC = HLCTimestamp.zero
+
+    init(partition: PartitionID) { self.report = PartitionReport(partition: partition) }
+
+    mutating func read(_ segment: Segment, file: any File) throws(FileFault) {
+        self.report.segments += 1
+        guard !segment.isEmpty else { return }
+        self.checkHeader(segment, try Self.header(of: file))
+        if let due = self.due, due != segment.firstOffset {
+            self.add("\(segment.path), byte 0: entry \(segment.firstOffset) begins the segment where \(due) is due")
+        }
+        self.due = segment.firstOffset
+        var walker = FrameWalker(
+            file: file, salt: segment.salt, limit: min(segment.end, try file.size()), checksBodies: true)
+        while true {
+            switch try walker.next() {
+            case .entry(let head, let position, let view): self.entry(view, head: head, at: position, of: segment)
+            case .end(let position):
+                self.ended(segment, at: position)
+                return
+            case .blank(let position):
+                guard try self.goOn(&walker, segment, position, position, "nothing is written here") else { return }
+            case .bad(let position, let what):
+                guard try self.goOn(&walker, segment, walker.position, position, what) else { return }
+            }
+        }
+    }
+
+    private static func header(of file: any File) throws(FileFault) -> SegmentHeader.Finding {
+        let head = ReadBuffer(bytes: SegmentHeader.bytes)
+        let raw = UnsafeMutableRawBufferPointer(rebasing: head.raw[..<SegmentHeader.bytes])
+        try file.readExactly(into: raw, at: 0)
+        return withExtendedLifetime(head) { SegmentHeader.inspect(UnsafeRawBufferPointer(raw)) }
+    }
+
+    private mutating func checkHeader(_ segment: Segment, _ finding: SegmentHeader.Finding) {
+        switch finding {
+        case .header(let header):
+            if header.partition != self.report.partition || header.sequence != segment.sequence || header.salt != segment.salt {
+                self.add("\(segment.path), byte 0: the header is of another segment")
+            }
+        case .newer(let format): self.add("\(segment.path), byte 8: segment of format \(format)")
+        case .bad(let what): self.add("\(segment.path), byte 0: \(what)")
+        }
+    }
+
+    private mutating func entry(_ view: EntryView, head: Frame.Head, at position: Int, of segment: Segment) {
+        let due = self.due ?? head.offset
+        if let fault = SegmentScan.fault(in: view, due: due, partition: self.report.partition, after: self.lastHLC) {
+            self.add("\(segment.path), byte \(position): \(fault)")
+        }
+        if self.report.firstOffset == 0 { self.report.firstOffset = head.offset }
+        self.report.lastOffset = head.offset
+        self.report.entries += 1
+        self.report.bytes += UInt64(head.entryBytes)
+        self.due = head.offset + 1
+        self.lastHLC = view.hlc
+    }
+
+    /// - Returns: False if nothing readable follows in this segment.
+    private mutating func goOn(
+        _ walker: inout FrameWalker, _ segment: Segment, _ frame: Int, _ position: Int, _ what: String
+    ) throws(FileFault) -> Bool {
+        self.add("\(segment.path), byte \(position): \(what), entry \(self.due ?? segment.firstOffset)")
+        guard let next = try walker.resynchronise(after: frame) else {
+            self.due = segment.lastOffset + 1
+            return false
+        }
+        // The fault was told; the entries it swallowed are not each a fault of their own.
+        self.due = next.head.offset
+        return true
+    }
+
+    private mutating func ended(_ segment: Segment, at position: Int) {
+        if let due = self.due, due <= segment.lastOffset {
+            self.add("\(segment.path), byte \(position): the segment ends before entry \(due)")
+        }
+        self.due = segment.lastOffset + 1
+    }
+
+    mutating func add(_ fault: String) {
+        if self.report.faults.count < Self.maxFaults { self.report.faults.append(fault) }
+    }
+}

@@ -1,0 +1,152 @@
+import HNSW
+import Primitives
+import Synchronization
+
+/// Who does the maintenance of a shard, and where its merge stands.
+///
+/// `@unchecked Sendable`: `merge` changes only in the hands of whoever has entered; `output` is under its own mutex.
+final class Maintenance: @unchecked Sendable {
+    private let isBusy = Atomic<Bool>(false)
+    /// Monotonic nanoseconds before which nothing that failed is tried again.
+    let retryAt = Atomic<UInt64>(0)
+    var merge: MergeBuild?
+    /// The merge's segment, for the threads that link its rows.
+    private let output = Mutex<Segment?>(nil)
+
+    /// One thread at a time; false if another is in.
+    func enter() -> Bool {
+        self.isBusy.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged
+    }
+    func leave() { self.isBusy.store(false, ordering: .releasing) }
+
+    var linking: Segment? {
+        get { self.output.withLock { $0 } }
+        set { self.output.withLock { $0 = newValue } }
+    }
+}
+
+extension ShardEngine: BackgroundWork {
+    /// A failed piece of background work is tried again after this.
+    private static let retryNanoseconds: UInt64 = 1_000_000_000
+    /// Rows one thread links before it looks around; fewer of long vectors.
+    private static let linkRows = 32
+
+    func step(_ scratch: SearchScratch) -> StepOutcome {
+        guard !self.isStopping else { return .idle }
+        var rest = StepOutcome.idle
+        if self.maintenance.enter() {
+            rest = self.maintain()
+            self.maintenance.leave()
+            if case .worked = rest { return .worked }
+        }
+        return self.link(scratch) || self.linkMerge(scratch) ? .worked : rest
+    }
+
+    private func maintain() -> StepOutcome {
+        let retryAt = self.maintenance.retryAt.load(ordering: .relaxed)
+        if retryAt > monotonicNanoseconds() { return .later(retryAt) }
+        do throws(VecraftError) {
+            if self.isCheckpointDue {
+                try self.checkpointIfChanged()
+                return .worked
+            }
+            if try self.sealNext() { return .worked }
+            if try self.advanceMerge() { return .worked }
+            return self.beginLinking() ? .worked : .idle
+        } catch {
+            self.counters.backgroundFailures.wrappingAdd(1, ordering: .relaxed)
+            self.observer?.shard(self.id, .backgroundFailed(error))
+            let later = monotonicNanoseconds() + Self.retryNanoseconds
+            self.maintenance.retryAt.store(later, ordering: .relaxed)
+            return .later(later)
+        }
+    }
+
+    // MARK: Linking
+
+    private struct LinkJob {
+        var segment: Segment
+        var linker: Linker
+        var rows: Range<Int>
+        /// Bit by position in `rows`: deleted, or without the vector.
+        var skipped: UInt64
+    }
+
+    /// Links some rows of a segment that is searched already. False if there are none.
+    private func link(_ scratch: SearchScratch) -> Bool {
+        let job: LinkJob? = self.lock.reading {
+            for segment in self.segments where segment.state != .sealed && !segment.isMerging {
+                if let job = self.job(segment, ignoringDeleted: false) { return job }
+            }
+            return nil
+        }
+        guard let job else { return false }
+        self.carryOut(job, scratch)
+        return true
+    }
+
+    private func linkMerge(_ scratch: SearchScratch) -> Bool {
+        guard let segment = self.maintenance.linking, let job = self.job(segment, ignoringDeleted: true) else { return false }
+        self.carryOut(job, scratch)
+        return true
+    }
+
+    private func job(_ segment: Segment, ignoringDeleted: Bool) -> LinkJob? {
+        for case let linker? in segment.linkers {
+            let dimension = segment.shape.columns[linker.column].dimension
+            let most = max(1, min(Self.linkRows, 16_384 / dimension))
+            guard let rows = linker.take(below: segment.rowCount, most: most) else { continue }
+            var skipped: UInt64 = 0
+            for (i, row) in rows.enumerated()
+            where !segment.present[linker.column][row] || !ignoringDeleted && segment.deleted[row] {
+                skipped |= 1 << UInt64(i)
+            }
+            return LinkJob(segment: segment, linker: linker, rows: rows, skipped: skipped)
+        }
+        return nil
+    }
+
+    private func carryOut(_ job: LinkJob, _ scratch: SearchScratch) {
+        let graph = job.linker.graph
+        for (i, row) in job.rows.enumerated() {
+            if job.skipped >> UInt64(i) & 1 == 1 {
+                graph.skip(row: UInt32(row))
+            } else {
+                let level = HNSWGraph.level(hash: StableHash.of(job.segment.storage.id(row)), m: graph.m)
+                graph.insert(row: UInt32(row), level: level, scratch: scratch)
+            }
+        }
+    }
+
+    /// Gives the next column that has enough rows an empty graph. False if none needs one.
+    private func beginLinking() -> Bool {
+        let next: (segment: Segment, column: Int)? = self.lock.reading {
+            for segment in self.segments where segment.state != .sealed && !segment.isMerging {
+                if let column = self.unlinkedColumn(segment) { return (segment, column) }
+            }
+            return nil
+        }
+        guard let next else { return false }
+        let linker = self.makeLinker(next.segment, next.column)
+        self.lock.writing {
+            next.segment.graphs[next.column] = linker.graph
+            next.segment.linkers[next.column] = linker
+        }
+        return true
+    }
+
+    func unlinkedColumn(_ segment: Segment) -> Int? {
+        let derived = SegmentDerived(segment, graphFrom: self.settings.graphFrom)
+        return segment.shape.columns.indices.first { segment.graphs[$0] == nil && derived.wantsGraph($0) }
+    }
+
+    func makeLinker(_ segment: Segment, _ column: Int) -> Linker {
+        let shape = segment.shape.columns[column]
+        return Linker(
+            column: column,
+            graph: HNSWGraph(
+                dimension: shape.dimension, metric: shape.metric, m: shape.m, efConstruction: shape.efConstruction,
+                capacity: segment.storage.capacity, rows: UnsafePointer(segment.storage.columns[column]),
+                stride: shape.stride))
+    }
+}

@@ -1,0 +1,270 @@
+import Foundation
+import GRDB
+package import Primitives
+
+/// The embedded metadata store: one SQLite file, one process, durable at each change.
+///
+/// Two tables: `entry` has what is, `change` the last changes in order for watchers to resume from. WAL with
+/// `synchronous = FULL`: a commit is one fsync of the log. The file is locked for this process, since a second one
+/// would not be told of changes.
+package final class SQLiteMetadataStore: MetadataStore {
+    /// "VcMd", so that a stranger's database is not taken for ours.
+    private static let applicationID = 0x5663_4d64
+    private static let formatVersion = 1
+
+    package let path: String
+    /// Changes kept for watchers to resume from.
+    package let history: Int
+    private let database: DatabaseQueue
+    private let signal: ChangeSignal
+    /// Changes taken out of the store at once by a watcher.
+    private static let pullLimit = 256
+
+    /// Opens or creates the store.
+    /// - Parameters:
+    ///   - history: 100,000 changes: a watcher may be away for hours of busy DDL, at some 20 MB of disk.
+    /// - Throws: `.failedPrecondition` if another process has it or its format is newer, `.dataLoss` naming the file if
+    ///   it is damaged.
+    package init(path: String, history: Int = 100_000) throws(VecraftError) {
+        precondition(history > 0)
+        self.path = path
+        self.history = history
+        var configuration = Configuration()
+        configuration.label = "vecraft.metadata"
+        configuration.prepareDatabase { database in
+            // Before the journal mode: WAL without shared memory, and the lock that keeps a second process out.
+            try database.execute(sql: "PRAGMA locking_mode = EXCLUSIVE")
+            try database.execute(sql: "PRAGMA journal_mode = WAL")
+            try database.execute(sql: "PRAGMA synchronous = FULL")
+        }
+        do {
+            self.database = try DatabaseQueue(path: path, configuration: configuration)
+            self.signal = ChangeSignal(revision: try self.database.write { try Self.prepare($0) })
+        } catch {
+            throw Self.fault(error, path)
+        }
+    }
+
+    /// Ends all watches and gives the file back.
+    package func close() throws(VecraftError) {
+        self.signal.close()
+        do { try self.database.close() } catch { throw Self.fault(error, self.path) }
+    }
+
+    // MARK: MetadataStore
+
+    package func get(_ key: String) async throws(VecraftError) -> MetadataEntry? {
+        try MetadataLimits.check(key: key)
+        return try await self.read { try Self.entry(key, $0) }
+    }
+
+    package func put(_ key: String, _ value: [UInt8]) async throws(VecraftError) -> Revision {
+        try MetadataLimits.check(key: key)
+        try MetadataLimits.check(value: value)
+        return try await self.change { try self.write(key, value, over: try Self.entry(key, $0), $0) }
+    }
+
+    package func delete(_ key: String) async throws(VecraftError) -> Revision? {
+        try MetadataLimits.check(key: key)
+        return try await self.change { database in
+            guard let present = try Self.entry(key, database) else { return nil }
+            return try self.write(key, nil, over: present, database)
+        }
+    }
+
+    package func compareAndSwap(
+        _ key: String, expected: Revision?, value: [UInt8]?
+    ) async throws(VecraftError) -> MetadataSwap {
+        try MetadataLimits.check(key: key)
+        try MetadataLimits.check(value: value)
+        return try await self.change { database in
+            let present = try Self.entry(key, database)
+            guard present?.modified == expected else { return .conflict(present) }
+            // Deleting what is rightly absent changes nothing, and so has no revision of its own.
+            if present == nil, value == nil { return .swapped(try Self.revision(database)) }
+            return .swapped(try self.write(key, value, over: present, database))
+        }
+    }
+
+    package func list(prefix: String) async throws(VecraftError) -> MetadataListing {
+        try await self.read { database in
+            let (condition, arguments) = Self.range(prefix)
+            let rows = try Row.fetchAll(
+                try database.cachedStatement(
+                    sql: "SELECT key, value, created, modified FROM entry WHERE \(condition) ORDER BY key"),
+                arguments: arguments)
+            return MetadataListing(revision: try Self.revision(database), entries: rows.map(Self.entry(of:)))
+        }
+    }
+
+    package func watch(prefix: String, after: Revision) -> MetadataWatch {
+        MetadataWatch(after: after) { after throws(VecraftError) in
+            while true {
+                if Task.isCancelled { throw VecraftError(.cancelled, "the watch was cancelled") }
+                if self.signal.isClosed { throw VecraftError(.unavailable, "the metadata store is closed") }
+                let (events, through) = try await self.changes(prefix, after: after)
+                if !events.isEmpty { return (events, through) }
+                await self.signal.wait(beyond: through)
+            }
+        }
+    }
+
+    /// - Returns: Up to ``pullLimit`` changes of the prefix, and the revision up to which that is all of them.
+    private func changes(
+        _ prefix: String, after: Revision
+    ) async throws(VecraftError) -> (events: [MetadataEvent], through: Revision) {
+        try await self.read { database in
+            let last = try Self.revision(database)
+            let first =
+                try Int64.fetchOne(
+                    try database.cachedStatement(sql: "SELECT coalesce(min(revision), 1) FROM change")) ?? 1
+            guard after + 1 >= UInt64(first) else {
+                throw VecraftError(
+                    .outOfRange, "changes after revision \(after) are no longer kept; the oldest is \(first)",
+                    field: "after", reason: "COMPACTED")
+            }
+            let (condition, range) = Self.range(prefix)
+            let rows = try Row.fetchAll(
+                try database.cachedStatement(
+                    sql: """
+                        SELECT key, value, created, revision, value IS NULL AS gone FROM change
+                        WHERE revision > ? AND \(condition) ORDER BY revision LIMIT \(Self.pullLimit)
+                        """), arguments: StatementArguments([Int64(after)]) + range)
+            let events = rows.map { row -> MetadataEvent in
+                let entry = MetadataEntry(
+                    key: String(decoding: row[0] as Data, as: UTF8.self), value: [UInt8](row[1] as Data? ?? Data()),
+                    created: UInt64(row[2] as Int64), modified: UInt64(row[3] as Int64))
+                return row[4] ? .delete(key: entry.key, revision: entry.modified) : .put(entry)
+            }
+            return (events, events.count == Self.pullLimit ? events.last?.revision ?? last : last)
+        }
+    }
+
+    // MARK: SQL
+
+    private static func prepare(_ database: Database) throws -> Revision {
+        let application = try Int.fetchOne(database, sql: "PRAGMA application_id") ?? 0
+        let version = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
+        let tables = try Int.fetchOne(database, sql: "SELECT count(*) FROM sqlite_master") ?? 0
+        if tables == 0 {
+            try database.execute(
+                sql: """
+                    PRAGMA application_id = \(Self.applicationID);
+                    PRAGMA user_version = \(Self.formatVersion);
+                    CREATE TABLE entry (
+                        key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, created INTEGER NOT NULL, modified INTEGER NOT NULL
+                    ) WITHOUT ROWID;
+                    CREATE TABLE change (
+                        revision INTEGER PRIMARY KEY NOT NULL, key BLOB NOT NULL, value BLOB, created INTEGER NOT NULL
+                    );
+                    CREATE TABLE counter (revision INTEGER NOT NULL);
+                    INSERT INTO counter VALUES (0);
+                    """)
+            return 0
+        }
+        guard application == Self.applicationID else {
+            throw VecraftError(.failedPrecondition, "the file is a SQLite database, but no metadata store")
+        }
+        guard version <= Self.formatVersion else {
+            throw VecraftError(
+                .failedPrecondition,
+                "metadata format \(version) is newer than this release, which knows formats up to \(Self.formatVersion)"
+            )
+        }
+        // Small enough to be looked through whole at each start.
+        let finding = try String.fetchOne(database, sql: "PRAGMA integrity_check(1)") ?? "no answer"
+        guard finding == "ok" else { throw VecraftError(.dataLoss, "the metadata store is damaged: \(finding)") }
+        return try Self.revision(database)
+    }
+
+    private static func revision(_ database: Database) throws -> Revision {
+        UInt64(try Int64.fetchOne(try database.cachedStatement(sql: "SELECT revision FROM counter")) ?? 0)
+    }
+
+    private static func entry(_ key: String, _ database: Database) throws -> MetadataEntry? {
+        try Row.fetchOne(
+            try database.cachedStatement(sql: "SELECT key, value, created, modified FROM entry WHERE key = ?"),
+            arguments: [Data(key.utf8)]
+        ).map(Self.entry(of:))
+    }
+
+    private static func entry(of row: Row) -> MetadataEntry {
+        MetadataEntry(
+            key: String(decoding: row[0] as Data, as: UTF8.self), value: [UInt8](row[1] as Data),
+            created: UInt64(row[2] as Int64), modified: UInt64(row[3] as Int64))
+    }
+
+    /// Writes or deletes, and tells the history. Nil deletes.
+    private func write(
+        _ key: String, _ value: [UInt8]?, over present: MetadataEntry?, _ database: Database
+    ) throws -> Revision {
+        let revision = Int64(try Self.revision(database)) + 1
+        let created = present.map { Int64($0.created) } ?? revision
+        let name = Data(key.utf8)
+        let bytes = value.map { Data($0) }
+        try database.cachedStatement(sql: "UPDATE counter SET revision = ?").execute(arguments: [revision])
+        if let bytes {
+            try database.cachedStatement(sql: "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?)")
+                .execute(arguments: [name, bytes, created, revision])
+        } else {
+            try database.cachedStatement(sql: "DELETE FROM entry WHERE key = ?").execute(arguments: [name])
+        }
+        try database.cachedStatement(sql: "INSERT INTO change VALUES (?, ?, ?, ?)")
+            .execute(arguments: [revision, name, bytes, created])
+        // Revisions have no gaps, so this keeps exactly the newest `history`.
+        try database.cachedStatement(sql: "DELETE FROM change WHERE revision <= ?")
+            .execute(arguments: [revision - Int64(self.history)])
+        return UInt64(revision)
+    }
+
+    /// The keys of a prefix as a range of bytes: from it, to before its successor.
+    private static func range(_ prefix: String) -> (condition: String, arguments: StatementArguments) {
+        let from = Data(prefix.utf8)
+        // UTF-8 has no byte FF, so the last byte can always be raised.
+        guard let last = from.last else { return ("key >= ?", [from]) }
+        return ("key >= ? AND key < ?", [from, from.dropLast() + [last + 1]])
+    }
+
+    private func read<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws(VecraftError) -> T {
+        do {
+            return try await self.database.read(body)
+        } catch {
+            throw Self.fault(error, self.path)
+        }
+    }
+
+    private func change<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws(VecraftError) -> T
+    {
+        do {
+            return try await self.database.write { database in
+                let result = try body(database)
+                let revision = try Self.revision(database)
+                // At the commit itself: a caller cancelled just after it must not keep watchers asleep.
+                database.afterNextTransaction { _ in self.signal.advance(to: revision) }
+                return result
+            }
+        } catch {
+            throw Self.fault(error, self.path)
+        }
+    }
+
+    private static func fault(_ error: any Error, _ path: String) -> VecraftError {
+        switch error {
+        case let error as VecraftError:
+            return VecraftError(error.code, "\(path): \(error.message)", field: error.field, reason: error.reason)
+        case is CancellationError: return VecraftError(.cancelled, "the call was cancelled")
+        case let error as DatabaseError:
+            let what = "\(path): \(error.message ?? error.resultCode.description)"
+            switch error.resultCode {
+            case .SQLITE_FULL: return VecraftError(.resourceExhausted, what, reason: "DISK_FULL")
+            case .SQLITE_CORRUPT, .SQLITE_NOTADB: return VecraftError(.dataLoss, what)
+            case .SQLITE_BUSY, .SQLITE_LOCKED:
+                return VecraftError(.failedPrecondition, "\(path) is in use by another process", reason: "IN_USE")
+            case .SQLITE_INTERRUPT, .SQLITE_ABORT: return VecraftError(.cancelled, "the call was cancelled")
+            case .SQLITE_MISUSE: return VecraftError(.unavailable, "\(path) is closed")
+            default: return VecraftError(.unavailable, what)
+            }
+        default: return VecraftError(.unavailable, "\(path): \(error)")
+        }
+    }
+}

@@ -1,0 +1,83 @@
+package import Primitives
+import Synchronization
+package import Tracing
+
+/// A span that has ended, as an exporter sees it.
+package struct FinishedSpan: Sendable {
+    package var name: String
+    package var kind: SpanKind
+    package var trace: TraceContext
+    /// Nil for a root.
+    package var parentSpanID: UInt64?
+    package var traceState: String?
+    /// Nanoseconds since 1970.
+    package var start: UInt64
+    package var end: UInt64
+    package var attributes: SpanAttributes
+    package var status: SpanStatus?
+    package var events: [SpanEvent]
+    /// Spans of other traces or times that this one belongs to: an apply links to the write it applies.
+    package var links: [TraceContext]
+}
+
+/// Holds ended spans until an exporter takes them. Bounded: when full, the oldest is dropped and counted.
+package final class SpanSink: Sendable {
+    private struct State {
+        /// A ring, once it has grown to its capacity; `head` is the oldest.
+        var spans: [FinishedSpan?] = []
+        var head = 0
+        var count = 0
+    }
+
+    /// 4,096 spans of about 1 KiB: 4 MiB, some seconds of full sampling under load.
+    package static let defaultCapacity = 4_096
+
+    package let capacity: Int
+    package let finished: Counter
+    package let dropped: Counter
+    private let state = Mutex(State())
+
+    package init(capacity: Int = SpanSink.defaultCapacity, registry: MetricsRegistry) {
+        precondition(capacity > 0)
+        self.capacity = capacity
+        self.finished = registry.counter("vecraft_trace_spans_finished_total", help: "Sampled spans that ended.")
+        self.dropped = registry.counter(
+            "vecraft_trace_spans_dropped_total",
+            help: "Sampled spans that were dropped because no exporter took them in time.")
+    }
+
+    package func append(_ span: FinishedSpan) {
+        self.finished.increment()
+        let full = self.state.withLock { state in
+            if state.spans.count < self.capacity, state.head == 0, state.count == state.spans.count {
+                state.spans.append(span)
+                state.count += 1
+                return false
+            }
+            state.spans[(state.head + state.count) % state.spans.count] = span
+            if state.count < state.spans.count {
+                state.count += 1
+                return false
+            }
+            state.head = (state.head + 1) % state.spans.count
+            return true
+        }
+        if full { self.dropped.increment() }
+    }
+
+    package var count: Int { self.state.withLock { $0.count } }
+
+    /// Takes up to `maximum` spans out, oldest first.
+    package func take(_ maximum: Int) -> [FinishedSpan] {
+        self.state.withLock { state in
+            var taken: [FinishedSpan] = []
+            while taken.count < maximum, state.count > 0 {
+                if let span = state.spans[state.head] { taken.append(span) }
+                state.spans[state.head] = nil
+                state.head = (state.head + 1) % state.spans.count
+                state.count -= 1
+            }
+            return taken
+        }
+    }
+}

@@ -1,0 +1,208 @@
+package import Logging
+package import Observability
+
+/// Everything a node can be told, with its defaults. Sections are nested structs, keys are in ``Settings/keys``.
+package struct Settings: Sendable, Equatable {
+    package struct Node: Sendable, Equatable {
+        package var name = ""
+        package var dataDirectory = "vecraft-data"
+        package var roles: [Role] = [.all]
+    }
+    package struct GRPC: Sendable, Equatable {
+        package var host = "127.0.0.1"
+        package var port = 7400
+        package var tlsCertificate = ""
+        package var tlsKey = ""
+        package var tlsClientCA = ""
+        package var maxMessageBytes = 64 << 20
+    }
+    package struct HTTP: Sendable, Equatable {
+        package var host = "127.0.0.1"
+        package var port = 7401
+        package var tlsCertificate = ""
+        package var tlsKey = ""
+    }
+    package struct Journal: Sendable, Equatable {
+        package var dataPartitions = 2
+        package var segmentBytes = 64 << 20
+        package var maxBatchBytes = 8 << 20
+        package var queueBytes = 64 << 20
+        package var idempotencyWindowSeconds = 3_600
+        package var idempotencyEntries = 1_000_000
+        package var reserveBytes = 64 << 20
+    }
+    package struct Storage: Sendable, Equatable {
+        package var segmentPoints = 100_000
+        package var graphFrom = 2_000
+        package var checkpointBytes = 256 << 20
+        package var indexThreads = 0
+        package var applyDelayMilliseconds = 0
+    }
+    package struct Query: Sendable, Equatable {
+        package var defaultTimeoutMilliseconds = 10_000
+        package var maxTimeoutMilliseconds = 60_000
+    }
+    package struct Clock: Sendable, Equatable {
+        package var maxOffsetMilliseconds = 500
+    }
+    package struct Log: Sendable, Equatable {
+        package var level = Logger.Level.info
+        package var format = LogFormat.text
+    }
+    package struct Gateway: Sendable, Equatable {
+        package var recentWriters = 100_000
+    }
+
+    /// A service that a node may run.
+    package enum Role: String, Sendable, CaseIterable {
+        case all, gateway, meta, failover, flow, journal, query, storage, snapshot, compactor, metrics
+    }
+
+    package var node = Node()
+    package var grpc = GRPC()
+    package var http = HTTP()
+    package var journal = Journal()
+    package var storage = Storage()
+    package var query = Query()
+    package var clock = Clock()
+    package var log = Log()
+    package var gateway = Gateway()
+
+    package init() {}
+}
+
+extension Settings {
+    package static let loader = SettingsLoader(Self.keys, check: Self.check)
+
+    /// Reads the process's settings.
+    package static func load(
+        file: (path: String, text: String)? = nil, environment: [String: String] = [:], flags: [String] = []
+    ) throws(SettingsError) -> LoadedSettings<Settings> {
+        try Self.loader.load(defaults: Settings(), file: file, environment: environment, flags: flags)
+    }
+
+    package static let keys: [SettingKey<Settings>] = [
+        .text(
+            "node.name", \.node.name, upTo: 64,
+            "Name of this node in metrics, lineage and the cluster; empty takes the host's name."),
+        .text(
+            "node.data_directory", \.node.dataDirectory, required: true,
+            "Directory of everything that must survive a restart."),
+        .choices("node.roles", \.node.roles, "Services this node runs."),
+
+        .text("grpc.host", \.grpc.host, upTo: 255, required: true, "Address to listen on for gRPC."),
+        .int("grpc.port", \.grpc.port, 0...65_535, "Port for gRPC; 0 chooses a free one and prints it."),
+        .text(
+            "grpc.tls_certificate", \.grpc.tlsCertificate,
+            "PEM file with the certificate chain; empty serves without TLS."),
+        .text("grpc.tls_key", \.grpc.tlsKey, "PEM file with the certificate's private key."),
+        .text(
+            "grpc.tls_client_ca", \.grpc.tlsClientCA,
+            "PEM file with the authorities of client certificates; when set, clients must present one."),
+        .bytes(
+            "grpc.max_message_bytes", \.grpc.maxMessageBytes, (64 << 10)...(64 << 20),
+            "Longest message taken or sent, in bytes."),
+
+        .text(
+            "http.host", \.http.host, upTo: 255, required: true, "Address to listen on for REST, metrics and health."),
+        .int("http.port", \.http.port, 0...65_535, "Port for HTTP; 0 chooses a free one and prints it."),
+        .text(
+            "http.tls_certificate", \.http.tlsCertificate,
+            "PEM file with the certificate chain; empty serves without TLS."),
+        .text("http.tls_key", \.http.tlsKey, "PEM file with the certificate's private key."),
+
+        .int(
+            "journal.data_partitions", \.journal.dataPartitions, 1...256,
+            "Journal partitions for data; fixed once the data directory exists."),
+        .bytes(
+            "journal.segment_bytes", \.journal.segmentBytes, (1 << 20)...(1 << 30),
+            "Size of a journal segment file, in bytes."),
+        .bytes(
+            "journal.max_batch_bytes", \.journal.maxBatchBytes, (64 << 10)...(64 << 20),
+            "Most bytes made durable by one fsync."),
+        .bytes(
+            "journal.queue_bytes", \.journal.queueBytes, (1 << 20)...(4 << 30),
+            "Most bytes waiting to be written, per partition; beyond it writes are refused."),
+        .int(
+            "journal.idempotency_window_seconds", \.journal.idempotencyWindowSeconds, 1...604_800,
+            "How long an idempotency key is remembered, in seconds."),
+        .int(
+            "journal.idempotency_entries", \.journal.idempotencyEntries, 1_000...100_000_000,
+            "Most idempotency keys remembered, per partition."),
+        .bytes(
+            "journal.reserve_bytes", \.journal.reserveBytes, 0...(1 << 40),
+            "Free disk kept back; with less, writes are refused."),
+
+        .int(
+            "storage.segment_points", \.storage.segmentPoints, 100...100_000_000,
+            "Points in a growing segment before it is sealed."),
+        .int(
+            "storage.graph_from", \.storage.graphFrom, 0...1_000_000,
+            "Points from which a segment is searched by graph; smaller ones exactly."),
+        .bytes(
+            "storage.checkpoint_bytes", \.storage.checkpointBytes, (1 << 20)...(1 << 40),
+            "Journal applied between two checkpoints, in bytes."),
+        .int(
+            "storage.index_threads", \.storage.indexThreads, 0...256, "Threads that build indexes; 0 takes one per CPU."
+        ),
+        .int(
+            "storage.apply_delay_ms", \.storage.applyDelayMilliseconds, 0...60_000,
+            "Testing only: waits before each applied batch, in milliseconds."),
+
+        .int(
+            "query.default_timeout_ms", \.query.defaultTimeoutMilliseconds, 1...3_600_000,
+            "Deadline of a request that brings none, in milliseconds."),
+        .int(
+            "query.max_timeout_ms", \.query.maxTimeoutMilliseconds, 1...3_600_000,
+            "Longest deadline granted, in milliseconds."),
+
+        .int(
+            "clock.max_offset_ms", \.clock.maxOffsetMilliseconds, 10...60_000,
+            "Stamps further ahead of this node's clock are refused, in milliseconds."),
+
+        .choice("log.level", \.log.level, "Least severe lines written."),
+        .choice("log.format", \.log.format, "Lines for a person or JSON for a collector."),
+
+        .int(
+            "gateway.recent_writers", \.gateway.recentWriters, 0...10_000_000,
+            "Callers whose last writes are remembered for read-your-writes without a session token."),
+    ]
+
+    /// What no single key can say.
+    @Sendable static func check(_ settings: Settings) -> [(key: String, message: String)] {
+        var findings: [(key: String, message: String)] = []
+        func pair(_ section: String, _ certificate: String, _ key: String) {
+            if certificate.isEmpty && !key.isEmpty {
+                findings.append(("\(section).tls_key", "is set without \(section).tls_certificate"))
+            }
+            if key.isEmpty && !certificate.isEmpty {
+                findings.append(("\(section).tls_certificate", "is set without \(section).tls_key"))
+            }
+        }
+        pair("grpc", settings.grpc.tlsCertificate, settings.grpc.tlsKey)
+        pair("http", settings.http.tlsCertificate, settings.http.tlsKey)
+        if !settings.grpc.tlsClientCA.isEmpty && settings.grpc.tlsCertificate.isEmpty {
+            findings.append(
+                ("grpc.tls_client_ca", "needs grpc.tls_certificate: clients are asked for certificates over TLS alone"))
+        }
+        if settings.grpc.port != 0, settings.grpc.port == settings.http.port, settings.grpc.host == settings.http.host {
+            findings.append(("http.port", "is the same as grpc.port (\(settings.grpc.port))"))
+        }
+        if settings.query.defaultTimeoutMilliseconds > settings.query.maxTimeoutMilliseconds {
+            findings.append(
+                ("query.default_timeout_ms", "is above query.max_timeout_ms (\(settings.query.maxTimeoutMilliseconds))")
+            )
+        }
+        if settings.journal.maxBatchBytes > settings.journal.segmentBytes {
+            findings.append(
+                (
+                    "journal.max_batch_bytes",
+                    "is above journal.segment_bytes (\(ByteSize.text(settings.journal.segmentBytes)))"
+                ))
+        }
+        if settings.node.roles.count > 1, settings.node.roles.contains(.all) {
+            findings.append(("node.roles", "has \"all\" beside other roles"))
+        }
+        return findings
+    }
+}

@@ -1,0 +1,108 @@
+internal import HLC
+internal import JournalFormat
+internal import JournalService
+internal import JournalStore
+internal import MetaManager
+internal import Observability
+internal import Primitives
+internal import ShardEngine
+internal import StorageNode
+internal import Wire
+
+// Collections, on owned messages: these calls are rare, so clarity beats copies.
+
+extension Gateway {
+    func createCollection(
+        _ request: VecraftV1.CreateCollectionRequest, _ context: RequestContext,
+        completion: @escaping @Sendable (Result<VecraftV1.CreateCollectionResponse, VecraftError>) -> Void
+    ) {
+        do throws(VecraftError) {
+            let received = self.clock.now()
+            guard let config = request.config else { throw .invalid("config", "must be given") }
+            let tenant = try Self.tenant(request.tenant)
+            let schema = try CollectionSchema(wire: config, id: 0, tenant: tenant, name: request.name)
+            var header = try self.header(
+                .ddl, tenant: tenant, collection: 0, partition: .sys, context, key: "", tier: .critical)
+            self.stampSpans(&header, received)
+            let stamped = header
+            self.meta.create(schema, header: stamped) { [self] result in
+                completion(
+                    result.map { creation in
+                        guard case .done(let made, let appended) = creation else { preconditionFailure("\(creation)") }
+                        let write = appended.map { self.writeInfo($0, stamped, context) }
+                        return VecraftV1.CreateCollectionResponse(collection: self.describe(made), write: write)
+                    })
+            }
+        } catch {
+            completion(.failure(error))
+        }
+    }
+
+    func dropCollection(
+        _ request: VecraftV1.DropCollectionRequest, _ context: RequestContext,
+        completion: @escaping @Sendable (Result<VecraftV1.DropCollectionResponse, VecraftError>) -> Void
+    ) {
+        do throws(VecraftError) {
+            let received = self.clock.now()
+            let tenant = try Self.tenant(request.tenant)
+            var header = try self.header(
+                .ddl, tenant: tenant, collection: 0, partition: .sys, context, key: "", tier: .critical)
+            self.stampSpans(&header, received)
+            let stamped = header
+            self.meta.drop(tenant: tenant, name: request.name, header: stamped) { [self] result in
+                completion(
+                    result.map { VecraftV1.DropCollectionResponse(write: self.writeInfo($0, stamped, context)) })
+            }
+        } catch {
+            completion(.failure(error))
+        }
+    }
+
+    func describeCollection(
+        _ request: VecraftV1.DescribeCollectionRequest
+    ) throws(VecraftError) -> VecraftV1.DescribeCollectionResponse {
+        let schema = try self.meta.collection(tenant: try Self.tenant(request.tenant), name: request.name)
+        return VecraftV1.DescribeCollectionResponse(collection: self.describe(schema))
+    }
+
+    func listCollections(
+        _ request: VecraftV1.ListCollectionsRequest
+    ) throws(VecraftError) -> VecraftV1.ListCollectionsResponse {
+        let schemas = self.meta.catalog.collections(tenant: try Self.tenant(request.tenant))
+        return VecraftV1.ListCollectionsResponse(collections: schemas.map { self.describe($0) })
+    }
+
+    func describe(_ schema: CollectionSchema) -> VecraftV1.Collection {
+        var made = VecraftV1.Collection(
+            name: schema.name, id: schema.id, config: VecraftV1.CollectionConfig(schema), created: schema.created.rawValue,
+            partition: schema.partition.description)
+        if let replica = self.storage.replica(schema.id) {
+            let statistics = replica.engine.statistics
+            made.status = VecraftV1.CollectionStatus(
+                points: UInt64(statistics.points), segments: UInt64(statistics.segments),
+                indexedVectors: UInt64(statistics.indexedVectors), totalVectors: UInt64(statistics.totalVectors),
+                deletedRows: UInt64(statistics.deletedRows), diskBytes: statistics.diskBytes,
+                memoryBytes: statistics.memoryBytes, appliedOffset: statistics.applied,
+                committedOffset: (try? self.journal.readIndex(schema.partition)) ?? 0,
+                digest: TraceContext.hex(replica.engine.digest))
+        }
+        return made
+    }
+
+    static func tenant(_ text: String) throws(VecraftError) -> String {
+        if text.isEmpty { return "default" }
+        try CollectionSchema.validate(name: text, at: "tenant")
+        return text
+    }
+
+    private func writeInfo(
+        _ appended: Appended, _ header: EntryHeader, _ context: RequestContext
+    ) -> VecraftV1.WriteInfo {
+        var session = context.session
+        session.merge(.sys, appended.offset)
+        return VecraftV1.WriteInfo(
+            hlc: appended.hlc.rawValue, partition: PartitionID.sys.description, offset: appended.offset,
+            sessionToken: session.bytes, requestID: header.requestID, traceID: header.trace.traceIDHex,
+            replayed: appended.replayed)
+    }
+}

@@ -1,0 +1,143 @@
+internal import GRPC
+internal import JournalService
+internal import NIOCore
+internal import Observability
+internal import Primitives
+internal import QueryProcessor
+internal import StorageNode
+internal import Synchronization
+internal import Wire
+
+extension Gateway {
+    /// A read as a unary method: at once on the event loop when the replica is fresh enough, else parked.
+    func unary<Op: ReadOperation>(_: Op.Type) -> GRPCMethod {
+        .unary { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
+            let start = SystemTime.monotonicNanoseconds
+            let metrics = Op.metrics(self.operations)
+            var context: RequestContext?
+            do throws(VecraftError) {
+                let ready = try self.context(call)
+                context = ready
+                let scratch = call.loopLocal(LoopScratch.self)
+                defer { scratch.arena.reset() }
+                let request = try Op.Request.decode(message, in: scratch.arena)
+                switch try Op.run(self, request, ready, nil, scratch.arena) {
+                case .answered(let reply, let level):
+                    out.write(reply)
+                    metrics.record(context, .interactive, .ok, level: ConsistencyLabel(level), since: start)
+                    return .reply
+                case .behind(let parked):
+                    self.park(call.deferred(), Op.self, ready, parked)
+                    return .later
+                }
+            } catch {
+                metrics.record(context, .interactive, error.code, since: start)
+                throw error
+            }
+        }
+    }
+
+    private func park<Op: ReadOperation>(
+        _ reply: GRPCDeferredReply, _: Op.Type, _ context: RequestContext, _ parked: ParkedRead
+    ) {
+        let loop = reply.eventLoop
+        let since = SystemTime.monotonicNanoseconds
+        self.wait(for: parked, deadline: context.deadline, on: loop, cancelled: { reply.onCancel($0) }) { [self] outcome in
+            // On the loop: a search here costs what it would have cost there.
+            self.query.waited(parked.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
+            let result = outcome.flatMap { parked in
+                Result { () throws(VecraftError) in
+                    try self.finish(Op.self, reply.message, context, parked)
+                }
+            }
+            switch result {
+            case .success((let bytes, let level)):
+                Op.metrics(self.operations).record(
+                    context, .interactive, .ok, level: ConsistencyLabel(level), since: context.arrived)
+                reply.reply(bytes)
+            case .failure(let error):
+                Op.metrics(self.operations).record(context, .interactive, error.code, since: context.arrived)
+                reply.fail(error)
+            }
+        }
+    }
+
+    private func finish<Op: ReadOperation>(
+        _: Op.Type, _ message: ByteBuffer, _ context: RequestContext, _ parked: ParkedRead
+    ) throws(VecraftError) -> ([UInt8], ConsistencyLevel) {
+        try ArenaPool.shared.withArena { arena throws(VecraftError) in
+            let request = try message.decode(Op.Request.self, in: arena)
+            switch try Op.run(self, request, context, parked, arena) {
+            case .answered(let reply, let level): return (reply.encode(), level)
+            case .behind: throw VecraftError(.internalError, "a read was woken before its offset was applied")
+            }
+        }
+    }
+
+    /// Parks a read until its replica is fresh enough, the deadline passes, or its caller leaves. `body` runs once, on `loop`.
+    func wait(
+        for parked: ParkedRead, deadline: UInt64, on loop: any EventLoop,
+        cancelled: (@escaping @Sendable () -> Void) -> Void,
+        _ body: @escaping @Sendable (Result<ParkedRead, VecraftError>) -> Void
+    ) {
+        var woken = parked
+        woken.plan.waited = true
+        let after = woken
+        let timer = TimerBox()
+        let ticket = self.query.park(parked.plan, replica: parked.replica) { result in
+            timer.cancel()
+            loop.execute { body(result.map { after }) }
+        }
+        guard let ticket else { return }
+        let waiters = parked.replica.replay.waiters
+        timer.arm(
+            loop.scheduleTask(deadline: .uptimeNanoseconds(deadline)) { [self] in
+                waiters.cancel(ticket, error: self.query.behind(parked.plan, replica: parked.replica))
+            })
+        cancelled { waiters.cancel(ticket, error: VecraftError(.cancelled, "the caller left")) }
+    }
+}
+
+/// A timer that may be cancelled before it is known.
+private final class TimerBox: Sendable {
+    private enum State {
+        case waiting
+        case armed(Scheduled<Void>)
+        case cancelled
+    }
+    private let state = Mutex(State.waiting)
+
+    func arm(_ timer: Scheduled<Void>) {
+        let late = self.state.withLock { state in
+            if case .cancelled = state { return true }
+            state = .armed(timer)
+            return false
+        }
+        if late { timer.cancel() }
+    }
+
+    func cancel() {
+        let armed = self.state.withLock { state -> Scheduled<Void>? in
+            defer { state = .cancelled }
+            if case .armed(let timer) = state { return timer }
+            return nil
+        }
+        armed?.cancel()
+    }
+}
+
+extension ByteBuffer {
+    /// Appends an encoded message.
+    mutating func write(_ message: some WireBuilder) {
+        let size = message.encodedSize
+        self.writeWithUnsafeMutableBytes(minimumWritableBytes: size) { raw in message.encode(into: raw, size: size) }
+    }
+
+    /// Decodes the readable bytes.
+    func decode<V: WireView>(_: V.Type, in arena: Arena) throws(VecraftError) -> V {
+        let outcome: Result<V, VecraftError> = self.withUnsafeReadableBytes { raw in
+            Result { () throws(VecraftError) in try V.decode(raw, in: arena) }
+        }
+        return try outcome.get()
+    }
+}

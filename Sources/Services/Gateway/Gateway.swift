@@ -1,0 +1,185 @@
+package import GRPC
+package import HLC
+package import JournalService
+package import Lineage
+internal import Logging
+package import MetaManager
+package import NIOCore
+package import Observability
+package import Primitives
+package import QueryProcessor
+package import StorageNode
+internal import Synchronization
+internal import Wire
+
+/// Settings of the edge.
+package struct GatewaySettings: Sendable {
+    /// For callers that name no deadline.
+    package var defaultTimeout: Duration = .seconds(30)
+    /// Longer wishes are cut to this.
+    package var maxTimeout: Duration = .seconds(600)
+    /// Callers whose last writes are remembered, twice over.
+    package var recentWriters = 10_000
+    package init() {}
+}
+
+/// The edge: turns requests of either wire into journal entries and reads.
+///
+/// A unary call runs on its event loop from decoding to the journal's queue, or to the encoded answer. What must wait is
+/// parked without a thread and goes on where the answer is.
+package final class Gateway: Sendable {
+    let settings: GatewaySettings
+    let clock: HLCClock
+    let journal: any JournalClient
+    let meta: MetaManager
+    let storage: StorageNode
+    let query: QueryProcessor
+    let lineage: LineageService
+    let recent: RecentWriters
+    let operations: Operations
+    let status: NodeStatus
+    let health: HealthBoard
+    let jobs: BackgroundJobs
+    let log = Logger(label: "vecraft.gateway")
+
+    package init(
+        settings: GatewaySettings, clock: HLCClock, journal: any JournalClient, meta: MetaManager, storage: StorageNode,
+        query: QueryProcessor, lineage: LineageService, requestMetrics: RequestMetrics, status: NodeStatus
+    ) {
+        self.settings = settings
+        self.clock = clock
+        self.journal = journal
+        self.meta = meta
+        self.storage = storage
+        self.query = query
+        self.lineage = lineage
+        self.recent = RecentWriters(capacity: settings.recentWriters)
+        self.operations = Operations(requestMetrics)
+        self.status = status
+        self.health = HealthBoard()
+        self.jobs = BackgroundJobs()
+    }
+
+    /// Runs the slow unary calls (lineage, verification) until cancelled.
+    package func run() async { await self.jobs.run() }
+
+    /// Not ready any more: health answers NOT_SERVING, so that clients go elsewhere before calls are refused.
+    package func beginDraining() { self.health.set(serving: false) }
+    package func beginServing() { self.health.set(serving: true) }
+    package func stop() { self.jobs.stop() }
+
+    // MARK: Time
+
+    /// Monotonic nanoseconds at which a caller stops waiting.
+    func deadline(arrived: UInt64, wish: Duration?) -> UInt64 {
+        let most = min(wish ?? self.settings.defaultTimeout, self.settings.maxTimeout)
+        let parts = most.components
+        let nanoseconds = max(0, parts.seconds) * 1_000_000_000 + parts.attoseconds / 1_000_000_000
+        return arrived &+ UInt64(max(0, nanoseconds))
+    }
+
+    func context(_ call: borrowing GRPCCall) throws(VecraftError) -> RequestContext {
+        try self.context(metadata: call.metadata, peer: call.peer, deadline: call.deadline)
+    }
+
+    func context(
+        metadata: GRPCMetadata, peer: GRPCPeer, deadline: NIODeadline?
+    ) throws(VecraftError) -> RequestContext {
+        let arrived = SystemTime.monotonicNanoseconds
+        var most = self.deadline(arrived: arrived, wish: nil)
+        // NIODeadline counts the same monotonic clock.
+        if let deadline {
+            most = min(deadline.uptimeNanoseconds, self.deadline(arrived: arrived, wish: self.settings.maxTimeout))
+        }
+        return try RequestContext(deadline: most, arrived: arrived, peer: peer.address) { metadata[$0] }
+    }
+}
+
+/// Per-operation metrics, made once.
+struct Operations: Sendable {
+    let search, get, count, scroll, upsert, delete: OperationMetrics
+    let createCollection, describeCollection, listCollections, dropCollection: OperationMetrics
+    let lineage, verify, status: OperationMetrics
+
+    init(_ metrics: RequestMetrics) {
+        self.search = metrics.operation("search")
+        self.get = metrics.operation("get")
+        self.count = metrics.operation("count")
+        self.scroll = metrics.operation("scroll")
+        self.upsert = metrics.operation("upsert")
+        self.delete = metrics.operation("delete")
+        self.createCollection = metrics.operation("create_collection")
+        self.describeCollection = metrics.operation("describe_collection")
+        self.listCollections = metrics.operation("list_collections")
+        self.dropCollection = metrics.operation("drop_collection")
+        self.lineage = metrics.operation("lineage")
+        self.verify = metrics.operation("verify")
+        self.status = metrics.operation("status")
+    }
+}
+
+extension OperationMetrics {
+    func record(
+        _ context: RequestContext?, _ tier: Tier, _ code: VecraftError.Code, level: ConsistencyLabel = .none,
+        since start: UInt64
+    ) {
+        self.record(
+            tier: tier, level: level, code: code, nanoseconds: SystemTime.monotonicNanoseconds &- start,
+            trace: context?.trace)
+    }
+}
+
+/// Scratch of one event loop.
+final class LoopScratch {
+    let arena = Arena()
+    static func make() -> AnyObject { LoopScratch() }
+}
+
+extension GRPCServerSettings {
+    /// What the gateway's handlers rely on.
+    package mutating func prepareForGateway() {
+        self.loopLocal = { LoopScratch.make() }
+        self.statusDetails = { StatusDetails.encode($0) }
+    }
+}
+
+/// Slow unary calls, run side by side off the event loops. Limit: ``maxPending``; one more is refused.
+final class BackgroundJobs: Sendable {
+    typealias Job = @Sendable () async -> Void
+    static let maxPending = 256
+    static let sideBySide = 4
+
+    private let jobs: AsyncStream<Job>
+    private let continuation: AsyncStream<Job>.Continuation
+
+    init() {
+        (self.jobs, self.continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(Self.maxPending))
+    }
+
+    func submit(_ job: @escaping Job) throws(VecraftError) {
+        switch self.continuation.yield(job) {
+        case .enqueued: return
+        case .terminated: throw VecraftError(.unavailable, "the node is stopping", reason: "DRAINING")
+        default:
+            throw VecraftError(
+                .resourceExhausted, "\(Self.maxPending) background requests wait already", reason: "TOO_MANY_WAITING",
+                retryAfter: .seconds(1))
+        }
+    }
+
+    func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            var running = 0
+            for await job in self.jobs {
+                if running >= Self.sideBySide {
+                    await group.next()
+                    running -= 1
+                }
+                group.addTask { await job() }
+                running += 1
+            }
+        }
+    }
+
+    func stop() { self.continuation.finish() }
+}

@@ -1,0 +1,277 @@
+package import HTTP
+internal import Lineage
+internal import NIOCore
+internal import NIOPosix
+internal import Observability
+internal import Primitives
+internal import Wire
+
+extension Gateway {
+    /// The public API as JSON. Every path stands twice: under a tenant, and short for the tenant "default".
+    package func routes() -> [HTTPRoute] {
+        var routes: [HTTPRoute] = []
+        for root in ["/v1", "/v1/tenants/{tenant}"] {
+            let collection = root + "/collections/{collection}"
+            routes += [
+                HTTPRoute(.get, root + "/collections") { try await self.restList($0) },
+                HTTPRoute(.put, collection) { try await self.restCreate($0) },
+                HTTPRoute(.get, collection) { try await self.restDescribe($0) },
+                HTTPRoute(.delete, collection) { try await self.restDrop($0) },
+                HTTPRoute(.put, collection + "/points") { try await self.restUpsert($0) },
+                HTTPRoute(.post, collection + "/points") { try await self.restGetMany($0) },
+                HTTPRoute(.get, collection + "/points/{id}") { try await self.restGetOne($0) },
+                HTTPRoute(.delete, collection + "/points/{id}") { try await self.restDeleteOne($0) },
+                HTTPRoute(.get, collection + "/points/{id}/lineage") { try await self.restRecord($0) },
+                HTTPRoute(.post, collection + "/points:search") { try await self.restSearch($0) },
+                HTTPRoute(.post, collection + "/points:count") { try await self.restCount($0) },
+                HTTPRoute(.post, collection + "/points:scroll") { try await self.restScroll($0) },
+                HTTPRoute(.post, collection + "/points:delete") { try await self.restDelete($0) },
+            ]
+        }
+        routes += [
+            HTTPRoute(.get, "/v1/lineage/requests/{request}") { call in
+                try await self.restLineage(call) { (deadline) throws(VecraftError) in
+                    try self.lineage.request(.init(requestID: call.parameter("request")), deadline: deadline).json()
+                }
+            },
+            HTTPRoute(.get, "/v1/lineage/traces/{trace}") { call in
+                try await self.restLineage(call) { (deadline) throws(VecraftError) in
+                    try self.lineage.trace(.init(traceID: call.parameter("trace")), deadline: deadline).json()
+                }
+            },
+            HTTPRoute(.get, "/v1/lineage/entries/{partition}/{offset}") { call in
+                guard let offset = UInt64(call.parameter("offset")) else {
+                    throw VecraftError.invalid("offset", "must be a whole number")
+                }
+                return try await self.restLineage(call) { (_) throws(VecraftError) in
+                    try self.lineage.entry(.init(partition: call.parameter("partition"), offset: offset)).json()
+                }
+            },
+            HTTPRoute(.post, "/v1/lineage:verify") { call in
+                try await self.restLineage(call) { (_) throws(VecraftError) in
+                    try self.lineage.verify(.init()).json(includingDefaults: true)
+                }
+            },
+            HTTPRoute(.get, "/v1/status") { _ in .json(self.currentStatus().json(includingDefaults: true)) },
+        ]
+        return routes
+    }
+
+    // MARK: Collections
+
+    private func restCreate(_ call: HTTPCall) async throws -> HTTPReply {
+        let context = try self.context(call)
+        let config: VecraftV1.CollectionConfig = try call.message()
+        let request = VecraftV1.CreateCollectionRequest(
+            name: call.parameter("collection"), config: config, tenant: call.optionalParameter("tenant") ?? "")
+        let response = try await self.timed(context, self.operations.createCollection) { done in
+            self.createCollection(request, context, completion: done)
+        }
+        return .json(response.json(), status: response.write == nil ? 200 : 201)
+    }
+
+    private func restDrop(_ call: HTTPCall) async throws -> HTTPReply {
+        let context = try self.context(call)
+        let request = VecraftV1.DropCollectionRequest(
+            name: call.parameter("collection"), tenant: call.optionalParameter("tenant") ?? "")
+        let response = try await self.timed(context, self.operations.dropCollection) { done in
+            self.dropCollection(request, context, completion: done)
+        }
+        return .json(response.json())
+    }
+
+    private func restDescribe(_ call: HTTPCall) async throws -> HTTPReply {
+        let request = VecraftV1.DescribeCollectionRequest(
+            name: call.parameter("collection"), tenant: call.optionalParameter("tenant") ?? "")
+        let context = try self.context(call)
+        let response = try await self.timed(context, self.operations.describeCollection) { done in
+            done(Result { () throws(VecraftError) in try self.describeCollection(request) })
+        }
+        return .json(response.json())
+    }
+
+    private func restList(_ call: HTTPCall) async throws -> HTTPReply {
+        let request = VecraftV1.ListCollectionsRequest(tenant: call.optionalParameter("tenant") ?? "")
+        let context = try self.context(call)
+        let response = try await self.timed(context, self.operations.listCollections) { done in
+            done(Result { () throws(VecraftError) in try self.listCollections(request) })
+        }
+        return .json(response.json(includingDefaults: true))
+    }
+
+    // MARK: Points
+
+    private func restUpsert(_ call: HTTPCall) async throws -> HTTPReply {
+        let context = try self.context(call)
+        var request: VecraftV1.UpsertRequest = try call.message()
+        try call.place(&request.collection, &request.tenant)
+        let response = try await self.upsert(request, context)
+        return .json(response.json()).session(response.write?.sessionToken)
+    }
+
+    private func restDelete(_ call: HTTPCall) async throws -> HTTPReply {
+        let context = try self.context(call)
+        var request: VecraftV1.DeleteRequest = try call.message()
+        try call.place(&request.collection, &request.tenant)
+        let response = try await self.delete(request, context)
+        return .json(response.json()).session(response.write?.sessionToken)
+    }
+
+    private func restDeleteOne(_ call: HTTPCall) async throws -> HTTPReply {
+        let context = try self.context(call)
+        let request = VecraftV1.DeleteRequest(
+            collection: call.parameter("collection"), ids: [call.parameter("id")],
+            tenant: call.optionalParameter("tenant") ?? "")
+        let response = try await self.delete(request, context)
+        return .json(response.json()).session(response.write?.sessionToken)
+    }
+
+    private func restGetMany(_ call: HTTPCall) async throws -> HTTPReply {
+        var request: VecraftV1.GetRequest = try call.message()
+        try call.place(&request.collection, &request.tenant)
+        request.read = try call.readOptions(request.read)
+        return try await self.restRead(GetOperation.self, request, call)
+    }
+
+    private func restGetOne(_ call: HTTPCall) async throws -> HTTPReply {
+        let context = try self.context(call)
+        var request = VecraftV1.GetRequest(
+            collection: call.parameter("collection"), ids: [call.parameter("id")], withVectors: true,
+            tenant: call.optionalParameter("tenant") ?? "")
+        request.read = try call.readOptions(nil)
+        let response = try await self.read(GetOperation.self, request, context, on: self.anyLoop) {
+            VecraftV1.GetResponse($0.view)
+        }
+        guard let point = response.points.first else {
+            throw VecraftError(.notFound, "there is no point \"\(call.parameter("id"))\"", field: "id", reason: "POINT_NOT_FOUND")
+        }
+        return HTTPReply.json(point.json()).adding("etag", "\"\(point.version)\"").session(response.info?.sessionToken)
+    }
+
+    private func restSearch(_ call: HTTPCall) async throws -> HTTPReply {
+        var request: VecraftV1.SearchRequest = try call.message()
+        try call.place(&request.collection, &request.tenant)
+        request.read = try call.readOptions(request.read)
+        return try await self.restRead(SearchOperation.self, request, call)
+    }
+
+    private func restCount(_ call: HTTPCall) async throws -> HTTPReply {
+        var request: VecraftV1.CountRequest = try call.message()
+        try call.place(&request.collection, &request.tenant)
+        request.read = try call.readOptions(request.read)
+        return try await self.restRead(CountOperation.self, request, call)
+    }
+
+    private func restScroll(_ call: HTTPCall) async throws -> HTTPReply {
+        var request: VecraftV1.ScrollRequest = try call.message()
+        try call.place(&request.collection, &request.tenant)
+        request.read = try call.readOptions(request.read)
+        return try await self.restRead(ScrollOperation.self, request, call)
+    }
+
+    private func restRead<Op: ReadOperation, Message: WireMessage>(
+        _: Op.Type, _ request: Message, _ call: HTTPCall
+    ) async throws -> HTTPReply where Message.Builder.View == Op.Request {
+        let context = try self.context(call)
+        let bytes = try await self.read(Op.self, request, context, on: self.anyLoop) {
+            $0.view.json(includingDefaults: true)
+        }
+        return .json(bytes)
+    }
+
+    // MARK: Lineage
+
+    private func restRecord(_ call: HTTPCall) async throws -> HTTPReply {
+        let request = VecraftV1.RecordLineageRequest(
+            collection: call.parameter("collection"), id: call.parameter("id"),
+            tenant: call.optionalParameter("tenant") ?? "")
+        return try await self.restLineage(call) { (deadline) throws(VecraftError) in
+            try self.lineage.record(request, deadline: deadline).json()
+        }
+    }
+
+    private func restLineage(
+        _ call: HTTPCall, _ body: @escaping @Sendable (UInt64) throws(VecraftError) -> [UInt8]
+    ) async throws -> HTTPReply {
+        let context = try self.context(call)
+        let bytes: [UInt8] = try await self.timed(context, self.operations.lineage) { done in
+            do throws(VecraftError) {
+                try self.jobs.submit { done(Result { () throws(VecraftError) in try body(context.deadline) }) }
+            } catch {
+                done(.failure(error))
+            }
+        }
+        return .json(bytes)
+    }
+
+    // MARK: Helpers
+
+    private var anyLoop: any EventLoop { MultiThreadedEventLoopGroup.singleton.any() }
+
+    private func timed<R: Sendable>(
+        _ context: RequestContext, _ metrics: OperationMetrics,
+        _ body: (@escaping @Sendable (Result<R, VecraftError>) -> Void) -> Void
+    ) async throws(VecraftError) -> R {
+        let result = await withCheckedContinuation { continuation in
+            body { continuation.resume(returning: $0) }
+        }
+        metrics.record(context, .background, result.code, since: context.arrived)
+        return try result.get()
+    }
+
+    private func context(_ call: HTTPCall) throws(VecraftError) -> RequestContext {
+        var wish: Duration?
+        if let text = call.header("x-vecraft-timeout-ms") {
+            guard let milliseconds = UInt32(text), milliseconds > 0 else {
+                throw .invalid("x-vecraft-timeout-ms", "must be a whole number of milliseconds above 0")
+            }
+            wish = .milliseconds(milliseconds)
+        }
+        var context = try RequestContext(
+            deadline: self.deadline(arrived: call.receivedAt, wish: wish), arrived: call.receivedAt,
+            peer: call.peer ?? "", { call.header($0) })
+        context.requestID = call.requestID
+        context.trace = call.trace
+        return context
+    }
+}
+
+extension HTTPCall {
+    /// The body as a message; an empty body is an empty message.
+    fileprivate func message<Message: WireMessage>() throws(VecraftError) -> Message {
+        try self.withBody { (raw) throws(VecraftError) in
+            raw.isEmpty ? try Message(json: "{}") : try Message(json: raw)
+        }
+    }
+
+    /// Puts the path's collection and tenant into a message; a body that says others is a mistake.
+    fileprivate func place(_ collection: inout String, _ tenant: inout String) throws(VecraftError) {
+        let fromPath = (self.parameter("collection"), self.optionalParameter("tenant") ?? "default")
+        guard collection.isEmpty || collection == fromPath.0 else {
+            throw .invalid("collection", "the body says \"\(collection.prefix(64))\", the path \"\(fromPath.0)\"")
+        }
+        guard tenant.isEmpty || tenant == fromPath.1 else {
+            throw .invalid("tenant", "the body says \"\(tenant.prefix(64))\", the path \"\(fromPath.1)\"")
+        }
+        (collection, tenant) = fromPath
+    }
+
+    /// `X-Vecraft-Consistency` counts where the body does not say.
+    fileprivate func readOptions(_ body: VecraftV1.ReadOptions?) throws(VecraftError) -> VecraftV1.ReadOptions? {
+        guard let text = self.header("x-vecraft-consistency") else { return body }
+        guard let level = ConsistencyLevel.allCases.first(where: { $0.name == text.lowercased() }) else {
+            throw .invalid(
+                "x-vecraft-consistency", "\"\(text.prefix(64))\" is none of eventual, bounded, read_your_writes, strong")
+        }
+        var options = body ?? VecraftV1.ReadOptions()
+        if options.consistency == .unspecified { options.consistency = VecraftV1.ConsistencyLevel(level) }
+        return options
+    }
+}
+
+extension HTTPReply {
+    fileprivate func session(_ token: [UInt8]?) -> HTTPReply {
+        guard let token, !token.isEmpty else { return self }
+        return self.adding("x-vecraft-session", Base64Text.encode(token))
+    }
+}

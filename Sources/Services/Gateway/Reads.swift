@@ -1,0 +1,196 @@
+internal import Filter
+internal import JournalService
+internal import Observability
+internal import Primitives
+internal import QueryProcessor
+internal import ShardEngine
+internal import StorageNode
+internal import Wire
+
+enum SearchOperation: ReadOperation {
+    static let defaultLimit = 10
+
+    static func metrics(_ operations: Operations) -> OperationMetrics { operations.search }
+
+    static func run(
+        _ gateway: Gateway, _ request: VecraftV1.SearchRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
+        _ arena: Arena
+    ) throws(VecraftError) -> ReadOutcome<VecraftV1.SearchResponse.Builder> {
+        let schema = try gateway.schema(request.collection, request.tenant)
+        let using = request.using.string
+        guard let index = schema.vectorIndex(using) else {
+            throw .invalid("using", "collection \"\(schema.name)\" has no vector \"\(using)\"")
+        }
+        let vector = schema.vectors[index]
+        guard let query = request.vector else { throw .invalid("vector", "must be given") }
+        let components = try PointValidation.components(query, vector, "vector")
+        let limit = request.limit == 0 ? Self.defaultLimit : Int(request.limit)
+        guard limit <= Limits.searchLimit else { throw .invalid("limit", "\(limit); at most \(Limits.searchLimit)") }
+        guard request.ef <= Limits.searchLimit else { throw .invalid("ef", "\(request.ef); at most \(Limits.searchLimit)") }
+        let filter = try request.filter.map { (view) throws(VecraftError) in try Filter(wire: view) }
+
+        let read = try gateway.prepare(schema, request.read, context, parked)
+        guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
+        let search = ShardSearch(
+            query: components.assumingMemoryBound(to: Float.self), using: using, limit: limit, filter: filter,
+            ef: Int(request.ef), exact: request.exact, deadline: context.deadline, withVectors: request.withVectors,
+            withPayload: !request.withoutPayload)
+        let (result, answer, spent) = try gateway.query.search(search, plan: read.plan, replica: read.replica)
+
+        let reply = VecraftV1.SearchResponse.Builder(in: arena)
+        let hits = reply.hits.make(result.points.count)
+        for i in 0..<result.points.count {
+            let hit = hits[i]
+            result.points.withID(i) { hit.id.set($0) }
+            let distance = result.distances[i]
+            hit.distance = distance
+            hit.score = vector.metric == .l2 ? -distance : 1 - distance
+            hit.version = result.points.version(i).rawValue
+            result.points.withPayload(i) { raw in if let raw { hit.payload.make().json.set(copying: raw) } }
+            if request.withVectors {
+                result.points.forEachVector(i) { name, values in
+                    if name == using { hit.vector.make().values.set(copying: values) }
+                }
+            }
+        }
+        gateway.fill(reply.info.make(), answer, context)
+        let plan = reply.plan.make()
+        plan.strategy.set(result.plan.strategy)
+        plan.visited = result.plan.visited
+        plan.matching = result.plan.matching ?? 0
+        if !result.plan.unindexed.isEmpty { plan.unindexed.set(result.plan.unindexed) }
+        plan.engineTimeUs = (spent + 500) / 1000
+        return .answered(reply, answer.achieved)
+    }
+}
+
+enum GetOperation: ReadOperation {
+    static func metrics(_ operations: Operations) -> OperationMetrics { operations.get }
+
+    static func run(
+        _ gateway: Gateway, _ request: VecraftV1.GetRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
+        _ arena: Arena
+    ) throws(VecraftError) -> ReadOutcome<VecraftV1.GetResponse.Builder> {
+        let schema = try gateway.schema(request.collection, request.tenant)
+        let ids = request.ids
+        guard (1...Limits.idsPerRequest).contains(ids.count) else {
+            throw .invalid("ids", "\(ids.count) ids; 1 to \(Limits.idsPerRequest)")
+        }
+        let read = try gateway.prepare(schema, request.read, context, parked)
+        guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
+        let (result, answer) = try gateway.query.get(
+            ids: ids.map(\.bytes), withVectors: request.withVectors, withPayload: !request.withoutPayload,
+            plan: read.plan, replica: read.replica)
+        let reply = VecraftV1.GetResponse.Builder(in: arena)
+        StoredPoints.fill(reply.points, result.points)
+        if !result.missing.isEmpty { reply.missing.set(result.missing.map { ids[$0].bytes }) }
+        gateway.fill(reply.info.make(), answer, context)
+        return .answered(reply, answer.achieved)
+    }
+}
+
+enum CountOperation: ReadOperation {
+    static func metrics(_ operations: Operations) -> OperationMetrics { operations.count }
+
+    static func run(
+        _ gateway: Gateway, _ request: VecraftV1.CountRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
+        _ arena: Arena
+    ) throws(VecraftError) -> ReadOutcome<VecraftV1.CountResponse.Builder> {
+        let schema = try gateway.schema(request.collection, request.tenant)
+        let filter = try request.filter.map { (view) throws(VecraftError) in try Filter(wire: view) }
+        let read = try gateway.prepare(schema, request.read, context, parked)
+        guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
+        let (result, answer) = try gateway.query.count(
+            filter, deadline: context.deadline, plan: read.plan, replica: read.replica)
+        let reply = VecraftV1.CountResponse.Builder(in: arena)
+        reply.count = result.count
+        gateway.fill(reply.info.make(), answer, context)
+        return .answered(reply, answer.achieved)
+    }
+}
+
+enum ScrollOperation: ReadOperation {
+    static let defaultPageSize = 100
+
+    static func metrics(_ operations: Operations) -> OperationMetrics { operations.scroll }
+
+    static func run(
+        _ gateway: Gateway, _ request: VecraftV1.ScrollRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
+        _ arena: Arena
+    ) throws(VecraftError) -> ReadOutcome<VecraftV1.ScrollResponse.Builder> {
+        let schema = try gateway.schema(request.collection, request.tenant)
+        let filter = try request.filter.map { (view) throws(VecraftError) in try Filter(wire: view) }
+        let token = request.pageToken.string
+        let after = token.isEmpty ? nil : try PageToken.decode(token, collection: schema.id, filter: filter)
+        let size = request.pageSize == 0 ? Self.defaultPageSize : min(Int(request.pageSize), Limits.scrollPageSize)
+        let read = try gateway.prepare(schema, request.read, context, parked)
+        guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
+        let (result, answer) = try gateway.query.scroll(
+            after: after, filter: filter, limit: size, withVectors: request.withVectors,
+            withPayload: !request.withoutPayload, deadline: context.deadline, plan: read.plan, replica: read.replica)
+        let reply = VecraftV1.ScrollResponse.Builder(in: arena)
+        StoredPoints.fill(reply.points, result.points)
+        if let next = result.next {
+            reply.nextPageToken.set(PageToken.encode(after: next, collection: schema.id, filter: filter))
+        }
+        gateway.fill(reply.info.make(), answer, context)
+        return .answered(reply, answer.achieved)
+    }
+}
+
+enum StoredPoints {
+    static func fill(_ slot: RepeatedSlot<VecraftV1.StoredPoint.Builder>, _ points: PointBatch) {
+        let made = slot.make(points.count)
+        for i in 0..<points.count {
+            let point = made[i]
+            points.withID(i) { point.id.set($0) }
+            point.version = points.version(i).rawValue
+            points.withPayload(i) { raw in if let raw { point.payload.make().json.set(copying: raw) } }
+            var named: [(String, UnsafeBufferPointer<Float>)] = []
+            points.forEachVector(i) { name, values in
+                if name.isEmpty {
+                    point.vector.make().values.set(copying: values)
+                } else {
+                    named.append((name, values))
+                }
+            }
+            guard !named.isEmpty else { continue }
+            let entries = point.vectors.make(named.count)
+            for (j, (name, values)) in named.enumerated() {
+                entries[j].key.set(name)
+                entries[j].value.make().values.set(copying: values)
+            }
+        }
+    }
+}
+
+/// Where a scroll goes on: the last id, bound to collection and filter so that a token cannot wander.
+enum PageToken {
+    private static let version: UInt8 = 1
+
+    static func encode(after id: [UInt8], collection: UInt64, filter: Filter?) -> String {
+        var writer = ByteWriter()
+        writer.write(self.version)
+        writer.write(self.binding(collection, filter))
+        writer.write(id)
+        return Base64Text.encode(writer.bytes)
+    }
+
+    static func decode(_ text: String, collection: UInt64, filter: Filter?) throws(VecraftError) -> [UInt8] {
+        guard let bytes = Base64Text.decode(text), bytes.count > 9, bytes[0] == self.version else {
+            throw .invalid("page_token", "not a page token of this server")
+        }
+        let bound = bytes.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 1, as: UInt64.self)) }
+        guard bound == self.binding(collection, filter) else {
+            throw .invalid("page_token", "belongs to another collection or filter")
+        }
+        return Array(bytes[9...])
+    }
+
+    private static func binding(_ collection: UInt64, _ filter: Filter?) -> UInt64 {
+        var hash = StableHash(seed: 11)
+        hash.combine(collection)
+        filter?.encoded().withUnsafeBytes { hash.combine($0) }
+        return hash.finish()
+    }
+}

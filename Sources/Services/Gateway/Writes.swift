@@ -1,0 +1,222 @@
+internal import Filter
+internal import HLC
+internal import JournalFormat
+internal import JournalService
+internal import JournalStore
+internal import Primitives
+internal import StorageNode
+internal import Wire
+
+/// A write, validated and encoded: nothing is left but to append it.
+struct PreparedWrite: Sendable {
+    let entry: EncodedEntry
+    let schema: CollectionSchema
+    let accepted: Int
+    let waitApplied: Bool
+    let requestID: String
+    let trace: TraceContext
+    let tier: Tier
+}
+
+extension Gateway {
+    /// Requests of more points than this are bulk, and yield to interactive ones in the journal's queues.
+    static let bulkPoints = 16
+
+    func prepare(
+        upsert request: VecraftV1.UpsertRequest.View, _ context: RequestContext
+    ) throws(VecraftError) -> PreparedWrite {
+        let received = self.clock.now()
+        let schema = try self.schema(request.collection, request.tenant)
+        let points = request.points
+        guard (1...Limits.pointsPerRequest).contains(points.count) else {
+            throw .invalid("points", "\(points.count) points; 1 to \(Limits.pointsPerRequest)")
+        }
+        var size = UpsertSizer()
+        for (i, point) in points.enumerated() { try Self.check(point, i, schema, &size) }
+        var header = try self.header(
+            .upsert, schema, context, key: request.idempotencyKey,
+            tier: points.count > Self.bulkPoints ? .batch : .interactive)
+        self.stampSpans(&header, received)
+        let entry = EncodedEntry.upsert(header: header, size: size) { writer in
+            for point in points { Self.write(point, &writer) }
+        }
+        return try self.prepared(entry, schema, points.count, request.wait, header)
+    }
+
+    func prepare(
+        delete request: VecraftV1.DeleteRequest.View, _ context: RequestContext
+    ) throws(VecraftError) -> PreparedWrite {
+        let received = self.clock.now()
+        let schema = try self.schema(request.collection, request.tenant)
+        let ids = request.ids
+        if let filter = request.filter {
+            guard ids.isEmpty else { throw .invalid("ids", "give ids or a filter, not both") }
+            let encoded = try Filter(wire: filter)
+            guard !encoded.isEmpty else {
+                throw .invalid("filter", "an empty filter would delete every point; drop the collection instead")
+            }
+            var header = try self.header(.deleteByFilter, schema, context, key: request.idempotencyKey, tier: .batch)
+            self.stampSpans(&header, received)
+            let stamped = header
+            let entry = encoded.encoded().withUnsafeBytes { EncodedEntry.deleteByFilter(header: stamped, filter: $0) }
+            return try self.prepared(entry, schema, 0, request.wait, header)
+        }
+        guard (1...Limits.idsPerRequest).contains(ids.count) else {
+            throw .invalid("ids", "\(ids.count) ids; 1 to \(Limits.idsPerRequest), or a filter")
+        }
+        var idBytes = 0
+        for (i, id) in ids.enumerated() {
+            let bytes = id.bytes
+            try PointValidation.id(bytes, "ids[\(i)]")
+            idBytes += bytes.count
+        }
+        var header = try self.header(
+            .delete, schema, context, key: request.idempotencyKey,
+            tier: ids.count > Self.bulkPoints ? .batch : .interactive)
+        self.stampSpans(&header, received)
+        let entry = EncodedEntry.delete(header: header, count: ids.count, idBytes: idBytes) { writer in
+            for id in ids { writer.id(id.bytes) }
+        }
+        return try self.prepared(entry, schema, ids.count, request.wait, header)
+    }
+
+    // MARK: Appending
+
+    /// Appends, waits if asked to, remembers the writer. `completion` runs once, on a journal or replay thread.
+    func append(
+        _ write: PreparedWrite, _ context: RequestContext,
+        completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
+    ) {
+        let partition = write.schema.partition
+        self.journal.append(write.entry, to: partition) { [self] result in
+            guard case .success(let appended) = result else {
+                completion(result)
+                return
+            }
+            // Before the answer: the caller's next read must already know.
+            self.recent.wrote(context.caller, partition, appended.offset)
+            guard write.waitApplied, let replay = self.storage.replay(partition) else {
+                completion(result)
+                return
+            }
+            _ = replay.waiters.wait(for: appended.offset) { waited in
+                completion(waited.map { appended })
+            }
+        }
+    }
+
+    func fill(
+        _ info: VecraftV1.WriteInfo.Builder, _ appended: Appended, _ write: PreparedWrite, session: SessionToken
+    ) {
+        var session = session
+        session.merge(write.schema.partition, appended.offset)
+        self.fill(
+            info, appended, partition: write.schema.partition, requestID: write.requestID, trace: write.trace,
+            session: session)
+    }
+
+    func fill(
+        _ info: VecraftV1.WriteInfo.Builder, _ appended: Appended, partition: PartitionID, requestID: String,
+        trace: TraceContext, session: SessionToken
+    ) {
+        info.hlc = appended.hlc.rawValue
+        info.partition.set(partition.description)
+        info.offset = appended.offset
+        info.sessionToken.set(session.bytes)
+        info.requestID.set(requestID)
+        info.traceID.set(trace.traceIDHex)
+        info.replayed = appended.replayed
+    }
+
+    // MARK: Encoding
+
+    func header(
+        _ operation: OperationKind, tenant: String, collection: UInt64, partition: PartitionID,
+        _ context: RequestContext, key: String, tier: Tier
+    ) throws(VecraftError) -> EntryHeader {
+        let key = key.isEmpty ? context.idempotencyKey : key
+        guard key.utf8.count <= Limits.idempotencyKeyBytes else {
+            throw .invalid("idempotency_key", "\(key.utf8.count) bytes; at most \(Limits.idempotencyKeyBytes)")
+        }
+        var random = SystemRandomNumberGenerator()
+        let trace = context.trace?.child(using: &random) ?? .root(using: &random, sampled: false)
+        let requestID = context.requestID.isEmpty ? TraceContext.hex(random.next()) : context.requestID
+        return EntryHeader(
+            partition: partition, tier: tier, operation: operation, tenant: tenant, collection: collection,
+            requestID: requestID, idempotencyKey: key, principal: context.principal, trace: trace)
+    }
+
+    /// `received`: until the request was found good. `routed`: until its entry was handed to the journal.
+    func stampSpans(_ header: inout EntryHeader, _ received: HLCTimestamp) {
+        let validated = self.clock.now()
+        header.spans = [
+            EntrySpan(name: .received, start: received, end: validated),
+            EntrySpan(name: .routed, start: validated, end: self.clock.now()),
+        ]
+    }
+
+    private func header(
+        _ operation: OperationKind, _ schema: CollectionSchema, _ context: RequestContext, key: TextView, tier: Tier
+    ) throws(VecraftError) -> EntryHeader {
+        try self.header(
+            operation, tenant: schema.tenant, collection: schema.id, partition: schema.partition, context,
+            key: key.string, tier: tier)
+    }
+
+    private func prepared(
+        _ entry: EncodedEntry, _ schema: CollectionSchema, _ accepted: Int, _ wait: VecraftV1.Wait, _ header: EntryHeader
+    ) throws(VecraftError) -> PreparedWrite {
+        guard (0...2).contains(wait.rawValue) else { throw .invalid("wait", "\(wait.rawValue) is unknown") }
+        return PreparedWrite(
+            entry: entry, schema: schema, accepted: accepted, waitApplied: wait == .applied,
+            requestID: header.requestID, trace: header.trace, tier: header.tier)
+    }
+
+    private static func check(
+        _ point: VecraftV1.Point.View, _ i: Int, _ schema: CollectionSchema, _ size: inout UpsertSizer
+    ) throws(VecraftError) {
+        let id = point.id.bytes
+        try PointValidation.id(id, "points[\(i)].id")
+        let payload = point.payload?.json
+        if let payload { try PointValidation.payload(payload, "points[\(i)].payload") }
+        size.point(idBytes: id.count, payloadBytes: payload?.count)
+        if let vector = point.vector {
+            guard let index = schema.vectorIndex("") else {
+                throw .invalid("points[\(i)].vector", "collection \"\(schema.name)\" has only named vectors; use vectors")
+            }
+            _ = try PointValidation.components(vector, schema.vectors[index], "points[\(i)].vector")
+            size.vector(nameBytes: 0, dimension: schema.vectors[index].dimension)
+        }
+        let named = point.vectors
+        guard named.count <= Limits.namedVectors else {
+            throw .invalid("points[\(i)].vectors", "\(named.count) vectors; at most \(Limits.namedVectors)")
+        }
+        for (j, entry) in named.enumerated() {
+            let name = entry.key.string
+            guard let index = schema.vectorIndex(name), !name.isEmpty else {
+                throw .invalid("points[\(i)].vectors.\(name)", "collection \"\(schema.name)\" has no vector of this name")
+            }
+            // Protobuf lets a map's key come twice; taking either would be a guess.
+            for k in 0..<j where named[k].key == name { throw .invalid("points[\(i)].vectors.\(name)", "given twice") }
+            guard let vector = entry.value else { throw .invalid("points[\(i)].vectors.\(name)", "is empty") }
+            _ = try PointValidation.components(vector, schema.vectors[index], "points[\(i)].vectors.\(name)")
+            size.vector(nameBytes: name.utf8.count, dimension: schema.vectors[index].dimension)
+        }
+    }
+
+    private static func write(_ point: VecraftV1.Point.View, _ writer: inout UpsertWriter) {
+        let vector = point.vector
+        let named = point.vectors
+        writer.point(
+            id: point.id.bytes, payload: point.payload?.json, vectors: named.count + (vector == nil ? 0 : 1))
+        if let vector { writer.vector(name: UnsafeRawBufferPointer(start: nil, count: 0), packed: vector.raw) }
+        for entry in named {
+            if let vector = entry.value { writer.vector(name: entry.key.bytes, packed: vector.raw) }
+        }
+    }
+}
+
+extension VecraftV1.Vector.View {
+    /// The components as bytes, in whichever form they came.
+    var raw: UnsafeRawBufferPointer { self.packed.isEmpty ? UnsafeRawBufferPointer(self.values) : self.packed }
+}

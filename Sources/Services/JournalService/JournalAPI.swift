@@ -1,0 +1,138 @@
+package import GRPC
+internal import JournalFormat
+internal import JournalStore
+internal import NIOCore
+internal import Primitives
+internal import Wire
+
+/// `vecraft.internal.v1.Journal` on the wire.
+package enum JournalAPI {
+    private static let service = "/vecraft.internal.v1.Journal/"
+    private static let defaultBatchBytes = 1 << 20
+    private static let maxBatchBytes = 16 << 20
+
+    package static func methods(_ journal: any JournalClient) -> [String: GRPCMethod] {
+        [
+            self.service + "Append": self.append(journal),
+            self.service + "Read": self.read(journal),
+            self.service + "Subscribe": self.subscribe(journal),
+            self.service + "Partitions": self.partitions(journal),
+        ]
+    }
+
+    private static func append(_ journal: any JournalClient) -> GRPCMethod {
+        .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
+            let (partition, entry) = try ArenaPool.shared.withArena {
+                (arena) throws(VecraftError) -> (PartitionID, EncodedEntry) in
+                let request = try VecraftInternalV1.AppendRequest.View.decode(message, in: arena)
+                let partition = try self.partition(request.partition.string)
+                do throws(DecodingFault) {
+                    return (partition, try EncodedEntry(copying: request.entry))
+                } catch {
+                    throw .invalid("entry", "not a journal entry: \(error)")
+                }
+            }
+            guard entry.partition == partition else {
+                throw .invalid("partition", "the entry says \(entry.partition), the request \(partition)")
+            }
+            let reply = call.deferred()
+            journal.append(entry, to: partition) { result in
+                switch result {
+                case .success(let appended):
+                    reply.reply(
+                        VecraftInternalV1.AppendResponse(
+                            offset: appended.offset, hlc: appended.hlc.rawValue, term: appended.term,
+                            replayed: appended.replayed
+                        ).encode())
+                case .failure(let error): reply.fail(error)
+                }
+            }
+            return .later
+        }
+    }
+
+    private static func read(_ journal: any JournalClient) -> GRPCMethod {
+        .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
+            let request = try VecraftInternalV1.ReadRequest.decode(message)
+            out.writeBytes(try self.batch(journal, request, from: request.from).bytes)
+            return .reply
+        }
+    }
+
+    private static func subscribe(_ journal: any JournalClient) -> GRPCMethod {
+        .serverStreaming { (call) throws(VecraftError) in
+            let message = try await call.request()
+            let request: VecraftInternalV1.ReadRequest = try message.decoded()
+            let partition = try self.partition(request.partition)
+            let (commits, more) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+            let subscription = try journal.onCommit(partition) { _ in more.yield() }
+            defer { subscription.cancel() }
+            call.onCancel { more.finish() }
+            var next = request.from
+            var waiting = commits.makeAsyncIterator()
+            while !call.isCancelled {
+                let (bytes, after) = try self.batch(journal, request, from: next)
+                if after == max(next, 1) {
+                    guard await waiting.next() != nil else { return }
+                    continue
+                }
+                try await call.send(bytes)
+                next = after
+            }
+        }
+    }
+
+    private static func partitions(_ journal: any JournalClient) -> GRPCMethod {
+        .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
+            var response = VecraftInternalV1.PartitionsResponse()
+            for id in journal.partitions {
+                let status = try journal.status(id)
+                response.partitions.append(
+                    VecraftInternalV1.PartitionInfo(
+                        partition: id.description, term: status.term, firstOffset: status.first,
+                        committedOffset: status.committed, lastHLC: status.lastHLC.rawValue,
+                        diskBytes: UInt64(status.diskBytes), segments: UInt64(status.segments)))
+            }
+            out.writeBytes(response.encode())
+            return .reply
+        }
+    }
+
+    /// One encoded batch, and where the next begins.
+    private static func batch(
+        _ journal: any JournalClient, _ request: VecraftInternalV1.ReadRequest, from: JournalOffset
+    ) throws(VecraftError) -> (bytes: [UInt8], next: JournalOffset) {
+        let partition = try self.partition(request.partition)
+        let wish = request.maxBytes == 0 ? self.defaultBatchBytes : Int(request.maxBytes)
+        guard wish <= self.maxBatchBytes else { throw .invalid("max_bytes", "\(wish); at most \(self.maxBatchBytes)") }
+        let closed = try journal.position(partition).closed
+        let batch = try journal.read(partition, from: from, maxBytes: wish)
+        let bytes = ArenaPool.shared.withArena { arena in
+            withExtendedLifetime(batch) {
+                let reply = VecraftInternalV1.EntryBatch.Builder(in: arena)
+                reply.partition.set(partition.description)
+                reply.entries.set(borrowing: batch.count) { batch[$0] }
+                reply.committedOffset = batch.committed
+                reply.closedHLC = closed.rawValue
+                return reply.encode()
+            }
+        }
+        return (bytes, batch.nextOffset)
+    }
+
+    private static func partition(_ name: String) throws(VecraftError) -> PartitionID {
+        guard let partition = PartitionID(name) else {
+            throw .invalid("partition", "\"\(name.prefix(64))\" is not a partition, such as data-0")
+        }
+        return partition
+    }
+}
+
+extension ByteBuffer {
+    fileprivate func decoded<M: WireMessage>() throws(VecraftError) -> M {
+        let outcome: Result<M, VecraftError> = self.withUnsafeReadableBytes { raw in
+            Result { () throws(VecraftError) in try M.decode(raw) }
+        }
+        return try outcome.get()
+    }
+}

@@ -1,0 +1,61 @@
+package import JournalFormat
+package import JournalStore
+package import Primitives
+
+/// The journal as every other service sees it, whether it lives in this process or on other nodes.
+package protocol JournalClient: Sendable {
+    /// All partitions, in order.
+    var partitions: [PartitionID] { get }
+
+    /// Appends one entry. `completion` is called exactly once, from the journal's writer thread: it must be short.
+    ///
+    /// - Success means durable, ordered, and found by lineage from now on. Failure means not written, or (deadline, lost
+    ///   connection) unknown: the same idempotency key finds out.
+    func append(
+        _ entry: EncodedEntry, to partition: PartitionID,
+        completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void)
+
+    /// Offset that includes every acknowledged write (ReadIndex; Raft thesis section 6.4). With one replica it is what is durable.
+    func readIndex(_ partition: PartitionID) throws(VecraftError) -> JournalOffset
+
+    /// What this process knows to be committed, and how far the partition's order is closed; never waits.
+    func position(_ partition: PartitionID) throws(VecraftError) -> JournalPosition
+
+    /// Committed entries from `offset` on, at least one if there is one. Empty at the end.
+    func read(_ partition: PartitionID, from offset: JournalOffset, maxBytes: Int) throws(VecraftError) -> EntryBatch
+
+    /// Calls back after commits (coalesced) until the subscription is cancelled. The callback must be short.
+    func onCommit(
+        _ partition: PartitionID, _ callback: @escaping @Sendable (JournalOffset) -> Void
+    ) throws(VecraftError) -> Subscription
+
+    func status(_ partition: PartitionID) throws(VecraftError) -> JournalPartitionStatus
+    func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport
+}
+
+package struct JournalPosition: Sendable {
+    package var first: JournalOffset
+    package var committed: JournalOffset
+    /// No later entry will have an HLC below this.
+    package var closed: HLCTimestamp
+}
+
+package struct JournalPartitionStatus: Sendable {
+    package var partition: PartitionID
+    package var term: UInt64
+    package var first: JournalOffset
+    package var committed: JournalOffset
+    package var lastHLC: HLCTimestamp
+    package var diskBytes: Int
+    package var segments: Int
+}
+
+extension JournalClient {
+    /// Appends and waits for the answer.
+    package func append(_ entry: EncodedEntry, to partition: PartitionID) async throws(VecraftError) -> Appended {
+        let result = await withCheckedContinuation { continuation in
+            self.append(entry, to: partition) { continuation.resume(returning: $0) }
+        }
+        return try result.get()
+    }
+}

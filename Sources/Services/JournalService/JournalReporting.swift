@@ -1,0 +1,103 @@
+package import JournalStore
+internal import Logging
+package import Observability
+package import Primitives
+internal import Synchronization
+
+/// Turns what the journal tells into metrics and log lines.
+package final class JournalReporting: JournalObserver {
+    private struct Handles {
+        let append: Histogram
+        let fsync: Histogram
+        let batchEntries: Histogram
+        let batchBytes: Histogram
+        let entries: Counter
+        let bytes: Counter
+        let replayed: Counter
+        let tornTails: Counter
+        let diskBytes: Gauge
+        let segments: Gauge
+        let queueBytes: Gauge
+    }
+    private let metrics: JournalMetrics
+    private let handles = Mutex<[PartitionID: Handles]>([:])
+    private let failures = Mutex<[PartitionID: VecraftError]>([:])
+    private let log = Logger(label: "vecraft.journal")
+
+    package init(_ metrics: JournalMetrics) { self.metrics = metrics }
+
+    /// Partitions that have shut themselves, with the reason: not ready until opened anew.
+    package var failed: [(partition: PartitionID, error: VecraftError)] {
+        self.failures.withLock { $0.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
+    }
+
+    /// Copies positions into the gauges; for the scrape.
+    package func collect(_ journal: LocalJournal) {
+        for id in journal.partitions {
+            guard let status = try? journal.status(id) else { continue }
+            let name = id.description
+            self.metrics.committed.with(name).set(status.committed)
+            self.metrics.first.with(name).set(status.first)
+            self.metrics.term.with(name).set(status.term)
+            self.metrics.diskBytes.with(name).set(status.diskBytes)
+            self.metrics.segments.with(name).set(status.segments)
+            self.metrics.lastTimestamp.with(name).set(Double(status.lastHLC.milliseconds) / 1000)
+        }
+    }
+
+    package func committed(
+        partition: PartitionID, entries: Int, bytes: Int, write: Duration, sync: Duration, waited: Duration
+    ) {
+        let handles = self.handles(partition)
+        handles.append.observe(waited)
+        handles.fsync.observe(sync)
+        handles.batchEntries.observe(Double(entries))
+        handles.batchBytes.observe(Double(bytes))
+        handles.entries.increment(by: UInt64(entries))
+        handles.bytes.increment(by: UInt64(bytes))
+    }
+
+    package func queued(partition: PartitionID, entries: Int, bytes: Int) {
+        self.handles(partition).queueBytes.set(bytes)
+    }
+
+    package func replayed(partition: PartitionID) { self.handles(partition).replayed.increment() }
+
+    package func refused(partition: PartitionID, reason: String) {
+        self.metrics.rejected.with(partition.description, reason).increment()
+    }
+
+    package func tailCut(partition: PartitionID, file: String, position: Int, bytes: Int) {
+        self.handles(partition).tornTails.increment()
+        self.log.warning(
+            "unacknowledged tail cut",
+            metadata: ["partition": "\(partition)", "file": "\(file)", "byte": "\(position)", "bytes": "\(bytes)"])
+    }
+
+    package func segments(partition: PartitionID, count: Int, diskBytes: Int) {
+        let handles = self.handles(partition)
+        handles.segments.set(count)
+        handles.diskBytes.set(diskBytes)
+    }
+
+    package func failed(partition: PartitionID, error: VecraftError) {
+        self.failures.withLock { $0[partition] = error }
+        self.log.critical("journal partition closed itself", metadata: ["partition": "\(partition)", "error": "\(error)"])
+    }
+
+    private func handles(_ partition: PartitionID) -> Handles {
+        self.handles.withLock { known in
+            if let handles = known[partition] { return handles }
+            let name = partition.description
+            let made = Handles(
+                append: self.metrics.appendSeconds.with(name), fsync: self.metrics.fsyncSeconds.with(name),
+                batchEntries: self.metrics.batchEntries.with(name), batchBytes: self.metrics.batchBytes.with(name),
+                entries: self.metrics.entries.with(name), bytes: self.metrics.bytes.with(name),
+                replayed: self.metrics.replayed.with(name), tornTails: self.metrics.tornTails.with(name),
+                diskBytes: self.metrics.diskBytes.with(name), segments: self.metrics.segments.with(name),
+                queueBytes: self.metrics.queueBytes.with(name))
+            known[partition] = made
+            return made
+        }
+    }
+}

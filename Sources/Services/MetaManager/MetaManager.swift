@@ -1,0 +1,297 @@
+package import HLC
+package import JournalFormat
+package import JournalService
+package import JournalStore
+internal import Logging
+package import Metadata
+package import Primitives
+internal import Synchronization
+
+/// Told of schema changes in the order of `sys-0`, on the thread that replays it, before anyone who waits for them.
+package protocol CatalogObserver: Sendable {
+    func create(_ schema: CollectionSchema) throws(VecraftError)
+    func drop(_ schema: CollectionSchema)
+}
+
+/// The collections: schema changes are entries of `sys-0`, decided when they are applied, alike on every node.
+///
+/// The metadata store holds a copy of the catalog and the offset it is true for, so that a start need not replay `sys-0`
+/// from its beginning. The journal is the truth; the copy may be behind.
+package final class MetaManager: Sendable {
+    /// Collections of a node. Each has threads' scratch, files and a growing segment of its own.
+    package static let maxCollections = 10_000
+
+    private let journal: any JournalClient
+    private let store: any MetadataStore
+    private let dataPartitions: [PartitionID]
+    private let catalogState: Mutex<Catalog>
+    private let waiters = AppliedWaiters()
+    private let follower: JournalFollower
+    private let failure: Mutex<VecraftError?> = Mutex(nil)
+    private let changed: AsyncStream<Void>
+    private let change: AsyncStream<Void>.Continuation
+    /// What the store holds, by id; only ``run()`` touches it once started.
+    private let stored: Mutex<[UInt64: CollectionSchema]> = Mutex([:])
+    private let log = Logger(label: "vecraft.meta")
+
+    private static let prefix = "/vecraft/v1/collections/"
+    private static let appliedKey = "/vecraft/v1/sys-0/applied"
+
+    package init(journal: any JournalClient, store: any MetadataStore) {
+        self.journal = journal
+        self.store = store
+        self.dataPartitions = journal.partitions.filter { $0.kind == .data }
+        self.catalogState = Mutex(Catalog())
+        self.follower = JournalFollower(journal, partition: .sys, maxBatchBytes: 1 << 20)
+        (self.changed, self.change) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    /// A copy: cheap, and never half-way through a change.
+    package var catalog: Catalog { self.catalogState.withLock { $0 } }
+
+    package func collection(tenant: String, name: String) throws(VecraftError) -> CollectionSchema {
+        guard let schema = self.catalogState.withLock({ $0.collection(tenant: tenant, name: name) }) else {
+            throw VecraftError(
+                .notFound, "there is no collection \"\(name)\"\(tenant == "default" ? "" : " of tenant \"\(tenant)\"")",
+                field: "collection", reason: "COLLECTION_NOT_FOUND")
+        }
+        return schema
+    }
+
+    /// Why `sys-0` stands still, if it does.
+    package var standstill: VecraftError? { self.failure.withLock { $0 } }
+
+    // MARK: Start and stop
+
+    /// Loads the copy and replays `sys-0` on top, to its end.
+    package func load() async throws(VecraftError) {
+        var schemas: [CollectionSchema] = []
+        for (_, bytes) in try await self.storedSchemas() {
+            do throws(DecodingFault) {
+                schemas.append(try Self.decode(bytes))
+            } catch {
+                throw VecraftError(.dataLoss, "a collection's schema in the metadata store cannot be read: \(error)")
+            }
+        }
+        let applied = try await self.storedOffset()
+        var catalog = Catalog(schemas, applied: applied)
+        self.stored.withLock { $0 = catalog.byID }
+        while true {
+            let batch = try self.journal.read(.sys, from: catalog.applied + 1, maxBytes: 1 << 20)
+            if batch.isEmpty { break }
+            for entry in batch { _ = try Self.apply(entry, to: &catalog) }
+        }
+        self.waiters.advance(to: catalog.applied)
+        self.catalogState.withLock { $0 = catalog }
+        self.log.info("catalog loaded", metadata: ["collections": "\(catalog.byID.count)", "applied": "\(catalog.applied)"])
+    }
+
+    /// Follows `sys-0` from where ``load()`` ended.
+    package func start(_ observer: any CatalogObserver) throws(VecraftError) {
+        try self.follower.start(
+            from: self.catalog.applied + 1, name: "replay sys-0", handle: { [self] in self.handle($0, observer) },
+            idle: {})
+    }
+
+    /// Copies changes into the metadata store until the task is cancelled.
+    package func run() async {
+        for await _ in self.changed {
+            do throws(VecraftError) { try await self.save() } catch {
+                self.log.error("the catalog's copy could not be saved and will be tried again at the next change", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    package func stop() {
+        self.follower.stop()
+        self.waiters.close()
+        self.change.finish()
+    }
+
+    // MARK: Changes
+
+    package enum Creation: Sendable {
+        /// `write` is nil when the collection was there before, with the same schema.
+        case done(CollectionSchema, Appended?)
+    }
+
+    /// Makes a collection. `completion` runs on a journal thread, after every observer on this node knows it.
+    /// - Parameters:
+    ///   - schema: Without id and partition.
+    ///   - header: Of the entry, as far as the gateway knows it.
+    package func create(
+        _ schema: CollectionSchema, header: EntryHeader,
+        completion: @escaping @Sendable (Result<Creation, VecraftError>) -> Void
+    ) {
+        let catalog = self.catalog
+        if let existing = catalog.collection(tenant: schema.tenant, name: schema.name) {
+            completion(Self.compare(existing, schema))
+            return
+        }
+        guard catalog.byID.count < Self.maxCollections else {
+            completion(.failure(VecraftError(.resourceExhausted, "this node holds \(Self.maxCollections) collections already")))
+            return
+        }
+        var schema = schema
+        // A tenant's collections share a partition, so that one session token offset covers them.
+        let hash = StableHash.of(schema.tenant, seed: 7)
+        schema.partition = self.dataPartitions[Int(hash % UInt64(self.dataPartitions.count))]
+        let wanted = schema
+        let entry = EncodedEntry.ddl(header: header, .create(wanted))
+        self.journal.append(entry, to: .sys) { [self] result in
+            self.afterApplied(result, completion) { appended in
+                guard let made = self.catalog.collection(tenant: wanted.tenant, name: wanted.name) else {
+                    return .failure(VecraftError(.aborted, "the collection was dropped at the same moment"))
+                }
+                return made.id == appended.hlc.rawValue ? .success(.done(made, appended)) : Self.compare(made, wanted)
+            }
+        }
+    }
+
+    package func drop(
+        tenant: String, name: String, header: EntryHeader,
+        completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
+    ) {
+        do throws(VecraftError) {
+            let schema = try self.collection(tenant: tenant, name: name)
+            var header = header
+            header.collection = schema.id
+            let entry = EncodedEntry.ddl(header: header, .drop(collection: schema.id))
+            self.journal.append(entry, to: .sys) { [self] result in
+                self.afterApplied(result, completion) { .success($0) }
+            }
+        } catch {
+            completion(.failure(error))
+        }
+    }
+
+    private func afterApplied<T>(
+        _ result: Result<Appended, VecraftError>, _ completion: @escaping @Sendable (Result<T, VecraftError>) -> Void,
+        _ answer: @escaping @Sendable (Appended) -> Result<T, VecraftError>
+    ) {
+        switch result {
+        case .failure(let error): completion(.failure(error))
+        case .success(let appended):
+            _ = self.waiters.wait(for: appended.offset) { completion($0.flatMap { answer(appended) }) }
+        }
+    }
+
+    private static func compare(
+        _ existing: CollectionSchema, _ wanted: CollectionSchema
+    ) -> Result<Creation, VecraftError> {
+        if existing.hasSameShape(as: wanted) { return .success(.done(existing, nil)) }
+        return .failure(
+            VecraftError(
+                .alreadyExists, "there is a collection \"\(existing.name)\" with another schema", field: "name",
+                reason: "COLLECTION_EXISTS"))
+    }
+
+    // MARK: On the follower's thread
+
+    private func handle(
+        _ batch: Result<EntryBatch, VecraftError>, _ observer: any CatalogObserver
+    ) -> JournalFollower.Step {
+        do throws(VecraftError) {
+            let batch = try batch.get()
+            for entry in batch where entry.offset > self.catalog.applied {
+                var catalog = self.catalog
+                let change = try Self.apply(entry, to: &catalog)
+                // The storage side first: whoever finds a collection in the catalog finds its shard too.
+                if case .created(let schema) = change { try observer.create(schema) }
+                self.catalogState.withLock { $0 = catalog }
+                if case .dropped(let schema) = change { observer.drop(schema) }
+                self.log(change, entry.offset)
+                self.waiters.advance(to: entry.offset)
+                self.change.yield()
+            }
+            self.failure.withLock { $0 = nil }
+            return .goOn
+        } catch {
+            if self.failure.withLock({ $0 != error }) {
+                self.failure.withLock { $0 = error }
+                self.log.error("schema changes stand still and will be tried again", metadata: ["error": "\(error)"])
+            }
+            return .retry(after: .seconds(1))
+        }
+    }
+
+    private static func apply(_ entry: EntryView, to catalog: inout Catalog) throws(VecraftError) -> Catalog.Change {
+        guard entry.operation == .ddl else {
+            catalog.skip(to: entry.offset)
+            return .none
+        }
+        do throws(DecodingFault) {
+            switch try DDLBody(entry.body) {
+            case .create(var schema):
+                // Unique without coordination: no other entry has this HLC.
+                schema.id = entry.hlc.rawValue
+                schema.created = entry.hlc
+                return catalog.create(schema, at: entry.offset)
+            case .drop(let id):
+                return catalog.drop(id, at: entry.offset)
+            }
+        } catch {
+            throw VecraftError(.dataLoss, "sys-0 entry \(entry.offset) cannot be read: \(error)")
+        }
+    }
+
+    private func log(_ change: Catalog.Change, _ offset: JournalOffset) {
+        switch change {
+        case .created(let schema):
+            self.log.notice("collection created", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
+        case .dropped(let schema):
+            self.log.notice("collection dropped", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
+        case .none: break
+        }
+    }
+
+    // MARK: The copy
+
+    private func save() async throws(VecraftError) {
+        let catalog = self.catalog
+        let before = self.stored.withLock { $0 }
+        for (id, schema) in catalog.byID where before[id] != schema {
+            var writer = ByteWriter()
+            schema.encode(into: &writer)
+            _ = try await self.store.put(Self.prefix + "\(id)", writer.bytes)
+        }
+        for id in before.keys where catalog.byID[id] == nil {
+            _ = try await self.store.delete(Self.prefix + "\(id)")
+        }
+        // Last: a copy is only as new as this offset says. One interrupted before it is replayed over, which changes nothing.
+        var writer = ByteWriter()
+        writer.write(catalog.applied)
+        _ = try await self.store.put(Self.appliedKey, writer.bytes)
+        self.stored.withLock { $0 = catalog.byID }
+    }
+
+    private func storedSchemas() async throws(VecraftError) -> [(String, [UInt8])] {
+        try await self.store.list(prefix: Self.prefix).entries.map { ($0.key, $0.value) }
+    }
+
+    private func storedOffset() async throws(VecraftError) -> JournalOffset {
+        guard let entry = try await self.store.get(Self.appliedKey) else { return 0 }
+        return entry.value.withUnsafeBytes { raw in
+            var reader = ByteReader(raw)
+            return (try? reader.read(UInt64.self)) ?? 0
+        }
+    }
+
+    private static func decode(_ bytes: [UInt8]) throws(DecodingFault) -> CollectionSchema {
+        try bytes.withUnsafeBufferPointer { (buffer) throws(DecodingFault) in
+            var reader = ByteReader(UnsafeRawBufferPointer(buffer))
+            return try CollectionSchema(decoding: &reader)
+        }
+    }
+}
+
+extension CollectionSchema {
+    /// The same but for what the server gave it.
+    package func hasSameShape(as other: CollectionSchema) -> Bool {
+        var other = other
+        other.id = self.id
+        other.created = self.created
+        other.partition = self.partition
+        return self == other
+    }
+}

@@ -1,0 +1,162 @@
+package import Filter
+package import JournalService
+package import Observability
+package import Primitives
+package import ShardEngine
+package import StorageNode
+
+/// What an answer was made from (`vecraft.v1.ReadInfo`).
+package struct ReadAnswer: Sendable {
+    package var requested: ConsistencyLevel
+    package var achieved: ConsistencyLevel
+    package var stalenessMilliseconds: UInt64
+    package var partition: PartitionID
+    package var indexVersion: JournalOffset
+    package var syncPerformed: Bool
+    /// The request's token and this answer's offset, merged.
+    package var session: SessionToken
+}
+
+/// Decides how fresh a read must be, and answers it from the replica once it is.
+///
+/// ``plan(_:collection:)`` first; if the plan is not satisfied yet, ``park(_:deadline:_:)``; then one of the reads.
+package final class QueryProcessor: Sendable {
+    private let storage: StorageNode
+    private let metrics: QueryMetrics
+    private let byLevel: LevelMetrics
+    private let byStrategy: StrategyMetrics
+
+    package init(storage: StorageNode, metrics: QueryMetrics) {
+        self.storage = storage
+        self.metrics = metrics
+        self.byLevel = LevelMetrics(metrics)
+        self.byStrategy = StrategyMetrics(metrics)
+    }
+
+    /// A collection's replica and what a read of it must wait for.
+    /// - Throws: NOT_FOUND if it was dropped meanwhile; INVALID_ARGUMENT for a token from another history.
+    package func plan(
+        _ requirement: ReadRequirement, replica: ShardReplica
+    ) throws(VecraftError) -> ReadPlan {
+        let state = try replica.replay.state()
+        let plan = ReadPlan(requirement, partition: replica.replay.partition, replica: state)
+        if plan.tokenIsFromTheFuture(committed: state.committed) {
+            throw VecraftError(
+                .failedPrecondition,
+                "session_token: it has seen \(plan.partition) up to \(requirement.session.offset(of: plan.partition)), which ends at \(state.committed); it belongs to another cluster or to data that was restored",
+                field: "session_token", reason: "SESSION_FROM_ANOTHER_HISTORY")
+        }
+        return plan
+    }
+
+    package func replica(_ collection: UInt64) throws(VecraftError) -> ShardReplica {
+        guard let replica = self.storage.replica(collection) else {
+            throw VecraftError(.notFound, "the collection was dropped", reason: "COLLECTION_DROPPED")
+        }
+        return replica
+    }
+
+    /// Calls back when the plan's offset is applied. Cancel with the ticket when the deadline passes or the caller leaves.
+    package func park(
+        _ plan: ReadPlan, replica: ShardReplica, _ callback: @escaping @Sendable (Result<Void, VecraftError>) -> Void
+    ) -> UInt64? {
+        self.byLevel.syncs(plan.requirement.level).increment()
+        return replica.replay.waiters.wait(for: plan.needed, callback)
+    }
+
+    /// The distinct error of a read whose time ended before its replica had caught up.
+    package func behind(_ plan: ReadPlan, replica: ShardReplica) -> VecraftError {
+        self.byLevel.behind(plan.requirement.level).increment()
+        let state = try? replica.replay.state()
+        let applied = state?.applied ?? 0
+        return VecraftError(
+            .deadlineExceeded,
+            "the replica is behind: \(plan.partition) is applied up to \(applied), this \(plan.requirement.level.name) read needs \(plan.needed) (\(plan.needed - min(applied, plan.needed)) entries, \(state?.stalenessMilliseconds ?? 0) ms of lag)",
+            reason: "REPLICA_BEHIND", retryAfter: .milliseconds(100))
+    }
+
+    package func waited(_ plan: ReadPlan, nanoseconds: UInt64) {
+        self.byLevel.wait(plan.requirement.level).observe(nanoseconds: nanoseconds)
+    }
+
+    package func search(
+        _ request: ShardSearch, plan: ReadPlan, replica: ShardReplica
+    ) throws(VecraftError) -> (ShardSearchResult, ReadAnswer, nanoseconds: UInt64) {
+        let start = SystemTime.monotonicNanoseconds
+        let result = try replica.engine.search(request)
+        let spent = SystemTime.monotonicNanoseconds &- start
+        self.metrics.engineSeconds.observe(nanoseconds: spent)
+        self.metrics.visited.increment(by: result.plan.visited)
+        self.byStrategy.count(result.plan.strategies)
+        return (result, self.answer(plan, replica, applied: result.applied), spent)
+    }
+
+    package func get(
+        ids: [UnsafeRawBufferPointer], withVectors: Bool, withPayload: Bool, plan: ReadPlan, replica: ShardReplica
+    ) throws(VecraftError) -> (ShardGetResult, ReadAnswer) {
+        let result = try replica.engine.get(ids: ids, withVectors: withVectors, withPayload: withPayload)
+        return (result, self.answer(plan, replica, applied: result.applied))
+    }
+
+    package func count(
+        _ filter: Filter?, deadline: UInt64, plan: ReadPlan, replica: ShardReplica
+    ) throws(VecraftError) -> (ShardCountResult, ReadAnswer) {
+        let result = try replica.engine.count(filter, deadline: deadline)
+        return (result, self.answer(plan, replica, applied: result.applied))
+    }
+
+    package func scroll(
+        after: [UInt8]?, filter: Filter?, limit: Int, withVectors: Bool, withPayload: Bool, deadline: UInt64,
+        plan: ReadPlan, replica: ShardReplica
+    ) throws(VecraftError) -> (ShardScrollResult, ReadAnswer) {
+        let result = try replica.engine.scroll(
+            after: after, filter: filter, limit: limit, withVectors: withVectors, withPayload: withPayload,
+            deadline: deadline)
+        return (result, self.answer(plan, replica, applied: result.applied))
+    }
+
+    private func answer(_ plan: ReadPlan, _ replica: ShardReplica, applied: JournalOffset) -> ReadAnswer {
+        let staleness = replica.replay.staleness(applied: applied)
+        let achieved = plan.achieved(applied: applied, stalenessMilliseconds: staleness)
+        self.byLevel.staleness(achieved).observe(nanoseconds: staleness &* 1_000_000)
+        var session = plan.requirement.session
+        session.merge(plan.partition, applied)
+        return ReadAnswer(
+            requested: plan.requirement.level, achieved: achieved, stalenessMilliseconds: staleness,
+            partition: plan.partition, indexVersion: applied, syncPerformed: plan.waited, session: session)
+    }
+}
+
+/// Handles by level, made once.
+private struct LevelMetrics: Sendable {
+    private let stalenessOf: [Histogram]
+    private let waitOf: [Histogram]
+    private let syncsOf: [Counter]
+    private let behindOf: [Counter]
+
+    init(_ metrics: QueryMetrics) {
+        let names = ConsistencyLevel.allCases.map(\.name)
+        self.stalenessOf = names.map { metrics.staleness.with($0) }
+        self.waitOf = names.map { metrics.syncWait.with($0) }
+        self.syncsOf = names.map { metrics.syncs.with($0) }
+        self.behindOf = names.map { metrics.behind.with($0) }
+    }
+    func staleness(_ level: ConsistencyLevel) -> Histogram { self.stalenessOf[Int(level.rawValue) - 1] }
+    func wait(_ level: ConsistencyLevel) -> Histogram { self.waitOf[Int(level.rawValue) - 1] }
+    func syncs(_ level: ConsistencyLevel) -> Counter { self.syncsOf[Int(level.rawValue) - 1] }
+    func behind(_ level: ConsistencyLevel) -> Counter { self.behindOf[Int(level.rawValue) - 1] }
+}
+
+/// One counter for each of the eight combinations of strategies.
+private struct StrategyMetrics: Sendable {
+    private let counters: [Counter]
+
+    init(_ metrics: QueryMetrics) {
+        self.counters = (0..<8).map { raw in
+            var plan = ShardSearchPlan()
+            plan.strategies = ShardSearchPlan.Strategies(rawValue: UInt8(raw))
+            return metrics.strategies.with(plan.strategy)
+        }
+    }
+    func count(_ strategies: ShardSearchPlan.Strategies) { self.counters[Int(strategies.rawValue & 7)].increment() }
+}

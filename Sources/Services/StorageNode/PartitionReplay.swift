@@ -1,0 +1,188 @@
+package import HLC
+internal import JournalFormat
+package import JournalService
+internal import JournalStore
+internal import Logging
+package import Observability
+package import Primitives
+package import ShardEngine
+internal import Synchronization
+
+/// Replays one data partition into this node's shards: entries in order, each once, then the applied offset is published.
+package final class PartitionReplay: Sendable {
+    package let partition: PartitionID
+    package let waiters: AppliedWaiters
+    package let receipts: ReceiptLog
+    /// Committed offset when this process started: until it is applied, reads wait for it (``ReplicaState/floor``).
+    package let floor: JournalOffset
+    /// Offset from which this process replays.
+    package let start: JournalOffset
+
+    private let journal: any JournalClient
+    private let clock: HLCClock
+    private let follower: JournalFollower
+    private let applyDelayMilliseconds: UInt64
+    private let shards: Mutex<[ShardID: ShardReplica]> = Mutex([:])
+    /// Held while a batch is applied, so that a shard is closed between batches and never within one.
+    private let applying = Mutex<Void>(())
+    private let failure: Mutex<VecraftError?> = Mutex(nil)
+    /// Milliseconds: everything with an HLC below is applied.
+    private let appliedTime = Atomic<UInt64>(0)
+    private let averageEntryBytes = Atomic<UInt64>(0)
+    private let metrics: Handles
+    private let log = Logger(label: "vecraft.storage")
+
+    private struct Handles {
+        let entries: Counter
+        let bytes: Counter
+        let seconds: Histogram
+        let failures: Counter
+    }
+
+    init(
+        partition: PartitionID, start: JournalOffset, journal: any JournalClient, clock: HLCClock, receipts: ReceiptLog,
+        applyDelayMilliseconds: UInt64, metrics: StorageMetrics
+    ) throws(VecraftError) {
+        self.partition = partition
+        self.start = start
+        self.journal = journal
+        self.clock = clock
+        self.receipts = receipts
+        self.waiters = AppliedWaiters(applied: start)
+        self.floor = try journal.position(partition).committed
+        self.follower = JournalFollower(journal, partition: partition)
+        self.applyDelayMilliseconds = applyDelayMilliseconds
+        let name = partition.description
+        self.metrics = Handles(
+            entries: metrics.appliedEntries.with(name), bytes: metrics.appliedBytes.with(name),
+            seconds: metrics.applySeconds.with(name), failures: metrics.replayFailures.with(name))
+    }
+
+    func begin() throws(VecraftError) {
+        try self.follower.start(
+            from: self.start + 1, name: "replay \(self.partition)",
+            handle: { [self] in self.handle($0) }, idle: { [self] in self.idle() })
+    }
+
+    /// Stops after the batch in hand; nobody waits any longer.
+    func stop() {
+        self.follower.stop()
+        self.waiters.close()
+        self.receipts.close()
+    }
+
+    // MARK: Shards
+
+    /// Adds a shard whose entries all come after what is applied now (a new collection), or before replay begins.
+    func add(_ replica: ShardReplica) { self.shards.withLock { $0[replica.engine.id] = replica } }
+
+    /// Removes a shard; when this returns no batch is being applied to it.
+    func remove(_ id: ShardID) -> ShardReplica? {
+        self.applying.withLock { _ in self.shards.withLock { $0.removeValue(forKey: id) } }
+    }
+
+    /// Runs between two batches.
+    func betweenBatches<R, E: Error>(_ body: (JournalOffset) throws(E) -> R) throws(E) -> R {
+        try self.applying.withLock { (_) throws(E) in try body(self.waiters.applied) }
+    }
+
+    // MARK: State
+
+    package func state() throws(VecraftError) -> ReplicaState {
+        let committed = try self.journal.readIndex(self.partition)
+        let applied = self.waiters.applied
+        return ReplicaState(
+            applied: applied, committed: committed, stalenessMilliseconds: self.staleness(applied: applied, committed),
+            floor: self.floor)
+    }
+
+    /// Upper bound on the age of what an answer at `applied` may miss, milliseconds.
+    package func staleness(applied: JournalOffset) -> UInt64 {
+        guard let committed = try? self.journal.readIndex(self.partition) else { return .max }
+        return self.staleness(applied: applied, committed)
+    }
+
+    private func staleness(applied: JournalOffset, _ committed: JournalOffset) -> UInt64 {
+        if applied >= committed { return 0 }
+        let now = SystemTime.coarseMilliseconds
+        let upTo = self.appliedTime.load(ordering: .relaxed)
+        // Rounded up: an answer that misses something is never said to be fresh.
+        return now > upTo ? now - upTo : 1
+    }
+
+    /// Why replay stands still, if it does.
+    package var standstill: VecraftError? { self.failure.withLock { $0 } }
+
+    package var lag: (entries: UInt64, bytes: UInt64, milliseconds: UInt64) {
+        guard let state = try? self.state() else { return (0, 0, 0) }
+        let entries = state.committed - min(state.applied, state.committed)
+        return (entries, entries * self.averageEntryBytes.load(ordering: .relaxed), state.stalenessMilliseconds)
+    }
+
+    // MARK: On the follower's thread
+
+    private func handle(_ batch: Result<EntryBatch, VecraftError>) -> JournalFollower.Step {
+        do throws(VecraftError) {
+            let batch = try batch.get()
+            if self.applyDelayMilliseconds > 0 { self.delay(batch) }
+            if self.follower.isStopping { return .retry(after: .zero) }
+            try self.apply(batch)
+            if self.failure.withLock({ $0 != nil }) {
+                self.failure.withLock { $0 = nil }
+                self.log.notice("replay goes on", metadata: ["partition": "\(self.partition)"])
+            }
+            return .goOn
+        } catch {
+            self.metrics.failures.increment()
+            if self.failure.withLock({ $0 != error }) {
+                self.failure.withLock { $0 = error }
+                self.log.error(
+                    "replay stands still and will try again",
+                    metadata: ["partition": "\(self.partition)", "error": "\(error)", "applied": "\(self.waiters.applied)"])
+            }
+            return .retry(after: .seconds(1))
+        }
+    }
+
+    private func apply(_ batch: EntryBatch) throws(VecraftError) {
+        let start = SystemTime.monotonicNanoseconds
+        try self.applying.withLock { (_) throws(VecraftError) in
+            let shards = self.shards.withLock { Array($0.values) }
+            try withExtendedLifetime(batch) { () throws(VecraftError) in
+                let views = batch.views
+                for replica in shards where replica.engine.applied < batch.lastOffset {
+                    let id = replica.engine.id
+                    let own = views.filter { $0.collection == id.collection && $0.shard == id.shard }
+                    try replica.engine.apply(own, through: batch.lastOffset)
+                }
+                if let last = views.last {
+                    self.appliedTime.store(last.hlc.milliseconds, ordering: .relaxed)
+                }
+            }
+        }
+        self.receipts.note(batch.firstOffset, batch.lastOffset, at: self.clock.now())
+        self.waiters.advance(to: batch.lastOffset)
+        let average = self.averageEntryBytes.load(ordering: .relaxed)
+        let now = UInt64(batch.bytes / max(batch.count, 1))
+        self.averageEntryBytes.store(average == 0 ? now : (average * 7 + now) / 8, ordering: .relaxed)
+        self.metrics.entries.increment(by: UInt64(batch.count))
+        self.metrics.bytes.increment(by: UInt64(batch.bytes))
+        self.metrics.seconds.observe(nanoseconds: SystemTime.monotonicNanoseconds &- start)
+    }
+
+    private func idle() {
+        self.receipts.flush()
+        // Read in this order: what is closed now is true of everything committed up to `committed`.
+        guard let position = try? self.journal.position(self.partition), self.waiters.applied >= position.committed
+        else { return }
+        self.appliedTime.store(position.closed.milliseconds, ordering: .relaxed)
+    }
+
+    /// Fault injection (`storage.apply_delay_ms`): holds a batch back until its last entry is that old.
+    private func delay(_ batch: EntryBatch) {
+        guard batch.count > 0 else { return }
+        let due = batch.view(batch.count - 1).hlc.milliseconds + self.applyDelayMilliseconds
+        let now = SystemTime.coarseMilliseconds
+        if due > now { self.follower.pause(.milliseconds(due - now)) }
+    }
+}

@@ -1,0 +1,195 @@
+package import FileStore
+package import HLC
+package import JournalService
+internal import JournalStore
+internal import Logging
+package import Observability
+package import Primitives
+package import ShardEngine
+internal import Synchronization
+
+/// Settings of a storage node.
+package struct StorageSettings: Sendable {
+    package var shard = ShardSettings()
+    /// Background threads that link, seal and merge, for all shards together.
+    package var indexThreads = 2
+    /// Fault injection for tests: an entry is applied no sooner than this after it was written.
+    package var applyDelayMilliseconds: UInt64 = 0
+    package init() {}
+}
+
+/// Holds shard replicas and keeps them caught up with the journal.
+///
+///     directory/shards/<collection id>-<shard>/   one engine each
+///     directory/receipts/<partition>              when what was made searchable
+package final class StorageNode: Sendable {
+    private let directory: String
+    private let settings: StorageSettings
+    private let journal: any JournalClient
+    private let clock: HLCClock
+    private let files: any FileStore
+    let gauges: StorageMetrics
+    private let workers: ShardWorkers
+    private let replicas: Mutex<[UInt64: ShardReplica]> = Mutex([:])
+    private let replays: Mutex<[PartitionID: PartitionReplay]> = Mutex([:])
+    private let log = Logger(label: "vecraft.storage")
+
+    package init(
+        directory: String, settings: StorageSettings, journal: any JournalClient, clock: HLCClock, files: any FileStore,
+        metrics: StorageMetrics
+    ) throws(VecraftError) {
+        try settings.shard.validate()
+        self.directory = directory
+        self.settings = settings
+        self.journal = journal
+        self.clock = clock
+        self.files = files
+        self.gauges = metrics
+        self.workers = ShardWorkers(threads: settings.indexThreads)
+        do throws(FileFault) {
+            try files.createDirectory(Paths.join(directory, "shards"))
+            try files.createDirectory(Paths.join(directory, "receipts"))
+        } catch {
+            throw VecraftError(.unavailable, "the data directory cannot be used: \(error)")
+        }
+    }
+
+    // MARK: Start and stop
+
+    /// Opens every shard of the catalog and begins to replay, each partition from the oldest shard's checkpoint.
+    package func start(_ schemas: [CollectionSchema]) throws(VecraftError) {
+        try self.removeOrphans(schemas)
+        var opened: [PartitionID: [(CollectionSchema, ShardEngine, String)]] = [:]
+        for schema in schemas {
+            let (engine, directory) = try self.open(schema)
+            opened[schema.partition, default: []].append((schema, engine, directory))
+        }
+        for partition in self.journal.partitions where partition.kind == .data {
+            let shards = opened[partition] ?? []
+            let position = try self.journal.position(partition)
+            // Without shards there is nothing to bring up to date.
+            let start = shards.map { $0.1.applied }.min() ?? position.committed
+            guard start + 1 >= position.first else {
+                throw VecraftError(
+                    .dataLoss,
+                    "\(partition) begins at \(position.first), but a shard must replay from \(start + 1): restore it from a snapshot")
+            }
+            let replay = try self.makeReplay(partition, start: min(start, position.committed))
+            for (schema, engine, directory) in shards {
+                self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
+            }
+            self.replays.withLock { $0[partition] = replay }
+            if position.committed > start {
+                self.log.notice(
+                    "replaying",
+                    metadata: [
+                        "partition": "\(partition)", "from": "\(start + 1)", "through": "\(position.committed)",
+                        "entries": "\(position.committed - start)",
+                    ])
+            }
+            try replay.begin()
+        }
+    }
+
+    /// Stops replay, then makes every shard durable. Reads are refused afterwards.
+    package func stop() {
+        for replay in self.replays.withLock({ Array($0.values) }) { replay.stop() }
+        for replica in self.replicas.withLock({ Array($0.values) }) {
+            do throws(VecraftError) {
+                try replica.engine.close()
+            } catch {
+                // Nothing is lost: the journal has it, the next start replays more.
+                self.log.error(
+                    "last checkpoint failed", metadata: ["collection": "\(replica.schema.name)", "error": "\(error)"])
+            }
+        }
+        self.workers.stop()
+    }
+
+    // MARK: Collections
+
+    package func replica(_ collection: UInt64) -> ShardReplica? { self.replicas.withLock { $0[collection] } }
+
+    var allReplicas: [ShardReplica] { self.replicas.withLock { Array($0.values) } }
+
+    package func replay(_ partition: PartitionID) -> PartitionReplay? { self.replays.withLock { $0[partition] } }
+
+    package var partitions: [PartitionReplay] {
+        self.replays.withLock { $0.values.sorted { $0.partition < $1.partition } }
+    }
+
+    /// A collection was created: its shard exists, empty and durable, when this returns.
+    package func create(_ schema: CollectionSchema) throws(VecraftError) {
+        guard self.replica(schema.id) == nil else { return }
+        guard let replay = self.replay(schema.partition) else {
+            throw VecraftError(.internalError, "no replay of \(schema.partition)")
+        }
+        let (engine, directory) = try self.open(schema)
+        try replay.betweenBatches { (applied) throws(VecraftError) in
+            // Every entry of the collection comes after this moment: a restart need not replay what lies before.
+            if engine.applied < applied {
+                try engine.apply([], through: applied)
+                try engine.checkpoint()
+            }
+            self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
+        }
+    }
+
+    package func drop(_ schema: CollectionSchema) {
+        guard let replica = self.replicas.withLock({ $0.removeValue(forKey: schema.id) }) else { return }
+        _ = replica.replay.remove(replica.engine.id)
+        self.forgetMetrics(replica)
+        do throws(VecraftError) { try replica.engine.close() } catch {
+            self.log.warning("closing a dropped shard", metadata: ["collection": "\(schema.name)", "error": "\(error)"])
+        }
+        do throws(FileFault) { try self.files.removeTree(replica.directory) } catch {
+            // An orphan; the next start removes it.
+            self.log.warning("files of a dropped shard remain", metadata: ["path": "\(replica.directory)", "error": "\(error)"])
+        }
+    }
+
+    // MARK: Inside
+
+    private func register(_ replica: ShardReplica) {
+        self.replicas.withLock { $0[replica.schema.id] = replica }
+        replica.replay.add(replica)
+    }
+
+    private func open(_ schema: CollectionSchema) throws(VecraftError) -> (ShardEngine, String) {
+        let directory = Paths.join(self.directory, "shards/\(schema.id)-0")
+        let engine = try ShardEngine(
+            directory: directory, schema: schema, shard: 0, settings: self.settings.shard, files: self.files,
+            observer: ShardReporting(schema, self.gauges), workers: self.workers)
+        if let reason = engine.opening.restarted {
+            self.log.error(
+                "a shard's files were damaged; it is rebuilt from the journal",
+                metadata: ["collection": "\(schema.name)", "reason": "\(reason)"])
+        }
+        for file in engine.opening.quarantined {
+            self.log.error("damaged file put aside", metadata: ["collection": "\(schema.name)", "file": "\(file)"])
+        }
+        return (engine, directory)
+    }
+
+    private func makeReplay(_ partition: PartitionID, start: JournalOffset) throws(VecraftError) -> PartitionReplay {
+        let receipts = try ReceiptLog(
+            path: Paths.join(self.directory, "receipts/\(partition)"), files: self.files)
+        return try PartitionReplay(
+            partition: partition, start: start, journal: self.journal, clock: self.clock, receipts: receipts,
+            applyDelayMilliseconds: self.settings.applyDelayMilliseconds, metrics: self.gauges)
+    }
+
+    /// Folders of collections that are no more.
+    private func removeOrphans(_ schemas: [CollectionSchema]) throws(VecraftError) {
+        let known = Set(schemas.map { "\($0.id)-0" })
+        let root = Paths.join(self.directory, "shards")
+        do throws(FileFault) {
+            for name in try self.files.list(root) where !known.contains(name) {
+                try self.files.removeTree(Paths.join(root, name))
+                self.log.notice("files of a dropped collection removed", metadata: ["name": "\(name)"])
+            }
+        } catch {
+            throw VecraftError(.unavailable, "the data directory cannot be used: \(error)")
+        }
+    }
+}

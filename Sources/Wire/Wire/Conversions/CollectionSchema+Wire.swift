@@ -1,0 +1,124 @@
+import Filter
+package import Primitives
+
+extension CollectionSchema {
+    /// Reads and validates the schema that a request asks for.
+    ///
+    /// - Throws: `INVALID_ARGUMENT` naming the field below `config` and the limit it breaks.
+    package init(
+        wire config: VecraftV1.CollectionConfig, id: UInt64, tenant: String, name: String,
+        partition: PartitionID = .data(0), created: HLCTimestamp = .zero
+    ) throws(VecraftError) {
+        try Self.validate(name: name)
+        var vectors: [VectorSchema] = []
+        if let vector = config.vector { vectors.append(try VectorSchema(wire: vector, name: "", at: "config.vector")) }
+        guard config.vectors.count <= Limits.namedVectors else {
+            throw .invalid(
+                "config.vectors", "at most \(Limits.namedVectors) named vectors, not \(config.vectors.count)")
+        }
+        // In order of name, so that the same mistakes are always answered with the same error.
+        for (name, vector) in config.vectors.sorted(by: { $0.key < $1.key }) {
+            try VectorSchema.validate(name: name, at: "config.vectors")
+            vectors.append(try VectorSchema(wire: vector, name: name, at: "config.vectors.\(name)"))
+        }
+        guard !vectors.isEmpty else { throw .invalid("config", "give vector, vectors, or both") }
+        // More shards need nodes to spread over: types.proto says so.
+        guard config.shards <= 1 else { throw .invalid("config.shards", "must be 1 for now, not \(config.shards)") }
+        self.init(
+            id: id, tenant: tenant, name: name, vectors: vectors,
+            payloadIndexes: try Self.indexes(config.payloadIndexes),
+            shards: 1, partition: partition, created: created)
+    }
+
+    /// A collection's name: 1 to 64 of `[A-Za-z0-9_.-]`, starting with a letter or digit.
+    package static func validate(name: String, at field: String = "name") throws(VecraftError) {
+        let utf8 = name.utf8
+        guard (1...Limits.collectionNameBytes).contains(utf8.count), let first = utf8.first, first.isAlphanumeric,
+            utf8.allSatisfy({ $0.isAlphanumeric || $0.isNamePunctuation || $0 == UInt8(ascii: ".") })
+        else {
+            throw .invalid(
+                field,
+                "1 to \(Limits.collectionNameBytes) of A-Z, a-z, 0-9, '_', '.', '-', starting with a letter or digit")
+        }
+    }
+
+    private static func indexes(_ configs: [VecraftV1.PayloadIndexConfig]) throws(VecraftError) -> [PayloadIndexField] {
+        guard configs.count <= Limits.payloadIndexes else {
+            throw .invalid("config.payload_indexes", "at most \(Limits.payloadIndexes) fields, not \(configs.count)")
+        }
+        var fields: [PayloadIndexField] = []
+        for (index, config) in configs.enumerated() {
+            let path = "config.payload_indexes[\(index)]"
+            try FieldPath.validate(config.field, at: path + ".field")
+            guard !fields.contains(where: { $0.path == config.field }) else {
+                throw .invalid(path + ".field", "\"\(config.field)\" is indexed already; one index a field")
+            }
+            guard let raw = UInt8(exactly: config.type.rawValue), let type = PayloadFieldType(rawValue: raw) else {
+                throw .invalid(path + ".type", "must be keyword, integer, float or bool")
+            }
+            fields.append(PayloadIndexField(path: config.field, type: type))
+        }
+        return fields
+    }
+}
+
+extension VectorSchema {
+    static let mRange = 2...64
+    static let efConstructionRange = 8...2000
+
+    fileprivate init(wire config: VecraftV1.VectorConfig, name: String, at path: String) throws(VecraftError) {
+        let dimension = Int(config.dimension)
+        guard (1...Limits.dimension).contains(dimension) else {
+            throw .invalid(path + ".dimension", "must be in 1...\(Limits.dimension), not \(dimension)")
+        }
+        guard let metric = Metric(wire: config.distance) else {
+            throw .invalid(path + ".distance", "must be cosine, dot or l2")
+        }
+        let m = try Self.value(config.hnsw?.m, Self.defaultM, Self.mRange, path + ".hnsw.m")
+        let efConstruction = try Self.value(
+            config.hnsw?.efConstruction, Self.defaultEfConstruction, Self.efConstructionRange,
+            path + ".hnsw.ef_construction")
+        self.init(name: name, dimension: dimension, metric: metric, m: m, efConstruction: efConstruction)
+    }
+
+    private static func value(
+        _ asked: UInt32?, _ byDefault: Int, _ range: ClosedRange<Int>, _ path: String
+    ) throws(VecraftError) -> Int {
+        guard let asked, asked != 0 else { return byDefault }
+        guard range.contains(Int(asked)) else {
+            throw .invalid(
+                path, "must be in \(range.lowerBound)...\(range.upperBound), or 0 for \(byDefault); not \(asked)")
+        }
+        return Int(asked)
+    }
+
+    /// A named vector's name: 1 to 64 of `[A-Za-z0-9_-]`.
+    package static func validate(name: String, at field: String) throws(VecraftError) {
+        guard (1...Limits.vectorNameBytes).contains(name.utf8.count),
+            name.utf8.allSatisfy({ $0.isAlphanumeric || $0.isNamePunctuation })
+        else {
+            throw .invalid(field, "a vector's name is 1 to \(Limits.vectorNameBytes) of A-Z, a-z, 0-9, '_', '-'")
+        }
+    }
+}
+
+extension UInt8 {
+    fileprivate var isAlphanumeric: Bool { self &- 0x30 < 10 || (self | 0x20) &- 0x61 < 26 }
+    fileprivate var isNamePunctuation: Bool { self == UInt8(ascii: "_") || self == UInt8(ascii: "-") }
+}
+
+extension VecraftV1.CollectionConfig {
+    /// The schema with every default spelt out.
+    package init(_ schema: CollectionSchema) {
+        self.init(shards: schema.shards)
+        for vector in schema.vectors {
+            let config = VecraftV1.VectorConfig(
+                dimension: UInt32(vector.dimension), distance: VecraftV1.Distance(vector.metric),
+                hnsw: VecraftV1.HnswConfig(m: UInt32(vector.m), efConstruction: UInt32(vector.efConstruction)))
+            if vector.name.isEmpty { self.vector = config } else { self.vectors[vector.name] = config }
+        }
+        self.payloadIndexes = schema.payloadIndexes.map {
+            VecraftV1.PayloadIndexConfig(field: $0.path, type: VecraftV1.FieldType(rawValue: Int32($0.type.rawValue)))
+        }
+    }
+}

@@ -1,0 +1,12 @@
+package import ArgumentParser
+
+package struct CollectionCommand: ParsableCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "collection", abstract: "Make, show and drop collections.",
+        subcommands: [
+            CollectionCreateCommand.self, CollectionDescribeCommand.self, CollectionListCommand.self,
+            CollectionDropCommand.self,
+        ])
+
+    package init() {}
+}

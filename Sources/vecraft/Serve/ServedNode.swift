@@ -1,0 +1,174 @@
+internal import FileStore
+internal import Foundation
+internal import GRPC
+internal import Gateway
+internal import HLC
+internal import HTTP
+internal import JournalService
+internal import JournalStore
+internal import Lineage
+internal import Logging
+internal import MetaManager
+internal import Metadata
+internal import Metrics
+internal import NIOCore
+internal import NIOPosix
+internal import Observability
+internal import Primitives
+internal import QueryProcessor
+internal import ServiceHost
+internal import StorageNode
+internal import Synchronization
+
+/// All services of one process, put together in the order in which they need each other, and taken apart in reverse.
+final class ServedNode: Sendable {
+    let settings: Settings
+    let registry: MetricsRegistry
+    let readiness: Readiness
+    let addresses = Addresses()
+    let files = PosixFileStore()
+    let group: MultiThreadedEventLoopGroup
+    let log = Logger(label: "vecraft")
+
+    /// Serves until a signal ends it.
+    static func serve(_ settings: Settings) async throws {
+        guard settings.node.roles == [.all] else {
+            throw VecraftError(
+                .invalidArgument, "node.roles: this release runs all roles in one process; leave it at \"all\"",
+                field: "node.roles")
+        }
+        let signals = TerminationSignals()
+        let registry = MetricsRegistry()
+        LogControl(level: settings.log.level, format: settings.log.format, registry: registry).bootstrap()
+        MetricsSystem.bootstrap(MetricsBridge(registry))
+        SpanTracer(sink: SpanSink(registry: registry)).bootstrap()
+        let node = ServedNode(settings, registry)
+        try await node.run(signals)
+    }
+
+    private init(_ settings: Settings, _ registry: MetricsRegistry) {
+        self.settings = settings
+        self.registry = registry
+        self.readiness = Readiness()
+        self.group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+    }
+
+    private func run(_ signals: TerminationSignals) async throws {
+        _ = ProcessMetrics(self.registry, version: Build.version, revision: Build.revision)
+        let parts = try await self.open()
+        let shutdown = ShutdownTrace(self.log)
+        var failure: (any Error)?
+        do {
+            try await self.serve(parts, signals, shutdown)
+        } catch {
+            failure = error
+        }
+        await self.close(parts, shutdown)
+        if let failure { throw failure }
+    }
+
+    // MARK: Putting together
+
+    struct Parts: Sendable {
+        let journal: LocalJournal
+        let journalReporting: JournalReporting
+        let store: SQLiteMetadataStore
+        let meta: MetaManager
+        let storage: StorageNode
+        let gateway: Gateway
+        let grpc: GRPCServer
+        let http: HTTPServer
+        /// Committed offsets at start: ready when they are applied.
+        let goals: ReplayGoals
+    }
+
+    private func open() async throws -> Parts {
+        let directory = self.settings.node.dataDirectory
+        do { try self.files.createDirectory(directory) } catch {
+            throw VecraftError(.failedPrecondition, "node.data_directory \(directory) cannot be made: \(error)", field: "node.data_directory")
+        }
+        let reporting = JournalReporting(JournalMetrics(self.registry))
+        let journal = LocalJournal(
+            try Journal(
+                directory: Paths.join(directory, "journal"), dataPartitions: self.settings.journal.dataPartitions,
+                settings: self.settings.journal.store, files: self.files,
+                maxClockOffset: UInt64(self.settings.clock.maxOffsetMilliseconds), observer: reporting))
+        let clock = journal.journal.clock
+        do {
+            let store = try SQLiteMetadataStore(path: Paths.join(directory, "metadata.sqlite"))
+            let meta = MetaManager(journal: journal, store: store)
+            try await meta.load()
+            let storage = try StorageNode(
+                directory: directory, settings: self.settings.storage.node, journal: journal, clock: clock,
+                files: self.files, metrics: StorageMetrics(self.registry))
+            try storage.start(Array(meta.catalog.byID.values))
+            try meta.start(CatalogToStorage(storage))
+            let gateway = self.gateway(journal, clock, meta, storage)
+            return Parts(
+                journal: journal, journalReporting: reporting, store: store, meta: meta, storage: storage,
+                gateway: gateway, grpc: try self.grpcServer(gateway), http: try self.httpServer(gateway),
+                goals: ReplayGoals(storage))
+        } catch {
+            journal.journal.close()
+            throw error
+        }
+    }
+
+    private func gateway(
+        _ journal: LocalJournal, _ clock: HLCClock, _ meta: MetaManager, _ storage: StorageNode
+    ) -> Gateway {
+        let name = self.settings.node.name.isEmpty ? ProcessInfo.processInfo.hostName : self.settings.node.name
+        var settings = GatewaySettings()
+        settings.defaultTimeout = .milliseconds(self.settings.query.defaultTimeoutMilliseconds)
+        settings.maxTimeout = .milliseconds(self.settings.query.maxTimeoutMilliseconds)
+        settings.recentWriters = max(1, self.settings.gateway.recentWriters)
+        let lineage = LineageService(
+            journal: journal, meta: meta, storage: storage, replica: name, metrics: LineageMetrics(self.registry))
+        let status = NodeStatus(
+            node: name, version: Build.version, revision: Build.revision, roles: self.settings.node.roles.map(\.rawValue),
+            startedMilliseconds: SystemTime.coarseMilliseconds, grpcAddress: { self.addresses.grpc },
+            httpAddress: { self.addresses.http }, source: NodeState(self.readiness, ReplayGoals(storage)))
+        return Gateway(
+            settings: settings, clock: clock, journal: journal, meta: meta, storage: storage,
+            query: QueryProcessor(storage: storage, metrics: QueryMetrics(self.registry)), lineage: lineage,
+            requestMetrics: RequestMetrics(self.registry), status: status)
+    }
+
+    private func grpcServer(_ gateway: Gateway) throws -> GRPCServer {
+        var settings = GRPCServerSettings()
+        settings.maxMessageBytes = self.settings.grpc.maxMessageBytes
+        settings.prepareForGateway()
+        return try GRPCServer(
+            settings: settings, methods: gateway.methods(), observer: WireMetrics(self.registry), group: self.group)
+    }
+
+    private func httpServer(_ gateway: Gateway) throws -> HTTPServer {
+        var settings = HTTPServerSettings(host: self.settings.http.host, port: self.settings.http.port)
+        settings.drainTimeout = .seconds(3)
+        if !self.settings.http.tlsCertificate.isEmpty {
+            settings.tls = try HTTPServerSettings.tls(
+                certificate: self.settings.http.tlsCertificate, key: self.settings.http.tlsKey)
+        }
+        let routes = gateway.routes() + self.operatorRoutes()
+        let host = self.settings.http.host
+        return try HTTPServer(
+            settings, routes: routes, registry: self.registry, eventLoops: self.group, logger: Logger(label: "vecraft.http")
+        ) { [addresses] port in addresses.bound(http: "\(host):\(port)") }
+    }
+
+    /// What operators and their tools ask.
+    private func operatorRoutes() -> [HTTPRoute] {
+        let registry = self.registry
+        let readiness = self.readiness
+        @Sendable func answer(_ answer: Readiness.Answer) -> HTTPReply { .json(answer.json, status: answer.status) }
+        return [
+            HTTPRoute(.get, "/metrics") { call in
+                let format = ExpositionFormat(accept: call.header("accept"))
+                return HTTPReply(contentType: format.contentType, body: ByteBuffer(bytes: registry.page(format)))
+            },
+            HTTPRoute(.get, "/livez") { _ in answer(readiness.livez) },
+            HTTPRoute(.get, "/readyz") { _ in answer(readiness.readyz) },
+            HTTPRoute(.get, "/healthz") { _ in answer(readiness.healthz) },
+        ]
+    }
+}

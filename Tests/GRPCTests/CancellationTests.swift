@@ -1,0 +1,191 @@
+import NIOCore
+import NIOHTTP2
+import Primitives
+import Testing
+
+@testable import GRPC
+
+@Suite(.timeLimit(.minutes(2))) struct CancellationTests {
+    @Test func aDeadlineIsKeptByTheClientAlone() async throws {
+        // The server never answers and the raw listener never even reads.
+        let silent = GRPCMethod.unary { (call, _, _) throws(VecraftError) in
+            let reply = call.deferred()
+            reply.onCancel { _ = reply }
+            return .later
+        }
+        try await withPair(["/t/M": silent]) { client in
+            await expectFailure(.deadlineExceeded) {
+                try await client.unary("/t/M", bytes(""), timeout: .milliseconds(20))
+            }
+            let call = try await client.bidirectional("/t/M", timeout: .milliseconds(20))
+            await expectFailure(.deadlineExceeded) { for try await _ in call.replies {} }
+            await expectFailure(.deadlineExceeded) {
+                try await client.unary("/t/M", bytes(""), timeout: .zero)
+            }
+        }
+    }
+
+    @Test func theDeadlineReachesTheHandler() async throws {
+        let method = GRPCMethod.unary { (call, _, reply) throws(VecraftError) in
+            let left = call.deadline.map { $0 - .now() }
+            reply.writeString(left == nil ? "none" : left! > .seconds(50) && left! <= .seconds(60) ? "a minute" : "\(left!)")
+            return .reply
+        }
+        try await withPair(["/t/M": method]) { client in
+            let none = try await client.unary("/t/M", bytes(""))
+            #expect(text(none.message) == "none")
+            let minute = try await client.unary("/t/M", bytes(""), timeout: .seconds(60))
+            #expect(text(minute.message) == "a minute")
+        }
+    }
+
+    @Test func cancellingTheTaskCancelsTheCallOnTheServer() async throws {
+        let started = Signal()
+        let cancelled = Signal()
+        let method = GRPCMethod.unary { (call, _, _) throws(VecraftError) in
+            let reply = call.deferred()
+            reply.onCancel {
+                #expect(reply.isCancelled)
+                cancelled.set()
+            }
+            started.set()
+            return .later
+        }
+        try await withPair(["/t/M": method]) { client in
+            let task = Task { await failure { try await client.unary("/t/M", bytes("")) } }
+            await started.wait()
+            task.cancel()
+            let error = await task.value
+            #expect(error?.code == .cancelled)
+            await cancelled.wait()
+        }
+    }
+
+    @Test func aCallbackCallCanBeCancelled() async throws {
+        let started = Signal()
+        let method = GRPCMethod.unary { (call, _, _) throws(VecraftError) in
+            let reply = call.deferred()
+            reply.onCancel { _ = reply }
+            started.set()
+            return .later
+        }
+        try await withPair(["/t/M": method]) { client in
+            let result = Slot<VecraftError?>()
+            let handle = client.unary("/t/M", bytes("")) { outcome in
+                guard case .failure(let error) = outcome else { return result.put(nil) }
+                result.put(error)
+            }
+            await started.wait()
+            handle.cancel()
+            handle.cancel()
+            let error = await result.take()
+            #expect(error?.code == .cancelled)
+        }
+    }
+
+    @Test func aCallCancelledBeforeItBeganNeverStarts() async throws {
+        let calls = Counter()
+        let method = GRPCMethod.unary { (_, _, _) throws(VecraftError) in
+            calls.add()
+            return .reply
+        }
+        try await withPair(["/t/M": method]) { client in
+            let go = Signal()
+            let task = Task {
+                await go.wait()
+                return await failure { try await client.unary("/t/M", bytes("")) }
+            }
+            task.cancel()
+            go.set()
+            let error = await task.value
+            #expect(error?.code == .cancelled)
+            _ = try await client.unary("/t/M", bytes(""))
+            #expect(calls.count == 1)
+        }
+    }
+
+    @Test func aResetCancelsAStreamingFunction() async throws {
+        let started = Signal()
+        let ended = Slot<(VecraftError?, Bool)>()
+        let method = GRPCMethod.bidirectional { (call) throws(VecraftError) in
+            started.set()
+            do throws(VecraftError) {
+                for try await _ in call.requests {}
+                ended.put((nil, call.isCancelled))
+            } catch {
+                ended.put((error, call.isCancelled && Task.isCancelled))
+                throw error
+            }
+        }
+        try await withPair(["/t/M": method]) { client in
+            let call = try await client.bidirectional("/t/M")
+            try await call.send([1])
+            await started.wait()
+            call.cancel()
+            let (error, wasCancelled) = await ended.take()
+            #expect(error?.code == .cancelled)
+            #expect(wasCancelled)
+            await expectFailure(.cancelled) { for try await _ in call.replies {} }
+            await expectFailure(.cancelled) { try await call.send([2]) }
+        }
+    }
+
+    @Test func aSenderThatWaitsHearsTheReset() async throws {
+        let ended = Slot<VecraftError?>()
+        let method = GRPCMethod.serverStreaming { (call) throws(VecraftError) in
+            do throws(VecraftError) { while true { try await call.send([UInt8](repeating: 0, count: 10_000)) } } catch {
+                ended.put(error)
+                throw error
+            }
+        }
+        try await withPair(["/t/M": method]) { client in
+            do {
+                let call = try await client.serverStreaming("/t/M", bytes(""))
+                var replies = call.replies.makeAsyncIterator()
+                _ = try await replies.next()
+                // Dropped here, unread: that cancels it.
+            }
+            let error = await ended.take()
+            #expect(error?.code == .cancelled)
+        }
+    }
+
+    @Test func aLostConnectionCancelsItsCalls() async throws {
+        let started = Signal()
+        let cancelled = Signal()
+        let method = GRPCMethod.unary { (call, _, _) throws(VecraftError) in
+            let reply = call.deferred()
+            reply.onCancel {
+                _ = reply
+                cancelled.set()
+            }
+            started.set()
+            return .later
+        }
+        try await withServer(["/t/M": method]) { _, port in
+            let peer = try await RawPeer.connect(port: port)
+            try await peer.sendHeaders(RawPeer.request("/t/M"), on: 1)
+            try await peer.sendData(framed(bytes("")), on: 1, end: true)
+            await started.wait()
+            await peer.close()
+            await cancelled.wait()
+        }
+    }
+
+    @Test func aChildTaskMayStopReadingWithoutEndingTheCall() async throws {
+        let method = GRPCMethod.bidirectional { (call) throws(VecraftError) in
+            let reader = Task { await failure { for try await _ in call.requests {} } }
+            reader.cancel()
+            let error = await reader.value
+            try await call.send(Array("\(error?.code.name ?? "none")".utf8))
+        }
+        try await withPair(["/t/M": method]) { client in
+            let call = try await client.bidirectional("/t/M")
+            var replies = call.replies.makeAsyncIterator()
+            let reply = try await replies.next()
+            #expect(reply.map(text) == "CANCELLED")
+            let end = try await replies.next()
+            #expect(end == nil)
+        }
+    }
+}

@@ -1,0 +1,138 @@
+import NIOCore
+import NIOPosix
+import Primitives
+import Testing
+
+@testable import GRPC
+
+@Suite(.timeLimit(.minutes(2))) struct ClientTests {
+    /// A port nobody listens on: bound once, and given back.
+    private func freePort() async throws -> Int {
+        let channel = try await ServerBootstrap(group: testLoops).bind(host: "127.0.0.1", port: 0).get()
+        let port = try #require(channel.localAddress?.port)
+        try await channel.close().get()
+        return port
+    }
+
+    @Test func nobodyListeningIsUnavailableWithARetryHint() async throws {
+        let port = try await self.freePort()
+        let client = try GRPCClient(host: "127.0.0.1", port: port, group: testLoops)
+        let first = await failure { try await client.unary("/t/M", bytes("")) }
+        #expect(first?.code == .unavailable)
+        #expect(first?.retryAfter != nil)
+        await client.close()
+        await expectFailure(.cancelled) { try await client.unary("/t/M", bytes("")) }
+    }
+
+    @Test func theClientComesBackWhenTheServerDoes() async throws {
+        var settings = GRPCClientSettings()
+        settings.minBackoff = .milliseconds(1)
+        settings.maxBackoff = .milliseconds(20)
+        let first = try GRPCServer(methods: Methods.all, group: testLoops)
+        let port = try await first.start(host: "127.0.0.1", port: 0)
+        let client = try await GRPCClient.connect(host: "127.0.0.1", port: port, settings: settings, group: testLoops)
+        _ = try await client.unary("/test.Test/Echo", bytes("1"))
+        await first.drain(grace: .zero)
+        await expectFailure(.unavailable) { try await client.unary("/test.Test/Echo", bytes("2")) }
+        let second = try GRPCServer(methods: Methods.all, group: testLoops)
+        try await second.start(host: "127.0.0.1", port: port)
+        var reply: GRPCReply?
+        while reply == nil { reply = try? await client.unary("/test.Test/Echo", bytes("3")) }
+        #expect(reply.map { text($0.message) } == "3")
+        await client.close()
+        await second.drain(grace: .zero)
+    }
+
+    @Test func callsMadeAtOnceShareTheFirstConnection() async throws {
+        try await withServer(Methods.all) { server, port in
+            let client = try GRPCClient(host: "localhost", port: port, group: testLoops)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for i in 0..<50 {
+                    group.addTask {
+                        let reply = try await client.unary("/test.Test/Echo", bytes("\(i)"))
+                        #expect(text(reply.message) == "\(i)")
+                    }
+                }
+                try await group.waitForAll()
+            }
+            #expect(server.connectionCount == 1)
+            await client.close()
+        }
+    }
+
+    @Test func callsOverTheClientsLimitAreRefused() async throws {
+        var settings = GRPCClientSettings()
+        settings.maxCalls = 2
+        let held = Slot<GRPCDeferredReply>()
+        let method = GRPCMethod.unary { (call, message, _) throws(VecraftError) in
+            held.put(call.deferred())
+            return .later
+        }
+        let sink = GRPCMethod.bidirectional { (call) throws(VecraftError) in for try await _ in call.requests {} }
+        try await withPair(["/t/M": method, "/t/S": sink], client: settings) { client in
+            let stream = try await client.bidirectional("/t/S")
+            let first = Task { try await client.unary("/t/M", [1]) }
+            let reply = await held.take()
+            let third = await failure { try await client.unary("/t/M", bytes("")) }
+            #expect(third?.reason == "CLIENT_BUSY")
+            reply.reply([5])
+            let answer = try await first.value
+            #expect(answer == [5])
+            stream.cancel()
+        }
+    }
+
+    @Test func aServerThatSpeaksSomethingElseIsUnavailable() async throws {
+        final class Greeter: ChannelInboundHandler {
+            typealias InboundIn = ByteBuffer
+            typealias OutboundOut = ByteBuffer
+            func channelActive(context: ChannelHandlerContext) {
+                let greeting = ByteBuffer(string: "220 mail.example.com ESMTP\r\n")
+                context.writeAndFlush(self.wrapOutboundOut(greeting), promise: nil)
+            }
+        }
+        let channel = try await ServerBootstrap(group: testLoops)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(Greeter()) }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+        let port = try #require(channel.localAddress?.port)
+        await expectFailure(.unavailable) {
+            try await GRPCClient.connect(host: "127.0.0.1", port: port, group: testLoops)
+        }
+        try await channel.close().get()
+    }
+
+    @Test func aServerThatSaysNothingIsGivenUpOn() async throws {
+        var settings = GRPCClientSettings()
+        settings.connectTimeout = .milliseconds(50)
+        let channel = try await ServerBootstrap(group: testLoops).bind(host: "127.0.0.1", port: 0).get()
+        let port = try #require(channel.localAddress?.port)
+        await expectFailure(.unavailable) {
+            try await GRPCClient.connect(host: "127.0.0.1", port: port, settings: settings, group: testLoops)
+        }
+        try await channel.close().get()
+    }
+
+    @Test func aDroppedClientLetsItsConnectionGo() async throws {
+        try await withServer(Methods.all) { server, port in
+            do {
+                let client = try await GRPCClient.connect(host: "127.0.0.1", port: port, group: testLoops)
+                _ = try await client.unary("/test.Test/Echo", bytes("1"))
+            }
+            try await until { server.connectionCount == 0 }
+        }
+    }
+
+    @Test func backoffDoublesUpToItsBound() {
+        var backoff = Backoff(from: .milliseconds(100), upTo: .seconds(1))
+        var random = SeededRNG(seed: 3)
+        let ceilings = [100, 200, 400, 800, 1_000, 1_000].map { Duration.milliseconds($0) }
+        for ceiling in ceilings {
+            let wait = backoff.next(using: &random)
+            #expect(wait <= ceiling && wait >= ceiling * 0.79)
+        }
+        backoff.reset()
+        #expect(backoff.next(using: &random) <= .milliseconds(100))
+    }
+}

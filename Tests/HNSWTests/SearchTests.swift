@@ -1,0 +1,165 @@
+import HNSW
+import Primitives
+import Testing
+
+@Suite struct SearchTests {
+    struct Case: CustomStringConvertible, Sendable {
+        var metric: Metric
+        var store: HNSWGraph.Store
+        var centres: Int
+        var description: String { "\(self.metric) \(self.store) \(self.centres) centres" }
+
+        static let all = Metric.allCases.flatMap { metric in
+            [HNSWGraph.Store.float32, .int8].flatMap { store in
+                [0, 20].map { Case(metric: metric, store: store, centres: $0) }
+            }
+        }
+    }
+
+    @Test(arguments: Case.all)
+    func findsWhatBruteForceFinds(_ it: Case) {
+        let points = Points.random(count: 1000, dimension: 32, metric: it.metric, centres: it.centres, seed: 1, padding: 5)
+        let queries = Points.random(count: 25, dimension: 32, metric: it.metric, centres: it.centres, seed: 101)
+        let graph = points.graph(store: it.store)
+        #expect(graph.checkInvariants() == [])
+        #expect(graph.linked == 1000 && graph.linkedPrefix == 1000)
+        var total = 0.0
+        for q in 0..<queries.count {
+            let query = queries.base + q * queries.stride
+            let truth = points.nearest(query, k: 10)
+            var request = GraphSearch(query: query, k: 10)
+            request.ef = 100
+            let (found, stats) = graph.find(request)
+            total += recall(found, truth)
+            #expect(found.count == 10)
+            #expect(found == found.sorted { $0.distance < $1.distance })
+            #expect(Set(found.map(\.row)).count == 10)
+            #expect(stats.strategy == .plainWalk && stats.hops > 0 && stats.distances > stats.hops)
+            // Whatever the walk measured, distances are those of the floats.
+            for neighbour in found { #expect(points.nearest(query, k: 1) { $0 == Int(neighbour.row) } == [neighbour]) }
+        }
+        #expect(total / 25 >= 0.95, "recall \(total / 25)")
+    }
+
+    @Test(arguments: Case.all)
+    func exactStrategyIsExact(_ it: Case) {
+        let points = Points.random(count: 700, dimension: 17, metric: it.metric, centres: it.centres, seed: 3)
+        let graph = points.graph(store: it.store)
+        for q in 0..<20 {
+            let query = points.base + q * points.stride
+            var request = GraphSearch(query: query, k: 25)
+            request.strategy = .exact
+            #expect(graph.find(request).neighbours == points.nearest(query, k: 25))
+        }
+    }
+
+    @Test(arguments: 0...3)
+    func tinyGraphsAnswer(_ count: Int) {
+        for store in [HNSWGraph.Store.float32, .int8] {
+            let points = Points.random(count: count, dimension: 8, metric: .l2, seed: 4)
+            let graph = points.graph(m: 2, store: store)
+            let query: [Float] = [1, 0, 0, 0, 0, 0, 0, 0]
+            query.withUnsafeBufferPointer { query in
+                for strategy in [GraphSearch.Strategy.automatic, .exact, .scan, .plainWalk, .filteredWalk] {
+                    var request = GraphSearch(query: query.baseAddress!, k: 2)
+                    request.strategy = strategy
+                    #expect(graph.find(request).neighbours == points.nearest(query.baseAddress!, k: 2))
+                }
+            }
+            #expect(graph.checkInvariants() == [])
+        }
+    }
+
+    /// k beyond what the graph has, and beyond what a default ef would keep.
+    @Test func largeKReturnsEverything() {
+        let points = Points.random(count: 300, dimension: 8, metric: .cosine, seed: 5)
+        let graph = points.graph()
+        for k in [100, 299, 300, 301, 16_384] {
+            let found = graph.find(GraphSearch(query: points.base, k: k)).neighbours
+            #expect(found.count == min(k, 300))
+            #expect(Set(found.map(\.row)).count == found.count)
+        }
+    }
+
+    @Test(arguments: Metric.allCases)
+    func equalVectorsAreAllFound(_ metric: Metric) {
+        for store in [HNSWGraph.Store.float32, .int8] {
+            for value: Float in [0, 1] {
+                let points = Points((0..<500).map { _ in [Float](repeating: value, count: 12) }, metric: metric)
+                let graph = points.graph(store: store)
+                #expect(graph.checkInvariants() == [])
+                let found = graph.find(GraphSearch(query: points.base, k: 400)).neighbours
+                #expect(Set(found.map(\.row)).count == 400, "\(store) \(value)")
+            }
+        }
+    }
+
+    /// Many copies of a few vectors: the copies must not hide the other points.
+    @Test func duplicatesDoNotHideOthers() {
+        var rng = SeededRNG(seed: 6)
+        let originals = (0..<200).map { _ in rng.vector(16) }
+        let points = Points((0..<2000).map { originals[$0 % 200] }, metric: .l2)
+        let graph = points.graph()
+        #expect(graph.checkInvariants() == [])
+        for original in originals {
+            original.withUnsafeBufferPointer { query in
+                let truth = points.nearest(query.baseAddress!, k: 10)
+                #expect(recall(graph.find(GraphSearch(query: query.baseAddress!, k: 10)).neighbours, truth) == 1)
+            }
+        }
+    }
+
+    @Test func interruptionEndsASearchWithWhatItHas() {
+        let points = Points.random(count: 2000, dimension: 1024, metric: .cosine, seed: 7)
+        let graph = points.graph(m: 8, efConstruction: 30)
+        for strategy in [GraphSearch.Strategy.plainWalk, .exact, .scan] {
+            var request = GraphSearch(query: points.base, k: 10)
+            request.ef = 1000
+            request.strategy = strategy
+            let top = TopK(k: 10)
+            var asked = 0
+            let whole = graph.search(request, scratch: SearchScratch(), into: top) {
+                asked += 1
+                return false
+            }
+            #expect(!whole.interrupted && asked > 3)
+            top.reset(k: 10)
+            let cut = graph.search(request, scratch: SearchScratch(), into: top) { true }
+            #expect(cut.interrupted && cut.distances < whole.distances / 2)
+        }
+    }
+
+    @Test func segmentsShareOneTopK() {
+        let first = Points.random(count: 400, dimension: 16, metric: .l2, seed: 8)
+        let second = Points.random(count: 400, dimension: 16, metric: .l2, seed: 9)
+        let graphs = [first.graph(), second.graph()]
+        let top = TopK(k: 12)
+        for (segment, graph) in graphs.enumerated() {
+            var request = GraphSearch(query: first.base, k: 12)
+            request.segment = UInt32(segment)
+            request.strategy = .exact
+            graph.search(request, scratch: SearchScratch(), into: top)
+        }
+        let truth =
+            (first.nearest(first.base, k: 12)
+            + second.nearest(first.base, k: 12).map { Neighbour(distance: $0.distance, row: $0.row, segment: 1) })
+            .sorted { $0.distance < $1.distance }.prefix(12)
+        #expect(top.neighbours() == Array(truth))
+        #expect(top.bound == truth.last!.distance)
+    }
+
+    @Test func theDefaultEfReachesItsRecall() {
+        let points = Points.random(count: 1500, dimension: 48, metric: .cosine, centres: 30, seed: 10)
+        let queries = Points.random(count: 30, dimension: 48, metric: .cosine, centres: 30, seed: 10)
+        for store in [HNSWGraph.Store.float32, .int8] {
+            let graph = points.graph(store: store)
+            for k in [1, 10, 100] {
+                let total = (0..<30).reduce(0.0) { sum, q in
+                    let query = queries.base + q * queries.stride
+                    return sum + recall(graph.find(GraphSearch(query: query, k: k)).neighbours, points.nearest(query, k: k))
+                }
+                #expect(total / 30 >= 0.95, "\(store) k \(k): \(total / 30)")
+            }
+        }
+    }
+}

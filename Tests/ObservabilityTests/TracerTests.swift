@@ -1,0 +1,142 @@
+import Observability
+import Primitives
+import Testing
+import Tracing
+
+@Suite struct TracerTests {
+    private struct Headers: Injector, Extractor {
+        func inject(_ value: String, forKey key: String, into carrier: inout [String: String]) { carrier[key] = value }
+        func extract(key: String, from carrier: [String: String]) -> String? { carrier[key] }
+    }
+
+    private func tracer(ratio: Double = 1, capacity: Int = 8) -> SpanTracer {
+        SpanTracer(
+            sink: SpanSink(capacity: capacity, registry: MetricsRegistry()), ratio: ratio, ids: TraceIDs(seed: 42))
+    }
+
+    @Test func aChildContinuesItsParentsTrace() {
+        let tracer = self.tracer()
+        tracer.withSpan("outer", ofKind: .server) { outer in
+            tracer.withSpan("inner") { inner in
+                #expect(inner.trace.traceLow == outer.trace.traceLow)
+                #expect(inner.trace.spanID != outer.trace.spanID)
+            }
+        }
+        let spans = tracer.sink.take(10)
+        #expect(spans.map(\.name) == ["inner", "outer"])
+        #expect(spans[0].parentSpanID == spans[1].trace.spanID)
+        #expect(spans[1].parentSpanID == nil)
+        #expect(spans[0].start <= spans[0].end)
+        #expect(tracer.sink.count == 0)
+    }
+
+    @Test func traceparentAndTracestateGoInAndOut() {
+        let tracer = self.tracer()
+        let incoming = [
+            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "vendor=1,other=2",
+        ]
+        var context = InstrumentationContext.topLevel
+        tracer.extract(incoming, into: &context, using: Headers())
+        let span = tracer.startSpan("work", context: context, ofKind: .server)
+        var outgoing: [String: String] = [:]
+        tracer.inject(span.context, into: &outgoing, using: Headers())
+        #expect(outgoing["traceparent"] == "00-4bf92f3577b34da6a3ce929d0e0e4736-\(span.trace.spanIDHex)-01")
+        #expect(outgoing["tracestate"] == "vendor=1,other=2")
+        span.end()
+        #expect(tracer.sink.take(1).first?.parentSpanID == 0x00f0_67aa_0ba9_02b7)
+    }
+
+    @Test(arguments: [
+        "", "00-zz", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+    ])
+    func aMalformedParentBeginsANewTrace(header: String) {
+        let tracer = self.tracer()
+        var context = InstrumentationContext.topLevel
+        tracer.extract(["traceparent": header, "tracestate": "a=b"], into: &context, using: Headers())
+        #expect(context.trace == nil)
+        #expect(context.traceState == nil)
+    }
+
+    @Test func anUnsampledTraceCarriesIdentifiersAndRecordsNothing() {
+        let tracer = self.tracer(ratio: 0)
+        let span = tracer.startSpan("quiet", context: .topLevel)
+        #expect(!span.isRecording)
+        #expect(!span.trace.sampled)
+        var outgoing: [String: String] = [:]
+        tracer.inject(span.context, into: &outgoing, using: Headers())
+        #expect(outgoing["traceparent"]?.hasSuffix("-00") == true)
+        span.end()
+        #expect(tracer.sink.count == 0)
+    }
+
+    @Test func aRatioSamplesAboutThatPartAndFollowsTheParent() {
+        let tracer = self.tracer(ratio: 0.25)
+        let sampled = (0..<4_000).filter { _ in tracer.root().sampled }.count
+        // Seeded, so this is one number; the bounds say why it is right.
+        #expect((850...1_150).contains(sampled), "\(sampled) of 4000, seed 42")
+        let parent = TraceContext(traceHigh: 1, traceLow: .max, spanID: 1, sampled: true)
+        #expect(tracer.child(of: parent).sampled)
+    }
+
+    @Test func aFullSinkDropsTheOldestAndCountsIt() {
+        let tracer = self.tracer(capacity: 3)
+        for i in 0..<5 { tracer.startSpan("s\(i)", context: .topLevel).end() }
+        #expect(tracer.sink.dropped.count == 2)
+        #expect(tracer.sink.finished.count == 5)
+        #expect(tracer.sink.take(2).map(\.name) == ["s2", "s3"])
+        for i in 5..<7 { tracer.startSpan("s\(i)", context: .topLevel).end() }
+        #expect(tracer.sink.take(10).map(\.name) == ["s4", "s5", "s6"])
+        #expect(tracer.sink.dropped.count == 2)
+    }
+
+    @Test func aSpanKeepsWhatItIsToldUntilItEnds() throws {
+        struct Broken: Error {}
+        let tracer = self.tracer()
+        let write = TraceContext(traceHigh: 5, traceLow: 6, spanID: 7, sampled: true)
+        let span = tracer.startSpan("apply", context: .topLevel, ofKind: .consumer)
+        span.attributes["vecraft.partition"] = "data-0"
+        span.addEvent("fetched")
+        span.recordError(Broken())
+        span.addLink(to: write)
+        span.setStatus(SpanStatus(code: .error))
+        span.operationName = "apply batch"
+        span.end()
+        span.end()
+        span.attributes["late"] = true
+        let finished = tracer.sink.take(10)
+        #expect(finished.count == 1)
+        let one = try #require(finished.first)
+        #expect(one.name == "apply batch")
+        #expect(one.kind == .consumer)
+        #expect(one.events.map(\.name) == ["fetched", "exception"])
+        #expect(one.links == [write])
+        #expect(one.status?.code == .error)
+        #expect(one.attributes.get("vecraft.partition") == "data-0")
+        #expect(one.attributes.get("late") == nil)
+    }
+
+    @Test func eventsAndLinksAreBounded() throws {
+        let tracer = self.tracer()
+        let span = tracer.startSpan("busy", context: .topLevel)
+        for i in 0..<1_000 {
+            span.addEvent("e")
+            span.addLink(to: TraceContext(traceHigh: 1, traceLow: UInt64(i), spanID: 1, sampled: true))
+        }
+        span.end()
+        let one = try #require(tracer.sink.take(1).first)
+        #expect(one.events.count == 128)
+        #expect(one.links.count == 128)
+    }
+
+    @Test func identifiersOfOneSourceDiffer() {
+        var a = TraceIDs(seed: 1)
+        var b = a
+        var seen: Set<UInt64> = []
+        for _ in 0..<1_000 {
+            seen.insert(a.next())
+            seen.insert(b.next())
+        }
+        #expect(seen.count == 2_000)
+    }
+}

@@ -1,0 +1,139 @@
+import Filter
+import Primitives
+import TestSupport
+import Testing
+
+@testable import ShardEngine
+
+@Suite struct SearchTests {
+    /// Clustered vectors over several segments with graphs: recall of the graph against the exact answer.
+    @Test(arguments: [Metric.cosine, .l2, .dot]) func graphsFindWhatExactSearchFinds(metric: Metric) throws {
+        var workload = Workload(seed: 21, dimension: 24, metric: metric, extra: false, idPool: 100_000)
+        let centres = (0..<30).map { _ in (0..<24).map { _ in workload.float() } }
+        func draw() -> [Float] {
+            let centre = workload.pick(centres)
+            return centre.map { $0 + workload.float() * 0.4 }
+        }
+        for batch in 0..<40 {
+            workload.upsert((0..<100).map { i in
+                Point(
+                    id: "p\(batch * 100 + i)", vectors: ["": draw()], payload: Array("{\"n\":\((batch * 100 + i) % 100)}".utf8))
+            })
+        }
+        var settings = ShardSettings()
+        settings.segmentPoints = 1_500
+        settings.graphFrom = 200
+        settings.mergeFanIn = 64
+        let engine = try ShardEngine.open("/s", workload, settings, files: FaultyFileStore())
+        try engine.replay(workload)
+        engine.settle()
+        #expect(engine.statistics.sealedSegments == 2)
+        #expect(engine.statistics.indexedVectors == 4_000)
+        let filters: [(Filter?, String)] = [
+            (nil, "all"), (Filter(must: [.range("n", NumericRange(lt: .integer(40)))]), "40 %"),
+            (Filter(must: [.range("n", NumericRange(lt: .integer(6)))]), "6 %"), (Filter(must: [.match("n", .integer(3))]), "1 %"),
+        ]
+        for (filter, what) in filters {
+            var found = 0
+            for _ in 0..<40 {
+                let query = draw()
+                let exact = Set(try engine.search(query, limit: 10, filter: filter, exact: true).points.ids)
+                let graph = try engine.search(query, limit: 10, filter: filter)
+                #expect(graph.points.count == 10)
+                found += exact.intersection(graph.points.ids).count
+                if filter == nil { #expect(graph.plan.strategies.contains(.graph) && graph.plan.visited < 4_000) }
+            }
+            #expect(Double(found) / 400 >= 0.95, "\(what), \(metric)")
+        }
+        // The same, opened again from files.
+        try engine.close()
+        let again = try ShardEngine.open("/s", workload, settings, files: engine.files)
+        #expect(again.statistics.indexedVectors == 4_000)
+        #expect(again.statistics.sealedSegments == 3)
+        let query = draw()
+        let exact = Set(try again.search(query, limit: 10, exact: true).points.ids)
+        #expect(exact.intersection(try again.search(query, limit: 10).points.ids).count >= 8)
+        again.abandon()
+    }
+
+    @Test func badQuestionsNameTheField() throws {
+        var workload = Workload(seed: 22, dimension: 4)
+        workload.write()
+        let engine = try ShardEngine.open("/s", workload, .plain, files: FaultyFileStore())
+        try engine.replay(workload)
+        func field(_ body: () throws -> ShardSearchResult) -> String? {
+            do { _ = try body() } catch let error as VecraftError {
+                return error.code == .invalidArgument ? error.field : "\(error)"
+            } catch {}
+            return nil
+        }
+        #expect(field { try engine.search([1, 2, 3], limit: 1) } == "vector")
+        #expect(field { try engine.search([1, 2, 3, .nan], limit: 1) } == "vector")
+        #expect(field { try engine.search([0, 0, 0, 0], limit: 1) } == "vector")
+        #expect(field { try engine.search([1, 2, 3, 4], using: "nope", limit: 1) } == "using")
+        #expect(field { try engine.search([1, 2, 3, 4], limit: 0) } == "limit")
+        #expect(field { try engine.search([1, 2, 3, 4], limit: Limits.searchLimit + 1) } == "limit")
+        #expect(field { try engine.search([1, 2, 3, 4], limit: 1, ef: -1) } == "ef")
+        engine.abandon()
+    }
+
+    @Test func aPassedDeadlineIsAnError() throws {
+        var workload = Workload(seed: 23, dimension: 4)
+        for _ in 0..<20 { workload.write() }
+        let engine = try ShardEngine.open("/s", workload, .plain, files: FaultyFileStore())
+        try engine.replay(workload)
+        let query: [Float] = [1, 2, 3, 4]
+        do {
+            try query.withUnsafeBufferPointer { _ = try engine.search(ShardSearch(query: $0, limit: 1, deadline: 1)) }
+            Issue.record("answered after its deadline")
+        } catch let error as VecraftError {
+            #expect(error.code == .deadlineExceeded)
+        }
+        #expect(throws: VecraftError.self) { try engine.count(workload.filter(), deadline: 1) }
+        #expect(throws: VecraftError.self) { try engine.scroll(after: nil, limit: 1, deadline: 1) }
+        engine.abandon()
+    }
+
+    @Test func equalDistancesComeInIDOrder() throws {
+        // Many points at one place, over several segments.
+        var workload = Workload(seed: 24, dimension: 4, metric: .l2, extra: false)
+        let ids = (0..<200).map { "p\($0 &* 7919 % 200)" }
+        for id in ids { workload.upsert([Point(id: id, vectors: ["": [1, 1, 1, 1]], payload: nil)]) }
+        var settings = ShardSettings.plain
+        settings.segmentPoints = 30
+        settings.mergeFanIn = 64
+        let engine = try ShardEngine.open("/s", workload, settings, files: FaultyFileStore())
+        try engine.replay(workload)
+        let sorted = ids.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        for limit in [1, 7, 50, 200] {
+            #expect(try engine.search([1, 1, 1, 1], limit: limit, exact: true).points.ids == Array(sorted.prefix(limit)))
+        }
+        engine.abandon()
+    }
+
+    @Test func answersSayWhatTheyLookedAt() throws {
+        var workload = Workload(seed: 25, dimension: 4)
+        for _ in 0..<30 { workload.write() }
+        let engine = try ShardEngine.open("/s", workload, .plain, files: FaultyFileStore())
+        try engine.replay(workload)
+        let filter = Filter(must: [.match("free", .integer(1)), .match("city", .string("Ulm"))])
+        let result = try engine.search([1, 2, 3, 4], limit: 5, filter: filter)
+        #expect(result.plan.unindexed == ["free"])
+        #expect(result.plan.strategy == "exact")
+        #expect(result.applied == 30)
+        let none = try engine.search([1, 2, 3, 4], limit: 5)
+        #expect(none.plan.matching == nil && none.plan.unindexed == [])
+        #expect(none.plan.visited > 0)
+        engine.abandon()
+    }
+
+    @Test func anEmptyShardAnswers() throws {
+        let workload = Workload(seed: 26, dimension: 4)
+        let engine = try ShardEngine.open("/s", workload, .plain, files: FaultyFileStore())
+        #expect(try engine.search([1, 2, 3, 4], limit: 5).points.isEmpty)
+        #expect(try engine.count(nil).count == 0)
+        #expect(try engine.scroll(after: nil, limit: 5).next == nil)
+        #expect(try engine.get(ids: ["a"], withVectors: true, withPayload: true).missing == [0])
+        try engine.close()
+    }
+}
