@@ -87,7 +87,7 @@ let package = Package(
         io("FileStore", ["Primitives", "CPlatform"]),
         io("GRPC", ["Primitives", "CZlib", nioCore, nioPosix, nioHTTP2, nioHPACK, nioSSL]),
         io("Observability", ["Primitives", "HLC", "CPlatform", logging, metrics, tracing]),
-        io("HTTP", ["Primitives", "Observability", hummingbird, hummingbirdTLS, nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
+        io("HTTP", ["Primitives", "Observability", hummingbird, hummingbirdTLS, lifecycle, nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
         io("Metadata", ["Primitives", "CPlatform", sqlite]),
         io("ServiceHost", ["Primitives", "Observability", yaml, lifecycle, logging]),
 
@@ -111,7 +111,7 @@ let package = Package(
             dependencies: [
                 "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Metadata", "Observability", "ServiceHost", "FileStore",
                 "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine", "Lineage", "Gateway",
-                arguments, logging, metrics, nioCore, nioPosix,
+                "CZlib", arguments, logging, metrics, nioCore, nioPosix,
             ],
             path: "Sources/vecraft", swiftSettings: strict),
 
@@ -139,7 +139,7 @@ let package = Package(
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
         tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
-        tests("CommandLine", ["vecraft", "Primitives", "Wire", "TestSupport", arguments]),
+        tests("CommandLine", ["vecraft", "GRPC", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
         tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "TestSupport", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]

@@ -11,7 +11,7 @@ enum JournalBenchmark {
     static let valueBytes = 4096
 
     static func run(group: any EventLoopGroup) async throws {
-        guard let etcd = Etcd.find() else {
+        guard let etcd = findProgram("etcd") else {
             print("skipped: there is no etcd here (Debian package etcd-server)")
             return
         }
@@ -97,10 +97,6 @@ final class Etcd {
     let port: Int
     private let process: Process
     private let directory: String
-
-    static func find() -> String? {
-        ["/usr/bin/etcd", "/usr/local/bin/etcd", "/usr/sbin/etcd"].first { FileManager.default.isExecutableFile(atPath: $0) }
-    }
 
     init(_ binary: String) throws {
         self.directory = try temporaryDirectory("etcd")

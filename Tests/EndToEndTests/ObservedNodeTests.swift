@@ -8,15 +8,8 @@ import Wire
 struct ObservedNodeTests {
     private var needed: Bool { ProcessInfo.processInfo.environment["CI"] == "true" }
 
-    /// `promtool` from the PATH or from the build folder's tools.
-    private func promtool() -> String? {
-        let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
-            + [FileManager.default.currentDirectoryPath + "/.build/tools/bin"]
-        return folders.map { $0 + "/promtool" }.first { FileManager.default.isExecutableFile(atPath: $0) }
-    }
-
     @Test func promtoolHasNothingToSayOfALiveNode() async throws {
-        guard let promtool = self.promtool() else {
+        guard let promtool = findProgram("promtool") else {
             #expect(!self.needed, "promtool is missing (Debian package prometheus)")
             return
         }

@@ -85,7 +85,7 @@ private struct ClientsView {
             }
             do throws(VecraftError) {
                 let faults = view.faults(of: try readAll(partition))
-                #expect(faults.isEmpty, "seed \(seed), life \(life)")
+                #expect(faults == [], "seed \(seed), life \(life)")
             } catch {
                 #expect(files.isPowerOff && error.code == .unavailable, "seed \(seed), life \(life): \(error)")
             }
@@ -97,13 +97,13 @@ private struct ClientsView {
         }
         files.restart(.process)
         let last = try open(files, wall: wall)
-        #expect(view.faults(of: try readAll(last)).isEmpty, "seed \(seed), before the end")
+        #expect(view.faults(of: try readAll(last)) == [], "seed \(seed), before the end")
         for number in view.unknown {
             let again = try await last.append(entry(numbered(number, bytes: Self.size(number)), key: "key-\(number)"))
             view.take(.success(again), of: number)
         }
-        #expect(view.faults(of: try readAll(last)).isEmpty, "seed \(seed), in the end")
-        #expect(last.verify().faults.isEmpty, "seed \(seed)")
+        #expect(view.faults(of: try readAll(last)) == [], "seed \(seed), in the end")
+        #expect(last.verify().faults == [], "seed \(seed)")
         last.close()
     }
 

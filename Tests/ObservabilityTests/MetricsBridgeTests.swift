@@ -14,7 +14,7 @@ import Testing
         #expect(page.contains("lib_hb_requests_total{http_route=\"/a\"} 2\n"))
         #expect(page.contains("lib_work_total 0.5\n"))
         #expect(page.contains("lib_request_duration_seconds_sum 0.25\n"))
-        #expect(page.contains("lib_depth 7.0\n"))
+        #expect(page.contains("lib_depth 7\n"))
     }
 
     @Test func otherDimensionsAndOtherKindsUnderAKnownNameDoNotTrap() {
@@ -27,7 +27,7 @@ import Testing
         let page = String(decoding: registry.page(), as: UTF8.self)
         #expect(page.contains("lib_a_total{x=\"1\"} 1\n"))
         #expect(page.contains("lib_a_total{x=\"\"} 1\n"))
-        #expect(page.contains("lib_b 1.0\n"))
+        #expect(page.contains("lib_b 1\n"))
         #expect(!page.contains("lib_b_bucket"))
     }
 }

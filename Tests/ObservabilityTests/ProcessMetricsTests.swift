@@ -20,7 +20,7 @@ import Testing
         #expect(start > 1_600_000_000 && start <= Date().timeIntervalSince1970 + 1)
         #expect(
             String(decoding: registry.page(), as: UTF8.self).contains(
-                "vecraft_build_info{version=\"1.2.3\",revision=\"r\"} 1.0\n"))
+                "vecraft_build_info{version=\"1.2.3\",revision=\"r\"} 1\n"))
 
         let before = try #require(self.value("process_cpu_seconds_total", registry))
         var sum = 0.0

@@ -2,16 +2,13 @@ import Foundation
 import Metrics
 import Observability
 import Primitives
+import TestSupport
 import Testing
 
 /// The judge is Prometheus's own linter.
 @Suite struct PromtoolTests {
-    private static let path = ["/usr/bin/promtool", "/usr/local/bin/promtool"].first {
-        FileManager.default.isExecutableFile(atPath: $0)
-    }
-
     @Test func promtoolHasNothingToSayAboutAFullPage() throws {
-        guard let promtool = Self.path else {
+        guard let promtool = findProgram("promtool") else {
             // A developer may do without; where changes are judged the linter must be there.
             #expect(ProcessInfo.processInfo.environment["CI"] != "true", "promtool is missing: install prometheus")
             return

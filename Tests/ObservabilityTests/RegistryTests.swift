@@ -28,8 +28,8 @@ import Testing
         #expect(family.seriesCount == 2)
         let page = String(decoding: registry.page(), as: UTF8.self)
         #expect(!page.contains("shard=\"0\""))
-        #expect(page.contains("vecraft_test_shards{shard=\"1\"} 2.0\n"))
-        #expect(page.contains("vecraft_test_shards{shard=\"2\"} 3.0\n"))
+        #expect(page.contains("vecraft_test_shards{shard=\"1\"} 2\n"))
+        #expect(page.contains("vecraft_test_shards{shard=\"2\"} 3\n"))
     }
 
     @Test func declaringAgainGivesTheSameSeries() {

@@ -66,6 +66,8 @@ import Testing
         workload.upsert((0..<100).map { self.point("p\($0)", Float($0)) })
         var settings = ShardSettings.plain
         settings.segmentPoints = 20
+        // None is merged meanwhile.
+        settings.mergeFanIn = 64
         let engine = try self.make(workload, settings)
         try engine.replay(workload)
         #expect(engine.state.points == 100)

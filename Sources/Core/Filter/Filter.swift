@@ -107,13 +107,13 @@ package struct FieldPath: Sendable, Hashable {
         self.components = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map(Array.init)
     }
 
-    package static func validate(_ text: String, at field: String) throws(VecraftError) {
+    package static func validate(_ text: String, at field: @autoclosure () -> String) throws(VecraftError) {
         let count = text.utf8.count
         guard (1...Limits.fieldPathBytes).contains(count) else {
-            throw .invalid(field, "a field path has 1 to \(Limits.fieldPathBytes) bytes, not \(count)")
+            throw .invalid(field(), "a field path has 1 to \(Limits.fieldPathBytes) bytes, not \(count)")
         }
         guard FieldPath(text).components.allSatisfy({ !$0.isEmpty }) else {
-            throw .invalid(field, "the path \"\(text)\" has an empty part")
+            throw .invalid(field(), "the path \"\(text)\" has an empty part")
         }
     }
 }

@@ -75,7 +75,7 @@ extension ShardEngine {
     ) throws(VecraftError) {
         context.nearest.reset(limit: request.limit)
         let views = self.table.views
-        for segment in self.segments where segment.presentCount[column] > 0 {
+        for segment in self.segments where self.isAsked(segment, column, filter) {
             guard self.select(filter, segment, column, context, &plan) > 0 else { continue }
             let measured = context.withAllowed(filter != nil) { allowed in
                 ExactScan.scan(segment, column, 0..<segment.rowCount, allowed: allowed, context, views) {
@@ -95,7 +95,7 @@ extension ShardEngine {
     ) throws(VecraftError) {
         let top = context.top
         top.reset(k: request.limit)
-        for segment in self.segments where segment.presentCount[column] > 0 {
+        for segment in self.segments where self.isAsked(segment, column, filter) {
             let selected = self.select(filter, segment, column, context, &plan)
             guard selected > 0 else { continue }
             let linked = segment.linkedRows(column)
@@ -142,6 +142,11 @@ extension ShardEngine {
         case .exact: .exact
         default: filtered ? .filteredGraph : .graph
         }
+    }
+
+    /// A segment without the vector holds no answer, but its matches count as well.
+    private func isAsked(_ segment: Segment, _ column: Int, _ filter: CompiledFilter?) -> Bool {
+        filter == nil ? segment.presentCount[column] > 0 : segment.liveCount > 0
     }
 
     /// Evaluates the filter on a segment: the context's `matching` then holds the live rows that match and have the vector.

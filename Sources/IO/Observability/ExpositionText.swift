@@ -52,7 +52,12 @@ package struct ExpositionText: Sendable {
 
     package mutating func sample(_ name: String, labels: String, value: Double) {
         self.series(name, labels)
-        self.write(Self.number(value))
+        // Whole numbers without a point: both formats allow it for values, and people read counts more easily.
+        if let whole = Int64(exactly: value), abs(value) < 1e15 {
+            self.write(String(whole))
+        } else {
+            self.write(Self.number(value))
+        }
         self.write("\n")
     }
 

@@ -38,7 +38,7 @@ package final class ServerProcess: Sendable {
         process.standardOutput = output
         let logPath = dataDirectory + ".log"
         if !FileManager.default.fileExists(atPath: logPath) {
-            FileManager.default.createFile(atPath: logPath, contents: nil)
+            _ = FileManager.default.createFile(atPath: logPath, contents: nil)
         }
         let log = FileHandle(forWritingAtPath: logPath)
         _ = try log?.seekToEnd()

@@ -59,7 +59,7 @@ package struct Node: Sendable {
         var settings = GRPCClientSettings()
         settings.userAgent = "vecraft-cli"
         settings.connectTimeout = min(settings.connectTimeout, timeout)
-        settings.statusDetails = StatusDetails.read
+        settings.statusDetails = StatusDetails.decode
         do throws(VecraftError) {
             return try await GRPCClient.connect(
                 host: address.host, port: address.port, tls: tls, settings: settings, group: group)

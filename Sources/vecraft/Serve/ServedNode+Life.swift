@@ -76,11 +76,11 @@ extension ServedNode {
         self.readiness.add("journal") {
             let failed = parts.journalReporting.failed
             if let first = failed.first { return .init(ok: false, "\(first.partition): \(first.error.message)") }
-            return .init(ok: true, "\(parts.journal.partitions.count) partitions open")
+            return .init(ok: true, Figures.count(parts.journal.partitions.count, "partition") + " open")
         }
         self.readiness.add("metadata") {
             if let error = parts.meta.standstill { return .init(ok: false, error.message) }
-            return .init(ok: true, "\(parts.meta.catalog.byID.count) collections")
+            return .init(ok: true, Figures.count(parts.meta.catalog.byID.count, "collection"))
         }
         self.readiness.add("replay") {
             var lag: UInt64 = 0
@@ -88,7 +88,7 @@ extension ServedNode {
                 if let error = replay.standstill { return .init(ok: false, "\(replay.partition): \(error.message)") }
                 lag += replay.lag.entries
             }
-            return .init(ok: true, "\(lag) entries behind")
+            return .init(ok: true, Figures.count(lag, "entry", "entries") + " behind")
         }
     }
 
