@@ -107,6 +107,47 @@ private struct ClientsView {
         last.close()
     }
 
+    /// The process dies with the first entries of a segment written but not synced, and the power goes during the start that follows:
+    /// what that start said of the segment before must hold without them.
+    @Test(arguments: 0..<30) func powerLossDuringTheStartAfterAKill(calls: Int) async throws {
+        // Three of the large ones fill a segment; small ones fit behind them.
+        func entryOf(_ number: UInt64) -> EncodedEntry {
+            entry(numbered(number, bytes: number < 10 ? 20_000 : 100), key: "key-\(number)")
+        }
+        for startCalls in 0..<24 {
+            let what = "\(calls) calls, then \(startCalls)"
+            let files = FaultyFileStore(seed: UInt64(calls))
+            var view = ClientsView()
+            func append(_ numbers: ClosedRange<UInt64>, to partition: JournalPartition) async {
+                for number in numbers {
+                    view.submitted.insert(number)
+                    do throws(VecraftError) {
+                        view.take(.success(try await partition.append(entryOf(number))), of: number)
+                    } catch { view.take(.failure(error), of: number) }
+                }
+            }
+            let first = try open(files)
+            files.powerOff(afterCalls: calls)
+            await append(1...8, to: first)
+            files.restart(.process)
+            first.close()
+            files.powerOff(afterCalls: startCalls)
+            let second = try? open(files)
+            files.restart(.power)
+            second?.close()
+            for life in 0..<3 {
+                let partition = try open(files)
+                #expect(view.faults(of: try readAll(partition)) == [], "\(what), life \(life)")
+                // First those that fit behind what was found, then again all that were asked for before.
+                await append(UInt64(100 + 10 * life)...UInt64(102 + 10 * life), to: partition)
+                await append(1...8, to: partition)
+                if life > 0 { await append(100...102, to: partition) }
+                #expect(view.faults(of: try readAll(partition)) == [], "\(what), life \(life), repeated")
+                partition.close()
+            }
+        }
+    }
+
     /// Some entries are larger than a segment.
     private static func size(_ number: UInt64) -> Int { number % 97 == 13 ? 70_000 : 8 + Int(number &* 2_654_435_761 % 6_000) }
 

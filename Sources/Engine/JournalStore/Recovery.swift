@@ -167,6 +167,9 @@ struct Recovery {
     /// Whether the entry that is due begins the next segment: then the one before is whole, whatever stands behind its end.
     private mutating func goesOn(in next: Found) throws(VecraftError) -> Bool {
         guard case .head(let head) = try self.firstFrame(of: next), head.offset == self.nextOffset else { return false }
+        guard self.isLastScanned else { return true }
+        // A process that was killed may not have synced it; a sidecar says for good that the log went on there.
+        try onDisk { () throws(FileFault) in try next.file.sync() }
         self.seal()
         return true
     }
@@ -181,7 +184,6 @@ struct Recovery {
 
     /// The last segment taken is a sealed one. If it had to be scanned, the next start shall not scan it again.
     private mutating func seal() {
-        guard self.isLastScanned else { return }
         let last = self.segments.count - 1
         self.segments[last].index = self.segments[last].index.thinned(to: SparseIndex.sealedSpacing)
         let segment = self.segments[last]

@@ -37,19 +37,21 @@ struct SegmentMaker: Sendable {
             // The last segment before the disk is full is as small as what is left.
             let bytes = min(wanted, max(free, 0))
             guard bytes >= max(minimum, min(Self.smallest, wanted)) else { throw FileFault.diskFull(path) }
+            // A file that is there already is somebody's, and stays.
+            let file = try self.files.open(path, .createNew)
             do throws(FileFault) {
-                return try self.create(path, sequence: sequence, bytes: bytes)
+                return try self.fill(file, path, sequence: sequence, bytes: bytes)
             } catch {
                 // What is left of it would hold the very space that may be missing; recovery removes it too.
-                try? self.files.removeTree(path)
+                file.close()
+                try? self.files.remove(path)
                 throw error
             }
         } catch { throw error.vecraftError }
     }
 
-    private func create(_ path: String, sequence: UInt64, bytes: Int) throws(FileFault) -> PreparedSegment {
+    private func fill(_ file: any File, _ path: String, sequence: UInt64, bytes: Int) throws(FileFault) -> PreparedSegment {
         let header = SegmentHeader(partition: self.partition, sequence: sequence, salt: self.salt())
-        let file = try self.files.open(path, .createNew)
         try file.preallocate(bytes)
         try file.write(header.encoded(), at: 0)
         try file.sync()

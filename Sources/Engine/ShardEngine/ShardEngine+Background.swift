@@ -6,18 +6,33 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: `merge` changes only in the hands of whoever has entered; `output` is under its own mutex.
 final class Maintenance: @unchecked Sendable {
-    private let isBusy = Atomic<Bool>(false)
+    private enum Door {
+        static let free: UInt8 = 0
+        static let taken: UInt8 = 1
+        /// Somebody found it taken: what they knew of, whoever is in may have looked at before.
+        static let knocked: UInt8 = 2
+    }
+    private let door = Atomic<UInt8>(Door.free)
     /// Monotonic nanoseconds before which nothing that failed is tried again.
     let retryAt = Atomic<UInt64>(0)
     var merge: MergeBuild?
     /// The merge's segment, for the threads that link its rows.
     private let output = Mutex<Segment?>(nil)
 
-    /// One thread at a time; false if another is in.
+    /// One thread at a time; false if another is in, who then hears of it in ``leave()``.
     func enter() -> Bool {
-        self.isBusy.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged
+        while true {
+            let found = self.door.compareExchange(
+                expected: Door.free, desired: Door.taken, ordering: .acquiringAndReleasing)
+            if found.exchanged { return true }
+            if found.original == Door.knocked { return false }
+            if self.door.compareExchange(
+                expected: Door.taken, desired: Door.knocked, ordering: .acquiringAndReleasing).exchanged { return false }
+        }
     }
-    func leave() { self.isBusy.store(false, ordering: .releasing) }
+
+    /// - Returns: True if somebody wanted to enter meanwhile: look again.
+    func leave() -> Bool { self.door.exchange(Door.free, ordering: .acquiringAndReleasing) == Door.knocked }
 
     var linking: Segment? {
         get { self.output.withLock { $0 } }
@@ -36,7 +51,7 @@ extension ShardEngine: BackgroundWork {
         var rest = StepOutcome.idle
         if self.maintenance.enter() {
             rest = self.maintain()
-            self.maintenance.leave()
+            if self.maintenance.leave() { return .worked }
             if case .worked = rest { return .worked }
         }
         return self.link(scratch) || self.linkMerge(scratch) ? .worked : rest
