@@ -175,7 +175,8 @@ import vecraft
                 known.output == """
                     The point 'a' of 'c': 1 entry
 
-                    2025-11-22 19:35:03.007 UTC  upsert of 250 points in 'c'; this is what is stored now
+                    2025-11-22 19:35:03.007 UTC  upsert of 250 points in 'c'
+                      state       this is what is stored now
                       who         ann, tenant default
                       request     req-1
                       trace       4bf9, span 00f0

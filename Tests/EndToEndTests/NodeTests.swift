@@ -246,8 +246,8 @@ struct NodeTests {
     @Test func aSecondNodeOnTheSameDirectoryIsRefused() async throws {
         let directory = try TemporaryDirectory()
         let node = try await TestNode(directory.path + "/data")
-        #expect(throws: ServerProcess.Failure.self) {
-            try ServerProcess(dataDirectory: directory.path + "/data", patience: .seconds(10))
+        await #expect(throws: ServerProcess.Failure.self) {
+            try await offThePool { try ServerProcess(dataDirectory: directory.path + "/data", patience: .seconds(30)) }
         }
         #expect(await node.stop() == 0)
     }

@@ -14,7 +14,9 @@ final class TestNode: Sendable {
     init(
         _ directory: String, settings: [String] = [], environment: [String: String] = [:]
     ) async throws {
-        self.server = try ServerProcess(dataDirectory: directory, settings: settings, environment: environment)
+        self.server = try await offThePool {
+            try ServerProcess(dataDirectory: directory, settings: settings, environment: environment)
+        }
         var client = GRPCClientSettings()
         client.statusDetails = { StatusDetails.decode($0, into: &$1) }
         self.client = try GRPCClient(
@@ -77,11 +79,11 @@ final class TestNode: Sendable {
     /// Ends the node in order; the data directory stays.
     func stop() async -> Int32 {
         await self.client.close()
-        return self.server.terminate()
+        return (try? await offThePool { self.server.terminate() }) ?? -1
     }
 
     func kill() async {
-        self.server.kill()
+        try? await offThePool { self.server.kill() }
         await self.client.close()
     }
 }
@@ -105,11 +107,7 @@ func http(
         "\(method) \(path) HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
         + headers.map { "\($0): \($1)\r\n" }.joined()
         + (body.map { "Content-Type: application/json\r\nContent-Length: \($0.utf8.count)\r\n" } ?? "") + "\r\n" + (body ?? "")
-    let collected = try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<[UInt8], any Error>) in
-        Thread.detachNewThread {
-            continuation.resume(with: Result { try exchange(port, Array(request.utf8)) })
-        }
-    }
+    let collected = try await offThePool { try exchange(port, Array(request.utf8)) }
     let text = String(decoding: collected, as: UTF8.self)
     let halves = text.split(separator: "\r\n\r\n", maxSplits: 1, omittingEmptySubsequences: false)
     let lines = halves[0].split(separator: "\r\n")

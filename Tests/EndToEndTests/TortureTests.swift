@@ -42,7 +42,7 @@ struct TortureTests {
                 }
                 group.addTask {
                     try? await Task.sleep(for: delay)
-                    node.server.kill()
+                    try? await offThePool { node.server.kill() }
                     return nil
                 }
                 var after = before

@@ -18,8 +18,8 @@ enum LineageView {
     static func text(_ entry: VecraftV1.LineageEntry, _ terminal: Terminal) -> String {
         let hlc = HLCTimestamp(rawValue: entry.hlc)
         var fields = FieldList(terminal)
-        fields.title(
-            Figures.time(hlc), note: Self.headline(entry) + (entry.current ? "; this is what is stored now" : ""))
+        fields.title(Figures.time(hlc), note: Self.headline(entry))
+        if entry.current { fields.add("state", "this is what is stored now") }
         fields.add("who", Self.who(entry))
         fields.add("request", entry.requestID)
         fields.add("key", entry.idempotencyKey)

@@ -92,7 +92,8 @@ struct DemoTour: Sendable {
             bar.clear()
             throw failure.cause
         }
-        self.say("Loaded \(bar.finish()). All of them are safe on disk and can be found.")
+        self.say("Loaded \(bar.finish()).")
+        self.say("All of them are safe on disk and can be found.")
     }
 
     /// Returns the id that the first question found first.
