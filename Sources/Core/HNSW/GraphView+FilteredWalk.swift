@@ -79,7 +79,6 @@ extension GraphView {
         let pool = memory.pool
         let ids = memory.ids
         let keys = memory.keys
-        let visited = memory.visited
         let perCheck = self.distancesPerCheck
         var untilCheck = perCheck
         self.startOver(entries, memory)

@@ -111,6 +111,9 @@ extension HNSWGraph {
         return count
     }
 
+    /// Eligible rows a filtered walk measures a hop: about as many as the list of an unfiltered one.
+    private static let filteredReach = 32
+
     private func walk(
         _ strategy: GraphSearch.Strategy, from top: EntryPoint, ef: Int, filtered: Bool, _ memory: SearchScratch.Memory,
         _ counts: inout WalkCounts, interrupted: () -> Bool
@@ -124,7 +127,7 @@ extension HNSWGraph {
         }
         if strategy == .filteredWalk {
             return view.nearestWithin(
-                ef: ef, reach: reachX, entries: entries, eligible: memory.eligible, memory,
+                ef: ef, reach: Self.filteredReach, entries: entries, eligible: memory.eligible, memory,
                 &counts, interrupted: interrupted)
         }
         return view.nearestAmongAll(
@@ -276,5 +279,3 @@ extension HNSWGraph {
         return kept
     }
 }
-
-nonisolated(unsafe) let reachX = Int(String(cString: getenv("REACH") ?? strdup("32")))!

@@ -4,9 +4,9 @@ package import JournalService
 package import Lineage
 internal import Logging
 package import MetaManager
-package import NIOCore
+import NIOCore
 package import Observability
-package import Primitives
+import Primitives
 package import QueryProcessor
 package import StorageNode
 internal import Synchronization

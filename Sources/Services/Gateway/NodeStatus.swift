@@ -1,5 +1,5 @@
-package import Primitives
-package import Wire
+import Primitives
+import Wire
 
 /// What the node knows of itself; the host fills it in.
 package protocol NodeStatusSource: Sendable {

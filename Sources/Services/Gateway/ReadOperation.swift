@@ -19,9 +19,9 @@ struct ParkedRead: Sendable {
 }
 
 /// A read of the public API: request and reply in place, on whichever wire they travel.
-protocol ReadOperation {
-    associatedtype Request: WireView
-    associatedtype Reply: WireBuilder
+protocol ReadOperation: SendableMetatype {
+    associatedtype Request: WireView, SendableMetatype
+    associatedtype Reply: WireBuilder, SendableMetatype
     static func metrics(_ operations: Operations) -> OperationMetrics
     /// - Parameters:
     ///   - parked: What an earlier attempt waited for; nil at the first.

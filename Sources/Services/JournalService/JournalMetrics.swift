@@ -1,5 +1,5 @@
 package import Observability
-package import Primitives
+import Primitives
 
 /// The journal's metrics, by partition.
 package struct JournalMetrics: Sendable {

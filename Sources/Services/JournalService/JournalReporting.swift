@@ -1,6 +1,6 @@
-package import JournalStore
+import JournalStore
 internal import Logging
-package import Observability
+import Observability
 package import Primitives
 internal import Synchronization
 

@@ -3,7 +3,7 @@ internal import JournalFormat
 package import JournalService
 internal import JournalStore
 package import MetaManager
-package import Observability
+import Observability
 package import Primitives
 package import StorageNode
 package import Wire

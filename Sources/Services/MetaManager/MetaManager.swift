@@ -1,4 +1,4 @@
-package import HLC
+import HLC
 package import JournalFormat
 package import JournalService
 package import JournalStore

@@ -1,6 +1,6 @@
 package import Filter
-package import JournalService
-package import Observability
+import JournalService
+import Observability
 package import Primitives
 package import ShardEngine
 package import StorageNode

@@ -1,11 +1,11 @@
-package import HLC
+import HLC
 internal import JournalFormat
 package import JournalService
 internal import JournalStore
 internal import Logging
-package import Observability
+import Observability
 package import Primitives
-package import ShardEngine
+import ShardEngine
 internal import Synchronization
 
 /// Replays one data partition into this node's shards: entries in order, each once, then the applied offset is published.

@@ -3,7 +3,7 @@ package import HLC
 package import JournalService
 internal import JournalStore
 internal import Logging
-package import Observability
+import Observability
 package import Primitives
 package import ShardEngine
 internal import Synchronization
