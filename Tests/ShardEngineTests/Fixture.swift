@@ -104,7 +104,9 @@ extension ShardEngine {
 
     /// Waits until the background has nothing left to do.
     func settle() {
-        for _ in 0..<200_000 {
+        // Long: its threads yield to all others, and a busy machine may leave them nothing for minutes.
+        let end = ContinuousClock.now + .seconds(600)
+        while ContinuousClock.now < end {
             let busy = self.lock.reading {
                 self.segments.contains { $0.state == .closed || $0.isMerging }
                     || self.segments.contains { segment in
