@@ -1,5 +1,6 @@
 import NIOCore
 import Primitives
+import Synchronization
 
 /// The async function of a streaming call.
 extension ServerCall {
