@@ -5,7 +5,7 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.timeLimit(.minutes(2))) struct CallTests {
+@Suite(.ownThreads, .timeLimit(.minutes(10))) struct CallTests {
     @Test func unaryBothWays() async throws {
         try await withPair(Methods.all) { client in
             let reply = try await client.unary("/test.Test/Echo", Array("hello".utf8))
@@ -54,7 +54,7 @@ import Testing
     }
 
     @Test func streamingFunctionsMayRunOnTheSharedPool() async throws {
-        var settings = GRPCServerSettings()
+        var settings = GRPCServerSettings.patient
         settings.streamExecutor = .shared
         try await withPair(Methods.all, settings: settings) { client in
             let call = try await client.bidirectional("/test.Test/Echoes")
@@ -222,9 +222,9 @@ import Testing
     }
 
     @Test func statusDetailsGoThroughTheHooks() async throws {
-        var server = GRPCServerSettings()
+        var server = GRPCServerSettings.patient
         server.statusDetails = { error in Array("\(error.field ?? "")|\(error.reason ?? "")".utf8) }
-        var settings = GRPCClientSettings()
+        var settings = GRPCClientSettings.patient
         settings.statusDetails = { bytes, error in
             let parts = String(decoding: bytes, as: UTF8.self).split(separator: "|")
             error.field = String(parts[0])
@@ -244,7 +244,7 @@ import Testing
     final class Scratch { var uses = 0 }
 
     @Test func everyLoopHasItsOwnScratch() async throws {
-        var settings = GRPCServerSettings()
+        var settings = GRPCServerSettings.patient
         let made = Counter()
         settings.loopLocal = {
             made.add()

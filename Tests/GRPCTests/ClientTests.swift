@@ -5,18 +5,9 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.timeLimit(.minutes(2))) struct ClientTests {
-    /// A port nobody listens on: bound once, and given back.
-    private func freePort() async throws -> Int {
-        let channel = try await ServerBootstrap(group: testLoops).bind(host: "127.0.0.1", port: 0).get()
-        let port = try #require(channel.localAddress?.port)
-        try await channel.close().get()
-        return port
-    }
-
+@Suite(.ownThreads, .timeLimit(.minutes(10))) struct ClientTests {
     @Test func nobodyListeningIsUnavailableWithARetryHint() async throws {
-        let port = try await self.freePort()
-        let client = try GRPCClient(host: "127.0.0.1", port: port, group: testLoops)
+        let client = try GRPCClient(host: ownHost(), port: 7_400, settings: .patient, group: testLoops)
         let first = await failure { try await client.unary("/t/M", bytes("")) }
         #expect(first?.code == .unavailable)
         #expect(first?.retryAfter != nil)
@@ -25,19 +16,20 @@ import Testing
     }
 
     @Test func theClientComesBackWhenTheServerDoes() async throws {
-        var settings = GRPCClientSettings()
+        var settings = GRPCClientSettings.patient
         settings.minBackoff = .milliseconds(1)
         settings.maxBackoff = .milliseconds(20)
         let first = try GRPCServer(methods: Methods.all, group: testLoops)
-        let port = try await first.start(host: "127.0.0.1", port: 0)
-        let client = try await GRPCClient.connect(host: "127.0.0.1", port: port, settings: settings, group: testLoops)
+        let host = ownHost()
+        let port = try await first.start(host: host, port: 0)
+        let client = try await connect(host: host, port: port, settings: settings)
         _ = try await client.unary("/test.Test/Echo", bytes("1"))
         await first.drain(grace: .zero)
         await expectFailure(.unavailable) { try await client.unary("/test.Test/Echo", bytes("2")) }
         let second = try GRPCServer(methods: Methods.all, group: testLoops)
-        try await second.start(host: "127.0.0.1", port: port)
+        try await second.start(host: host, port: port)
         var reply: GRPCReply?
-        while reply == nil { reply = try? await client.unary("/test.Test/Echo", bytes("3")) }
+        while reply == nil, !Task.isCancelled { reply = try? await client.unary("/test.Test/Echo", bytes("3")) }
         #expect(reply.map { text($0.message) } == "3")
         await client.close()
         await second.drain(grace: .zero)
@@ -45,7 +37,7 @@ import Testing
 
     @Test func callsMadeAtOnceShareTheFirstConnection() async throws {
         try await withServer(Methods.all) { server, port in
-            let client = try GRPCClient(host: "localhost", port: port, group: testLoops)
+            let client = try GRPCClient(host: "localhost", port: port, settings: .patient, group: testLoops)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for i in 0..<50 {
                     group.addTask {
@@ -61,7 +53,7 @@ import Testing
     }
 
     @Test func callsOverTheClientsLimitAreRefused() async throws {
-        var settings = GRPCClientSettings()
+        var settings = GRPCClientSettings.patient
         settings.maxCalls = 2
         let held = Slot<GRPCDeferredReply>()
         let method = GRPCMethod.unary { (call, message, _) throws(VecraftError) in
@@ -71,8 +63,8 @@ import Testing
         let sink = GRPCMethod.bidirectional { (call) throws(VecraftError) in for try await _ in call.requests {} }
         try await withPair(["/t/M": method, "/t/S": sink], client: settings) { client in
             let stream = try await client.bidirectional("/t/S")
-            let first = Task { try await client.unary("/t/M", [1]) }
-            let reply = await held.take()
+            let first = Beside { try await client.unary("/t/M", [1]) }
+            let reply = try await held.take()
             let third = await failure { try await client.unary("/t/M", bytes("")) }
             #expect(third?.reason == "CLIENT_BUSY")
             reply.reply([5])
@@ -98,18 +90,18 @@ import Testing
             .bind(host: "127.0.0.1", port: 0).get()
         let port = try #require(channel.localAddress?.port)
         await expectFailure(.unavailable) {
-            try await GRPCClient.connect(host: "127.0.0.1", port: port, group: testLoops)
+            try await connect(port: port)
         }
         try await channel.close().get()
     }
 
     @Test func aServerThatSaysNothingIsGivenUpOn() async throws {
-        var settings = GRPCClientSettings()
+        var settings = GRPCClientSettings.patient
         settings.connectTimeout = .milliseconds(50)
         let channel = try await ServerBootstrap(group: testLoops).bind(host: "127.0.0.1", port: 0).get()
         let port = try #require(channel.localAddress?.port)
         await expectFailure(.unavailable) {
-            try await GRPCClient.connect(host: "127.0.0.1", port: port, settings: settings, group: testLoops)
+            try await connect(port: port, settings: settings)
         }
         try await channel.close().get()
     }
@@ -117,7 +109,7 @@ import Testing
     @Test func aDroppedClientLetsItsConnectionGo() async throws {
         try await withServer(Methods.all) { server, port in
             do {
-                let client = try await GRPCClient.connect(host: "127.0.0.1", port: port, group: testLoops)
+                let client = try await connect(port: port)
                 _ = try await client.unary("/test.Test/Echo", bytes("1"))
             }
             try await until { server.connectionCount == 0 }

@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOPosix
 import Primitives
@@ -9,31 +10,56 @@ import Testing
 /// The event loops of all tests here: a server and a client may share one.
 let testLoops = MultiThreadedEventLoopGroup(numberOfThreads: 2)
 
+extension GRPCServerSettings {
+    /// For tests that are not about these limits: a thread may stand still for long on a busy machine.
+    static var patient: GRPCServerSettings {
+        var settings = GRPCServerSettings()
+        settings.handshakeTimeout = .seconds(600)
+        settings.keepaliveTimeout = .seconds(600)
+        return settings
+    }
+}
+
+extension GRPCClientSettings {
+    static var patient: GRPCClientSettings {
+        var settings = GRPCClientSettings()
+        settings.connectTimeout = .seconds(600)
+        settings.keepaliveTimeout = .seconds(600)
+        return settings
+    }
+}
+
 /// A server on a free port for as long as `body` runs.
 func withServer(
-    _ methods: [String: GRPCMethod], settings: GRPCServerSettings = GRPCServerSettings(), tls: GRPCTLS? = nil,
+    _ methods: [String: GRPCMethod], settings: GRPCServerSettings = .patient, tls: GRPCTLS? = nil,
     observer: (any GRPCObserver)? = nil, _ body: (GRPCServer, Int) async throws -> Void
 ) async throws {
     let server = try GRPCServer(settings: settings, methods: methods, observer: observer, group: testLoops)
     let port = try await server.start(host: "127.0.0.1", port: 0, tls: tls)
     do {
         try await body(server, port)
-        await server.drain(grace: .seconds(1))
+        await server.drain(grace: .seconds(60))
     } catch {
         await server.drain(grace: .zero)
         throw error
     }
 }
 
+/// A client that is connected.
+func connect(
+    host: String = "127.0.0.1", port: Int, tls: GRPCTLS? = nil, settings: GRPCClientSettings = .patient
+) async throws -> GRPCClient {
+    try await GRPCClient.connect(host: host, port: port, tls: tls, settings: settings, group: testLoops)
+}
+
 /// A server and a client connected to it.
 func withPair(
-    _ methods: [String: GRPCMethod], settings: GRPCServerSettings = GRPCServerSettings(),
-    client clientSettings: GRPCClientSettings = GRPCClientSettings(), observer: (any GRPCObserver)? = nil,
+    _ methods: [String: GRPCMethod], settings: GRPCServerSettings = .patient,
+    client clientSettings: GRPCClientSettings = .patient, observer: (any GRPCObserver)? = nil,
     _ body: (GRPCClient) async throws -> Void
 ) async throws {
     try await withServer(methods, settings: settings, observer: observer) { _, port in
-        let client = try await GRPCClient.connect(
-            host: "127.0.0.1", port: port, settings: clientSettings, group: testLoops)
+        let client = try await connect(port: port, settings: clientSettings)
         do { try await body(client) } catch {
             await client.close()
             throw error
@@ -41,6 +67,14 @@ func withPair(
         await client.close()
     }
 }
+
+/// A loopback address of the caller's own: nobody else listens on any of its ports, so that "nobody listens here" and
+/// "the same port again" mean what they say while other tests run, in this process and in others.
+func ownHost() -> String {
+    let number = UInt32(hostsTaken.add()) &* 251 &+ UInt32(bitPattern: getpid()) &* 7919
+    return "127.\(1 + number >> 16 & 127).\(number >> 8 & 255).\(1 + number % 253)"
+}
+private let hostsTaken = Counter()
 
 /// The error a call ends with; nil when it succeeds.
 func failure<T>(of body: () async throws -> T) async -> VecraftError? {
@@ -65,11 +99,12 @@ func bytes(_ text: String) -> ByteBuffer { ByteBuffer(string: text) }
 func text(_ buffer: ByteBuffer) -> String { String(buffer: buffer) }
 func zeros(_ count: Int) -> ByteBuffer { ByteBuffer(repeating: 0, count: count) }
 
-/// Set once, waited for by any number.
+/// Set once, waited for by any number. A wait ends early when its task is cancelled, so that a test out of time ends.
 final class Signal: Sendable {
     private struct State {
         var isSet = false
-        var waiters: [CheckedContinuation<Void, Never>] = []
+        var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
+        var nextWaiter = 0
     }
     private let state = Mutex(State())
 
@@ -78,19 +113,28 @@ final class Signal: Sendable {
     func set() {
         let waiters = self.state.withLock { state in
             state.isSet = true
-            defer { state.waiters = [] }
+            defer { state.waiters = [:] }
             return state.waiters
         }
-        for waiter in waiters { waiter.resume() }
+        for waiter in waiters.values { waiter.resume() }
     }
 
     func wait() async {
-        await withCheckedContinuation { continuation in
-            let isSet = self.state.withLock { state in
-                if !state.isSet { state.waiters.append(continuation) }
-                return state.isSet
+        let ticket = self.state.withLock { state in
+            state.nextWaiter += 1
+            return state.nextWaiter
+        }
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isOver = self.state.withLock { state in
+                    if state.isSet || Task.isCancelled { return true }
+                    state.waiters[ticket] = continuation
+                    return false
+                }
+                if isOver { continuation.resume() }
             }
-            if isSet { continuation.resume() }
+        } onCancel: {
+            self.state.withLock { $0.waiters.removeValue(forKey: ticket) }?.resume()
         }
     }
 }
@@ -103,9 +147,9 @@ final class Slot<Value: Sendable>: Sendable {
         self.content.withLock { $0 = value }
         self.filled.set()
     }
-    func take() async -> Value {
+    func take() async throws -> Value {
         await self.filled.wait()
-        guard let value = self.content.withLock({ $0.take() }) else { preconditionFailure("taken twice") }
+        guard let value = self.content.withLock({ $0.take() }) else { throw CancellationError() }
         return value
     }
 }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.timeLimit(.minutes(3))) struct FlowControlTests {
+@Suite(.ownThreads, .timeLimit(.minutes(10))) struct FlowControlTests {
     @Test func aSlowReaderHoldsTheSenderBack() async throws {
         let messageBytes = 1_000
         let total = 2_000
@@ -16,12 +16,11 @@ import Testing
                 sent.add()
             }
         }
-        let settings = GRPCServerSettings()
+        let settings = GRPCServerSettings.patient
         try await withServer(["/t/M": method], settings: settings) { _, port in
             // A window of 65535 that is not renewed.
             let peer = try await RawPeer.connect(port: port)
-            try await peer.sendHeaders(RawPeer.request("/t/M"), on: 1)
-            try await peer.sendData(framed(bytes("")), on: 1, end: true)
+            try await peer.sendRequest(RawPeer.request("/t/M"), framed(bytes("")), on: 1)
             var received = 0
             while received < 65_535 {
                 guard case .data(let data) = await peer.next(on: 1) ?? .settings(.ack) else { continue }
@@ -56,13 +55,13 @@ import Testing
             for try await message in call.requests { count += message.readableBytes }
             try await call.send(Array("\(count)".utf8))
         }
-        var settings = GRPCServerSettings()
+        var settings = GRPCServerSettings.patient
         settings.streamWindowBytes = 100_000
         settings.streamExecutor = executor
         try await withPair(["/t/M": method], settings: settings) { client in
             let call = try await client.clientStreaming("/t/M")
             let sent = Counter()
-            let sender = Task {
+            let sender = Beside {
                 for _ in 0..<total {
                     try await call.send(zeros(messageBytes))
                     sent.add()
@@ -70,7 +69,7 @@ import Testing
             }
             try await until { sent.count * messageBytes > 100_000 }
             for _ in 0..<50 { _ = try? await client.unary("/t/None", bytes("")) }
-            let limits = GRPCClientSettings()
+            let limits = GRPCClientSettings.patient
             let bound = (settings.streamWindowBytes + limits.unsentBytes + limits.batchBytes) / messageBytes + 2
             #expect(sent.count <= bound, "\(sent.count) messages sent while none was read")
             go.set()
@@ -81,9 +80,9 @@ import Testing
     }
 
     @Test func aMessageLargerThanTheWindowArrives() async throws {
-        var settings = GRPCServerSettings()
+        var settings = GRPCServerSettings.patient
         settings.streamWindowBytes = 65_535
-        var clientSettings = GRPCClientSettings()
+        var clientSettings = GRPCClientSettings.patient
         clientSettings.streamWindowBytes = 65_535
         try await withPair(Methods.all, settings: settings, client: clientSettings) { client in
             let call = try await client.bidirectional("/test.Test/Echoes")
@@ -94,7 +93,7 @@ import Testing
                 #expect(reply?.readableBytes == size)
             }
             // Several in a row, before any is read.
-            let sender = Task {
+            let sender = Beside {
                 for _ in 0..<5 { try await call.send(zeros(400_000)) }
                 call.finishSending()
             }
@@ -112,11 +111,14 @@ import Testing
 
     @Test func aStreamOfAllSizesKeepsItsOrder() async throws {
         var random = SeededRNG(seed: 11)
-        let sizes = (0..<300).map { _ in Int.random(in: 0...1 << Int.random(in: 0...16, using: &random), using: &random) }
+        let sizes = (0..<300).map { _ in Int.random(in: 0...1 << Int.random(in: 0...16, using: &random), using: &random)
+        }
         try await withPair(Methods.all) { client in
             let call = try await client.bidirectional("/test.Test/Echoes")
-            let sender = Task {
-                for (i, size) in sizes.enumerated() { try await call.send(ByteBuffer(repeating: UInt8(i % 256), count: size)) }
+            let sender = Beside {
+                for (i, size) in sizes.enumerated() {
+                    try await call.send(ByteBuffer(repeating: UInt8(i % 256), count: size))
+                }
                 call.finishSending()
             }
             var i = 0
@@ -135,13 +137,13 @@ import Testing
         }
         try await withPair(["/t/M": method, "/t/Echo": Methods.echo]) { client in
             let call = try await client.serverStreaming("/t/M", bytes(""))
-            let reader = Task { await failure { for try await _ in call.replies {} } }
+            let reader = Beside { await failure { for try await _ in call.replies {} } }
             for i in 0..<50 {
                 let reply = try await client.unary("/t/Echo", bytes("\(i)"))
                 #expect(text(reply.message) == "\(i)")
             }
             call.cancel()
-            let error = await reader.value
+            let error = try await reader.value
             #expect(error?.code == .cancelled)
         }
     }

@@ -8,8 +8,9 @@ final class RawPeer: Sendable {
     let channel: any Channel
     private let frames: AsyncStream<HTTP2Frame>
 
+    /// A peer that has read the server's SETTINGS: what it may send no longer changes.
     /// - Parameter window: Bytes a stream may send us before we allow more.
-    static func connect(port: Int, window: Int = 65_535) async throws -> RawPeer {
+    static func connect(host: String = "127.0.0.1", port: Int, window: Int = 65_535) async throws -> RawPeer {
         let (frames, continuation) = AsyncStream<HTTP2Frame>.makeStream()
         let channel = try await ClientBootstrap(group: testLoops)
             .channelInitializer { channel in
@@ -18,13 +19,17 @@ final class RawPeer: Sendable {
                     settings.initialSettings = [HTTP2Setting(parameter: .initialWindowSize, value: window)]
                     settings.headerBlockValidation = .disabled
                     settings.contentLengthValidation = .disabled
+                    // Every PING of ours is answered by one.
+                    settings.controlFrameRateLimit.maximumCount = .max
                     let pipeline = channel.pipeline.syncOperations
                     try pipeline.addHandler(NIOHTTP2Handler(mode: .client, connectionConfiguration: settings))
                     try pipeline.addHandler(Collector(continuation))
                 }
             }
-            .connect(host: "127.0.0.1", port: port).get()
-        return RawPeer(channel: channel, frames: frames)
+            .connect(host: host, port: port).get()
+        let peer = RawPeer(channel: channel, frames: frames)
+        while let payload = await peer.next(on: 0) { if case .settings(.settings) = payload { break } }
+        return peer
     }
 
     private init(channel: any Channel, frames: AsyncStream<HTTP2Frame>) {
@@ -37,13 +42,37 @@ final class RawPeer: Sendable {
         typealias OutboundOut = HTTP2Frame
         private let continuation: AsyncStream<HTTP2Frame>.Continuation
         init(_ continuation: AsyncStream<HTTP2Frame>.Continuation) { self.continuation = continuation }
-        func channelRead(context: ChannelHandlerContext, data: NIOAny) { self.continuation.yield(self.unwrapInboundIn(data)) }
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            self.continuation.yield(self.unwrapInboundIn(data))
+        }
         func channelInactive(context: ChannelHandlerContext) { self.continuation.finish() }
-        func errorCaught(context: ChannelHandlerContext, error: any Error) {}
+        func errorCaught(context: ChannelHandlerContext, error: any Error) {
+            // Of one stream: the connection is sound. Any other ends it, also for those who wait for frames.
+            if !(error is NIOHTTP2Errors.StreamError) { context.close(promise: nil) }
+        }
     }
 
     func send(_ payload: HTTP2Frame.FramePayload, on stream: Int) async throws {
         try await self.channel.writeAndFlush(HTTP2Frame(streamID: HTTP2StreamID(stream), payload: payload)).get()
+    }
+
+    /// Sends several frames in one turn of the loop: nothing the server answers can come between them.
+    func sendTogether(_ frames: [(stream: Int, payload: HTTP2Frame.FramePayload)]) async throws {
+        try await self.channel.eventLoop.flatSubmit { [channel] in
+            for (stream, payload) in frames.dropLast() {
+                channel.write(HTTP2Frame(streamID: HTTP2StreamID(stream), payload: payload), promise: nil)
+            }
+            guard let (stream, payload) = frames.last else { return channel.eventLoop.makeSucceededVoidFuture() }
+            return channel.writeAndFlush(HTTP2Frame(streamID: HTTP2StreamID(stream), payload: payload))
+        }.get()
+    }
+
+    /// A whole request, or its beginning, in one go: an early answer may end the stream at any time.
+    func sendRequest(_ headers: HPACKHeaders, _ data: ByteBuffer, on stream: Int, end: Bool = true) async throws {
+        try await self.sendTogether([
+            (stream, .headers(.init(headers: headers))),
+            (stream, .data(.init(data: .byteBuffer(data), endStream: end))),
+        ])
     }
 
     static func request(_ path: String, _ more: [(String, String)] = []) -> HPACKHeaders {
@@ -92,23 +121,4 @@ func framed(_ message: ByteBuffer, flag: UInt8 = 0) -> ByteBuffer {
     buffer.writeInteger(UInt32(message.readableBytes))
     buffer.writeImmutableBuffer(message)
     return buffer
-}
-
-/// A TCP connection with no protocol at all.
-final class RawSocket: Sendable {
-    let channel: any Channel
-    let closed = Signal()
-
-    static func connect(port: Int) async throws -> RawSocket {
-        RawSocket(try await ClientBootstrap(group: testLoops).connect(host: "127.0.0.1", port: port).get())
-    }
-
-    private init(_ channel: any Channel) {
-        self.channel = channel
-        channel.closeFuture.whenComplete { _ in self.closed.set() }
-    }
-
-    /// Bytes a closed connection cannot take are no failure: the server may hang up at any time.
-    func send(_ bytes: [UInt8]) async { try? await self.channel.writeAndFlush(ByteBuffer(bytes: bytes)).get() }
-    func close() async { try? await self.channel.close().get() }
 }

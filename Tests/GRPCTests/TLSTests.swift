@@ -6,18 +6,20 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.timeLimit(.minutes(2))) struct TLSTests {
+@Suite(.ownThreads, .timeLimit(.minutes(10))) struct TLSTests {
     /// Certificates made for one test by the openssl command: nothing kept, so nothing expires.
     struct Certificates {
         let folder: URL
 
         init() async throws {
-            self.folder = FileManager.default.temporaryDirectory.appendingPathComponent("vecraft-tls-\(UUID().uuidString)")
+            self.folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+                "vecraft-tls-\(UUID().uuidString)")
             try FileManager.default.createDirectory(at: self.folder, withIntermediateDirectories: true)
             for authority in ["ca", "other"] {
                 try await self.openssl(
                     "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-                    "-subj", "/CN=\(authority)", "-keyout", self.path("\(authority).key"), "-out", self.path("\(authority).pem"))
+                    "-subj", "/CN=\(authority)", "-keyout", self.path("\(authority).key"), "-out",
+                    self.path("\(authority).pem"))
             }
             try await self.issue("server", by: "ca")
             try await self.issue("client", by: "ca")
@@ -29,14 +31,17 @@ import Testing
                 "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=\(name)",
                 "-keyout", self.path("\(name).key"), "-out", self.path("\(name).csr"))
             let extensions = self.path("\(name).ext")
-            try "subjectAltName=DNS:localhost,DNS:vecraft.test,IP:127.0.0.1\n".write(toFile: extensions, atomically: true, encoding: .utf8)
+            try "subjectAltName=DNS:localhost,DNS:vecraft.test,IP:127.0.0.1\n".write(
+                toFile: extensions, atomically: true, encoding: .utf8)
             try await self.openssl(
-                "x509", "-req", "-days", "2", "-in", self.path("\(name).csr"), "-CA", self.path("\(authority).pem"), "-CAkey",
-                self.path("\(authority).key"), "-CAcreateserial", "-extfile", extensions, "-out", self.path("\(name).pem"))
+                "x509", "-req", "-days", "2", "-in", self.path("\(name).csr"), "-CA", self.path("\(authority).pem"),
+                "-CAkey",
+                self.path("\(authority).key"), "-CAcreateserial", "-extfile", extensions, "-out",
+                self.path("\(name).pem"))
         }
 
         private func openssl(_ arguments: String...) async throws {
-            let outcome = try await PythonEnvironment.run("/usr/bin/env", ["openssl"] + arguments, limit: .seconds(60))
+            let outcome = try await PythonEnvironment.run("/usr/bin/env", ["openssl"] + arguments, limit: .seconds(300))
             guard outcome.succeeded else { throw PythonEnvironment.Failure(description: "openssl: \(outcome)") }
         }
 
@@ -64,7 +69,7 @@ import Testing
     }
 
     private func ask(_ port: Int, _ tls: GRPCTLS?, host: String = "127.0.0.1") async throws -> String {
-        let client = try await GRPCClient.connect(host: host, port: port, tls: tls, group: testLoops)
+        let client = try await connect(host: host, port: port, tls: tls)
         do {
             let reply = try await client.unary("/t/Who", bytes(""))
             await client.close()
@@ -94,6 +99,19 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        ("a.example.com", "a.example.com", true), ("A.example.COM.", "a.Example.com", true),
+        ("a.example.com", "*.example.com", true),
+        ("a.b.example.com", "*.example.com", false), ("example.com", "*.example.com", false), ("a.com", "*.com", false),
+        ("a.example.com", "a*.example.com", false), ("a.example.com", "a.*.com", false), ("a", "*", false),
+        ("", "", false),
+        ("b.example.com", "a.example.com", false), ("localhost", "localhost", true),
+        (".example.com", "*.example.com", false),
+    ])
+    func aNameStandsForOneHost(name: String, pattern: String, matches: Bool) {
+        #expect(ServerName.matches(name, pattern) == matches)
+    }
+
     @Test func mutualTLSWantsAKnownClient() async throws {
         try await self.withCertificates { certificates in
             let server = certificates.identity("server", trusting: "ca")
@@ -111,8 +129,7 @@ import Testing
     @Test func largeMessagesGoThroughTLS() async throws {
         try await self.withCertificates { certificates in
             try await withServer(Methods.all, tls: certificates.identity("server")) { _, port in
-                let client = try await GRPCClient.connect(
-                    host: "127.0.0.1", port: port, tls: certificates.trust("ca"), group: testLoops)
+                let client = try await connect(port: port, tls: certificates.trust("ca"))
                 let reply = try await client.unary("/test.Test/Echo", zeros(5_000_000))
                 #expect(reply.message.readableBytes == 5_000_000)
                 let call = try await client.bidirectional("/test.Test/Echoes")

@@ -163,7 +163,7 @@ class Checks:
     def check_keepalive(self):
         options = [
             ("grpc.keepalive_time_ms", 10),
-            ("grpc.keepalive_timeout_ms", 5_000),
+            ("grpc.keepalive_timeout_ms", 120_000),
             ("grpc.http2.max_pings_without_data", 0),
         ]
         with open_channel(self.arguments, options=options) as channel:

@@ -1,6 +1,7 @@
 import NIOCore
 import NIOHPACK
 import NIOHTTP2
+import NIOSSL
 import Primitives
 
 /// The client's end of one connection.
@@ -53,7 +54,8 @@ final class ClientConnection: HTTP2Connection {
     func retire() {
         guard !self.isRetiring else { return }
         self.isRetiring = true
-        self.core.connectionRetired(self)
+        // Others are not the core's, and may outlive it.
+        if self.isAdopted { self.core.connectionRetired(self) }
         if self.calls.isEmpty { self.close() }
     }
 
@@ -63,8 +65,21 @@ final class ClientConnection: HTTP2Connection {
 
     override func receivedSettings() {
         guard !self.isReady else { return }
+        guard self.isServerProven else {
+            self.failure = VecraftError(
+                .unavailable, "the server's certificate is not for \(self.core.serverName ?? "it")")
+            return self.close()
+        }
         self.isReady = true
         if self.isAdopted { self.core.connectionReady(self) }
+    }
+
+    /// NIOSSL is content when either the name or the address stands in the certificate; asked for a name, we want the name.
+    private var isServerProven: Bool {
+        guard let name = self.core.serverName,
+            let tls = try? self.context?.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
+        else { return true }
+        return tls.peerCertificate.map { ServerName.stands(name, in: $0) } ?? false
     }
 
     override func received(headers: HTTP2Frame.FramePayload.Headers, on id: HTTP2StreamID) {

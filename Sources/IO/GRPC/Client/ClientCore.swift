@@ -98,6 +98,7 @@ final class ClientCore: @unchecked Sendable {
         _ path: String, _ message: ByteBuffer, _ metadata: GRPCMetadata, _ timeout: Duration?,
         _ completion: @escaping ClientCall.Completion
     ) throws(VecraftError) -> ClientCall {
+        if let error = metadata.oversize("metadata", more: path.utf8.count) { throw error }
         let gzip = message.readableBytes >= self.settings.compressRequestsFrom ?? .max
         var framed = message
         try MessageFraming.seal(&framed, gzip: gzip, limit: self.settings.maxMessageBytes)
@@ -109,6 +110,7 @@ final class ClientCore: @unchecked Sendable {
     func stream(
         _ path: String, _ metadata: GRPCMetadata, _ timeout: Duration?
     ) async throws(VecraftError) -> GRPCClientCall {
+        if let error = metadata.oversize("metadata", more: path.utf8.count) { throw error }
         let call = ClientCall(
             core: self, path: path, metadata: metadata, timeout: timeout, request: nil,
             sendsGzip: self.settings.compressRequestsFrom != nil, completion: nil)
@@ -116,7 +118,8 @@ final class ClientCore: @unchecked Sendable {
         let outbox = MessageOutbox(
             call: call,
             limits: .init(
-                unsent: self.settings.unsentBytes, batch: self.settings.batchBytes, message: self.settings.maxMessageBytes,
+                unsent: self.settings.unsentBytes, batch: self.settings.batchBytes,
+                message: self.settings.maxMessageBytes,
                 gzipFrom: self.settings.compressRequestsFrom))
         // Nobody else has the call yet: the loop gets it with the letter below.
         call.inbox = inbox
@@ -177,7 +180,8 @@ final class ClientCore: @unchecked Sendable {
         call.isCounted = true
         guard self.callCount <= self.settings.maxCalls else {
             return call.finish(
-                VecraftError(.resourceExhausted, "\(self.settings.maxCalls) calls are under way", reason: "CLIENT_BUSY"),
+                VecraftError(
+                    .resourceExhausted, "\(self.settings.maxCalls) calls are under way", reason: "CLIENT_BUSY"),
                 trailers: nil)
         }
         if let deadline = call.deadline {

@@ -29,6 +29,8 @@ final class ServerCall: WireCall, @unchecked Sendable {
     private var isHeadSent = false
     /// What a streaming function threw: sent behind the messages it had sent before.
     var failure: VecraftError?
+    /// The initial metadata was too large to send.
+    private var metadataError: VecraftError?
     var task: Task<Void, Never>?
     private var message: ByteBuffer?
     private var isDeferred = false
@@ -46,7 +48,8 @@ final class ServerCall: WireCall, @unchecked Sendable {
     let shared = Mutex<(initial: GRPCMetadata, trailers: GRPCMetadata)>(([:], [:]))
 
     init(
-        connection: ServerConnection, id: HTTP2StreamID, method: ServedMethod, metadata: GRPCMetadata, head: RequestHead,
+        connection: ServerConnection, id: HTTP2StreamID, method: ServedMethod, metadata: GRPCMetadata,
+        head: RequestHead,
         now: NIODeadline
     ) {
         let settings = connection.loop.core.settings
@@ -136,7 +139,9 @@ final class ServerCall: WireCall, @unchecked Sendable {
     }
 
     func makeDeferredReply() -> GRPCDeferredReply {
-        guard let message = self.message else { preconditionFailure("deferred() outside the handler of \(self.method.path)") }
+        guard let message = self.message else {
+            preconditionFailure("deferred() outside the handler of \(self.method.path)")
+        }
         self.isDeferred = true
         return GRPCDeferredReply(call: self, message: message)
     }
@@ -146,20 +151,25 @@ final class ServerCall: WireCall, @unchecked Sendable {
     override func writeBeginning() {
         guard !self.isHeadSent, !self.isAnswered else { return }
         self.isHeadSent = true
-        self.connection.writeHeaders(
-            HeaderBlocks.head(gzip: self.repliesGzip, initial: self.shared.withLock { $0.initial }), on: self.id)
+        var initial = self.shared.withLock { $0.initial }
+        if let error = initial.oversize("initial metadata") {
+            self.metadataError = error
+            initial = [:]
+        }
+        self.connection.writeHeaders(HeaderBlocks.head(gzip: self.repliesGzip, initial: initial), on: self.id)
     }
 
     override func writeEnd() {
         guard !self.isAnswered else { return }
         self.trailers = self.shared.withLock { $0.trailers }
-        if let failure = self.failure {
+        if let failure = self.failure ?? self.metadataError ?? self.trailers.oversize("trailers") {
             self.writeFailure(failure)
         } else if case .clientStreaming = self.method.kind, self.outbox?.totalBytes == 0 {
             self.writeFailure(VecraftError(.internalError, "the method returned without a reply"))
         } else {
             self.writeBeginning()
-            self.writeStatus(HeaderBlocks.ok(trailers: self.trailers), code: .ok, bytesOut: self.outbox?.totalBytes ?? 0)
+            self.writeStatus(
+                HeaderBlocks.ok(trailers: self.trailers), code: .ok, bytesOut: self.outbox?.totalBytes ?? 0)
         }
         self.settle(cancelled: false)
     }
@@ -181,6 +191,8 @@ final class ServerCall: WireCall, @unchecked Sendable {
                 let gzip = self.repliesGzip && reply.readableBytes >= self.settings.compressRepliesFrom ?? .max
                 try MessageFraming.seal(&reply, gzip: gzip, limit: self.settings.maxMessageBytes)
                 if let trailers { trailers.append(to: &self.trailers.fields) }
+                if let error = self.initialMetadata.oversize("initial metadata") { throw error }
+                if let error = self.trailers.oversize("trailers") { throw error }
                 self.write(reply)
             }
         } catch {
@@ -193,14 +205,18 @@ final class ServerCall: WireCall, @unchecked Sendable {
         self.isHeadSent = true
         self.connection.writeHeaders(
             HeaderBlocks.head(gzip: self.repliesGzip, initial: self.initialMetadata), on: self.id)
+        // A write may find the connection dead, and then the call is over already.
+        guard self.wire != nil else { return }
         self.unreadBytes = reply.readableBytes
         self.connection.unreadBytes += reply.readableBytes
         self.connection.loop.bufferedBytes += reply.readableBytes
         self.connection.writeData(reply, on: self.id)
+        guard self.wire != nil else { return }
         self.writeStatus(HeaderBlocks.ok(trailers: self.trailers), code: .ok, bytesOut: reply.readableBytes)
     }
 
     private func writeFailure(_ error: VecraftError) {
+        if self.trailers.oversize("trailers") != nil { self.trailers = [:] }
         var block = HeaderBlocks.failure(
             error, trailers: self.trailers, trailersOnly: !self.isHeadSent, details: self.settings.statusDetails)
         if self.namesEncodings { block.add(name: "grpc-accept-encoding", value: HeaderBlocks.acceptEncoding) }

@@ -29,6 +29,7 @@ final class ServerConnection: HTTP2Connection {
 
     private static let keepalivePing = HTTP2PingData(withInteger: 0x7665_6372_6166_7401)
     private static let drainPing = HTTP2PingData(withInteger: 0x7665_6372_6166_7402)
+    private static let closePing = HTTP2PingData(withInteger: 0x7665_6372_6166_7404)
 
     init(loop: ServerLoop) {
         self.loop = loop
@@ -78,6 +79,10 @@ final class ServerConnection: HTTP2Connection {
             if headers.endStream { call.receivedEnd() }
             return
         }
+        guard self.phase != .lastCalls, self.phase != .closing else {
+            // Beyond the last call announced; refused, a client knows that it may send it elsewhere.
+            return self.write(.rstStream(.refusedStream), on: id)
+        }
         self.lastStreamID = max(self.lastStreamID, id)
         switch RequestHead.read(headers.headers) {
         case .malformed: self.write(.rstStream(.protocolError), on: id)
@@ -90,7 +95,8 @@ final class ServerConnection: HTTP2Connection {
         let now = NIODeadline.now()
         let method = self.core.methods[head.path]
         let call = ServerCall(
-            connection: self, id: id, method: method ?? self.core.unknownMethod, metadata: GRPCMetadata(headers.headers),
+            connection: self, id: id, method: method ?? self.core.unknownMethod,
+            metadata: GRPCMetadata(headers.headers),
             head: head, now: now)
         call.isRemoteEnded = headers.endStream
         self.calls[id] = call
@@ -154,7 +160,7 @@ final class ServerConnection: HTTP2Connection {
 
     private func becameIdle() {
         switch self.phase {
-        case .lastCalls: self.closeWhenWritten()
+        case .lastCalls: self.closeWhenRead()
         // Only the second of an hour matters here, and keepHouse sets it: no clock is read for it per call.
         case .opening, .serving, .draining, .closing: break
         }
@@ -216,7 +222,7 @@ final class ServerConnection: HTTP2Connection {
         case .opening: self.close()
         case .serving:
             self.phase = .draining
-            self.write(.goAway(lastStreamID: .maxID, errorCode: .noError, opaqueData: nil), on: .rootStream)
+            self.writeGoAway(last: .maxID)
             self.write(.ping(ServerConnection.drainPing, ack: false), on: .rootStream)
             // A client that answers no PING is not waited for.
             self.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(500)) { self.announceLastCall() }
@@ -226,13 +232,30 @@ final class ServerConnection: HTTP2Connection {
 
     override func receivedPingAck(_ data: HTTP2PingData) {
         if data == ServerConnection.drainPing { self.announceLastCall() }
+        if data == ServerConnection.closePing { self.close() }
     }
 
     private func announceLastCall() {
         guard self.phase == .draining else { return }
         self.phase = .lastCalls
-        self.write(.goAway(lastStreamID: self.lastStreamID, errorCode: .noError, opaqueData: nil), on: .rootStream)
-        if self.calls.isEmpty { self.closeWhenWritten() }
+        self.writeGoAway(last: self.lastStreamID)
+        if self.calls.isEmpty { self.closeWhenRead() }
+    }
+
+    /// Written past NIOHTTP2Handler. Once that has seen a GOAWAY go out it begins no stream any more and takes the data of a
+    /// request that crossed the GOAWAY for a connection error, and the calls still running are lost with the connection.
+    private func writeGoAway(last: HTTP2StreamID) {
+        guard self.isActive,
+            let context = try? self.context?.pipeline.syncOperations.context(handlerType: NIOHTTP2Handler.self)
+        else { return }
+        var frame = ByteBuffer()
+        // RFC 9113, 4.1 and 6.8: 8 bytes of type 7, no flags, stream 0; the last stream and NO_ERROR.
+        frame.writeInteger(UInt32(8 << 8 | 7))
+        frame.writeInteger(UInt8(0))
+        frame.writeInteger(UInt32(0))
+        frame.writeInteger(UInt32(Int(last)))
+        frame.writeInteger(UInt32(0))
+        context.writeAndFlush(NIOAny(frame), promise: nil)
     }
 
     /// The grace is over.
@@ -240,15 +263,15 @@ final class ServerConnection: HTTP2Connection {
         for call in Array(self.calls.values) {
             call.abort(VecraftError(.unavailable, "the server is shutting down", reason: "SHUTTING_DOWN"))
         }
-        self.closeWhenWritten()
+        self.closeWhenRead()
     }
 
-    private func closeWhenWritten() {
+    /// Closes once the client has read what was written: a socket closed earlier, with something of the client's unread,
+    /// resets the connection, and a reset overtakes what is still under way.
+    private func closeWhenRead() {
         guard self.phase != .closing else { return }
         self.phase = .closing
-        let sent = self.eventLoop.makePromise(of: Void.self)
-        sent.futureResult.assumeIsolated().whenComplete { _ in self.close() }
-        self.write(.ping(ServerConnection.drainPing, ack: false), on: .rootStream, promise: sent)
+        self.write(.ping(ServerConnection.closePing, ack: false), on: .rootStream)
         // A client that does not read is not waited for.
         self.eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) { self.close() }
     }

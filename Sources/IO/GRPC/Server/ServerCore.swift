@@ -36,7 +36,10 @@ final class ServerCore: Sendable {
         var isOver = false
     }
 
-    init(settings: GRPCServerSettings, methods: [String: GRPCMethod], observer: (any GRPCObserver)?, group: any EventLoopGroup) {
+    init(
+        settings: GRPCServerSettings, methods: [String: GRPCMethod], observer: (any GRPCObserver)?,
+        group: any EventLoopGroup
+    ) {
         self.settings = settings
         self.observer = observer
         self.group = group
@@ -143,8 +146,8 @@ final class ServerCore: Sendable {
         for loop in loops { loop.eventLoop.execute { loop.drain() } }
         if await !self.connections.waitUntilEmpty(atMost: grace, on: self.group.any()) {
             for loop in loops { loop.eventLoop.execute { loop.endCalls() } }
-            // Every connection closes itself within a second of this.
-            _ = await self.connections.waitUntilEmpty(atMost: .seconds(5), on: self.group.any())
+            // Every connection closes itself within a second of this; TLS waits five for the client's farewell.
+            _ = await self.connections.waitUntilEmpty(atMost: .seconds(10), on: self.group.any())
         }
         // Functions were cancelled with their calls; one that does not listen is not waited for longer.
         _ = await self.tasks.waitUntilEmpty(atMost: .seconds(5), on: self.group.any())

@@ -7,6 +7,7 @@ final class DeadlineTimer {
     /// Ends the calls whose deadline is not after the time given; returns the earliest of the others.
     private let expire: (NIODeadline) -> NIODeadline
     private var next = NIODeadline.distantFuture
+    private var scheduled: Scheduled<Void>?
 
     init(eventLoop: any EventLoop, expire: @escaping (NIODeadline) -> NIODeadline) {
         self.eventLoop = eventLoop
@@ -15,13 +16,16 @@ final class DeadlineTimer {
 
     func add(_ deadline: NIODeadline) {
         guard deadline < self.next else { return }
+        // One timer at a time: a client may name a deadline hours away, sooner with each call, and hang up.
+        self.scheduled?.cancel()
         self.next = deadline
-        self.eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] in self?.fired(deadline) }
+        self.scheduled = self.eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] in self?.fired()
+        }
     }
 
-    private func fired(_ deadline: NIODeadline) {
-        // An earlier one was added after this timer was set, and has seen to ours.
-        guard deadline == self.next else { return }
+    deinit { self.scheduled?.cancel() }
+
+    private func fired() {
         self.next = .distantFuture
         let now = NIODeadline.now()
         let next = self.expire(now)

@@ -1,4 +1,5 @@
 import NIOHPACK
+import Primitives
 
 /// What travels beside the messages of a call: HTTP/2 header fields, both ways.
 ///
@@ -79,6 +80,42 @@ package struct GRPCMetadata: Sendable, ExpressibleByDictionaryLiteral, CustomStr
     private static func printable(_ value: String) -> String {
         if value.utf8.allSatisfy({ $0 >= 0x20 && $0 <= 0x7e }) { return value }
         return String(decoding: value.utf8.map { $0 >= 0x20 && $0 <= 0x7e ? $0 : UInt8(ascii: "?") }, as: UTF8.self)
+    }
+
+    /// What the fields take of a header block, in bytes: at least what they take in HPACK's Huffman code (RFC 7541, B).
+    private var wireBytes: Int {
+        var bytes = 0
+        for (name, value, _) in self.fields {
+            // Two lengths and the kind of the field.
+            bytes += name.utf8.count + 5
+            for byte in value.utf8 { bytes += GRPCMetadata.codeBytes(byte) }
+        }
+        return bytes
+    }
+
+    /// Letters, digits and common marks have codes of up to 8 bits, others of up to 15, the backslash of 19.
+    private static func codeBytes(_ byte: UInt8) -> Int {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): 1
+        case UInt8(ascii: "*")...UInt8(ascii: ";") where byte != UInt8(ascii: "+"): 1
+        case UInt8(ascii: " "), UInt8(ascii: "%"), UInt8(ascii: "&"), UInt8(ascii: "="), UInt8(ascii: "_"): 1
+        case UInt8(ascii: "\\"): 3
+        default: 2
+        }
+    }
+
+    /// Bytes that the fields of one header block may take. NIOHTTP2 writes a block as one frame, a peer need not take frames
+    /// over 16 KiB, and a block that does not fit costs the connection; the other half is for the fields that gRPC adds.
+    static let maxWireBytes = 8 << 10
+
+    /// RESOURCE_EXHAUSTED when the fields, and `more` bytes beside them, are over the limit; nil when they are not.
+    func oversize(_ what: String, more: Int = 0) -> VecraftError? {
+        guard !self.isEmpty || more > 0 else { return nil }
+        let bytes = self.wireBytes + more
+        guard bytes > GRPCMetadata.maxWireBytes else { return nil }
+        return VecraftError(
+            .resourceExhausted, "\(what) of \(bytes) bytes; at most \(GRPCMetadata.maxWireBytes) are allowed",
+            reason: "METADATA_TOO_LARGE")
     }
 
     /// Appends the application's fields; those gRPC owns are left out.
