@@ -8,7 +8,7 @@ import Testing
 @testable import GRPC
 
 /// Clients that break the rules. Whatever they send, the server goes on answering others.
-@Suite(.ownThreads, .timeLimit(.minutes(10))) struct HostileTests {
+@Suite(.ownThreads) struct HostileTests {
     /// Runs `attack` against a server and then makes a call that must succeed.
     private func survive(
         settings: GRPCServerSettings = .patient, _ attack: (Int) async throws -> Void
