@@ -5,7 +5,7 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.ownThreads, .timeLimit(.minutes(10))) struct CallTests {
+@Suite(.ownThreads) struct CallTests {
     @Test func unaryBothWays() async throws {
         try await withPair(Methods.all) { client in
             let reply = try await client.unary("/test.Test/Echo", Array("hello".utf8))

@@ -5,7 +5,7 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.ownThreads, .timeLimit(.minutes(10))) struct CancellationTests {
+@Suite(.ownThreads) struct CancellationTests {
     @Test func aDeadlineIsKeptByTheClientAlone() async throws {
         // The server never answers and the raw listener never even reads.
         let silent = GRPCMethod.unary { (call, _, _) throws(VecraftError) in

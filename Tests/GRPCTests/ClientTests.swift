@@ -5,7 +5,7 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.ownThreads, .timeLimit(.minutes(10))) struct ClientTests {
+@Suite(.ownThreads) struct ClientTests {
     @Test func nobodyListeningIsUnavailableWithARetryHint() async throws {
         let client = try GRPCClient(host: ownHost(), port: 7_400, settings: .patient, group: testLoops)
         let first = await failure { try await client.unary("/t/M", bytes("")) }

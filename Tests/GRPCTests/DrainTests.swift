@@ -6,7 +6,7 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.ownThreads, .timeLimit(.minutes(10))) struct DrainTests {
+@Suite(.ownThreads) struct DrainTests {
     /// Callers that go on until they are told UNAVAILABLE: no call is lost or told anything else.
     @Test func aDrainUnderLoadLosesNoCall() async throws {
         let pool = NIOThreadPool(numberOfThreads: 2)

@@ -5,7 +5,7 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.ownThreads, .timeLimit(.minutes(10))) struct FlowControlTests {
+@Suite(.ownThreads) struct FlowControlTests {
     @Test func aSlowReaderHoldsTheSenderBack() async throws {
         let messageBytes = 1_000
         let total = 2_000

@@ -8,7 +8,7 @@ import Testing
 @testable import GRPC
 
 /// Clients that break the rules. Whatever they send, the server goes on answering others.
-@Suite(.ownThreads, .timeLimit(.minutes(10))) struct HostileTests {
+@Suite(.ownThreads) struct HostileTests {
     /// Runs `attack` against a server and then makes a call that must succeed.
     private func survive(
         settings: GRPCServerSettings = .patient, _ attack: (Int) async throws -> Void
@@ -55,6 +55,22 @@ import Testing
             let socket = try await RawSocket.connect(port: port)
             await socket.send(bytes)
             await socket.closed.wait()
+        }
+    }
+
+    /// A refused request that goes on as if it were a new one: the stream is over, the connection is sound.
+    @Test func aRefusedRequestCannotBeginAgain() async throws {
+        try await withServer(Methods.all) { _, port in
+            let socket = try await RawSocket.connect(port: port)
+            // :method GET, :scheme http, :path /, not ended; then a gRPC request as its trailers, ended.
+            var again = RawSocket.headers("/test.Test/Echo", stream: 1)
+            again[4] |= 1
+            await socket.send(
+                Self.preface + Self.settingsFrame + Self.frame(1, flags: 4, stream: 1, [0x82, 0x86, 0x84]) + again
+                    + RawSocket.request("/test.Test/Echo", stream: 3))
+            try await until { socket.closed.isSet || socket.frames.contains { $0.stream == 3 && $0.endsStream } }
+            #expect(!socket.closed.isSet, "\(socket.frames)")
+            await socket.close()
         }
     }
 

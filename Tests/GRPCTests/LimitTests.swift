@@ -6,7 +6,7 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.ownThreads, .timeLimit(.minutes(10))) struct LimitTests {
+@Suite(.ownThreads) struct LimitTests {
     @Test func theLargestMessageGoesBothWays() async throws {
         try await withPair(Methods.all) { client in
             let message = ByteBuffer(repeating: 5, count: 64 << 20)

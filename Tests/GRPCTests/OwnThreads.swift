@@ -15,19 +15,40 @@ private final class TestThreads: TaskExecutor {
     }
 }
 
-/// Runs tests on the suite's own threads.
+/// The task of a test. `@unchecked Sendable`: cancelled by a child of it only, which it outlives.
+private struct Running: @unchecked Sendable {
+    let task: UnsafeCurrentTask?
+}
+
+/// Runs tests on the suite's own threads, for a limited time each.
+///
+/// Not `.timeLimit`: that also counts the time a test waits for a turn on the shared pool, before it begins and after its end.
 struct OwnThreads: SuiteTrait, TestTrait, TestScoping {
+    /// For a test that hangs, on a machine so loaded that all others take minutes.
+    var limit = Duration.seconds(600)
     var isRecursive: Bool { true }
 
     func provideScope(
-        for test: Test, testCase: Test.Case?, performing function: @concurrent @Sendable () async throws -> Void
+        for _: Test, testCase: Test.Case?, performing function: @concurrent @Sendable () async throws -> Void
     ) async throws {
-        try await withTaskExecutorPreference(TestThreads.shared) { try await function() }
+        try await withTaskExecutorPreference(TestThreads.shared) {
+            let test = Running(task: withUnsafeCurrentTask { $0 })
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    try await Task.sleep(for: self.limit)
+                    Issue.record("out of time: \(self.limit)")
+                    test.task?.cancel()
+                }
+                defer { group.cancelAll() }
+                try await function()
+            }
+        }
     }
 }
 
 extension Trait where Self == OwnThreads {
     static var ownThreads: OwnThreads { OwnThreads() }
+    static func ownThreads(limit: Duration) -> OwnThreads { OwnThreads(limit: limit) }
 }
 
 /// Work beside the test, on the suite's threads, ended with it.

@@ -7,7 +7,7 @@ import Testing
 @testable import GRPC
 
 /// What stands on the wire, seen frame by frame.
-@Suite(.ownThreads, .timeLimit(.minutes(10))) struct ProtocolTests {
+@Suite(.ownThreads) struct ProtocolTests {
     private func withPeer(
         _ methods: [String: GRPCMethod] = Methods.all, settings: GRPCServerSettings = .patient,
         _ body: (RawPeer) async throws -> Void

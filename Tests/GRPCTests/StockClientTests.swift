@@ -9,7 +9,7 @@ import Testing
 
 /// The Python client of the gRPC project against our server: what users have. Needs Python, see `PythonEnvironment`.
 @Suite(
-    .ownThreads, .timeLimit(.minutes(20)), .serialized,
+    .ownThreads(limit: .seconds(1_200)), .serialized,
     .enabled("no Python with grpcio: run .ci/python") { await PythonEnvironment.python(modules: [.grpc]) != nil })
 struct StockClientTests {
     /// Calls a test can wait for by name.

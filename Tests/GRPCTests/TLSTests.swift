@@ -6,7 +6,7 @@ import Testing
 
 @testable import GRPC
 
-@Suite(.ownThreads, .timeLimit(.minutes(10))) struct TLSTests {
+@Suite(.ownThreads) struct TLSTests {
     /// Certificates made for one test by the openssl command: nothing kept, so nothing expires.
     struct Certificates {
         let folder: URL

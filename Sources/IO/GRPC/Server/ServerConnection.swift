@@ -79,6 +79,8 @@ final class ServerConnection: HTTP2Connection {
             if headers.endStream { call.receivedEnd() }
             return
         }
+        // What follows on a refused stream is its end at most, however it looks.
+        if self.refused.contains(id) { return }
         guard self.phase != .lastCalls, self.phase != .closing else {
             // Beyond the last call announced; refused, a client knows that it may send it elsewhere.
             return self.write(.rstStream(.refusedStream), on: id)
