@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/.build/tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test serve build packages proto format lint torture clean
-.PHONY: bench bench-wire bench-ingest bench-journal bench-recall bench-index
+.PHONY: bench bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-index
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,13 +55,14 @@ format: ## Lay out the Swift sources as .swift-format says
 lint: ## Say where the layout differs, changing nothing
 	@swift format lint --strict --parallel $(SWIFT_FILES)
 
-bench: bench-wire bench-ingest bench-journal bench-recall ## All benchmarks of the server, one after another
+bench: bench-wire bench-mixed bench-ingest bench-journal bench-recall ## All benchmarks of the server, one after another
 
 bench-wire: ## Server CPU of a search call, beyond the index search itself
+bench-mixed: ## Searches beside a full-speed import
 bench-ingest: ## Durable bulk upserts of 384-d points from one client
 bench-journal: ## 4 KiB appends from 64 clients, against Debian's etcd
 bench-recall: ## 25,000 points, kill -9 in the middle, recall@10 (VECRAFT_DATASET names the data)
-bench-wire bench-ingest bench-journal bench-recall: bench-%: build
+bench-wire bench-mixed bench-ingest bench-journal bench-recall: bench-%: build
 	@.ci/packages bench
 	@$(BUILD) --product server-benchmark
 	@.build/$(CONFIGURATION)/server-benchmark $*

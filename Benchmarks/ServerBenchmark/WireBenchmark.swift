@@ -20,17 +20,19 @@ enum WireBenchmark {
             ).encode()
         }
         var report = Report("wire")
-        report.header("callers", "calls/s", "server CPU us/call", "engine us/call", "beyond the engine us/call")
+        report.header("callers", "calls/s", "p50 us", "p99 us", "server CPU us/call", "engine us/call", "beyond the engine us/call")
         var engineAlone = 0.0
         for callers in [1, 8] {
             _ = try await self.round(bench, queries, callers: callers, calls: 2_000)
-            var rates: [Double] = [], cpus: [Double] = [], engines: [Double] = []
+            var rates: [Double] = [], cpus: [Double] = [], engines: [Double] = [], latencies: [Double] = []
             for _ in 0..<5 {
                 let calls = 10_000
                 let before = cpuSeconds(of: bench.server.processID)
                 var engine = 0.0
                 let spent = try await seconds {
-                    engine = try await self.round(bench, queries, callers: callers, calls: calls)
+                    let round = try await self.round(bench, queries, callers: callers, calls: calls)
+                    engine = round.engine
+                    latencies += round.latencies
                 }
                 cpus.append((cpuSeconds(of: bench.server.processID) - before) / Double(calls) * 1e6)
                 rates.append(Double(calls) / spent)
@@ -40,8 +42,10 @@ enum WireBenchmark {
             if callers == 1 { engineAlone = median(engines) }
             let cpu = median(cpus)
             report.row(
-                "\(callers)", median(rates).text(0), cpu.text(), engineAlone.text(), (cpu - engineAlone).text())
+                "\(callers)", median(rates).text(0), quantile(latencies, 0.5).text(0), quantile(latencies, 0.99).text(0), cpu.text(), engineAlone.text(), (cpu - engineAlone).text())
             report.value("calls_per_second_\(callers)", median(rates))
+            report.value("p50_us_\(callers)", quantile(latencies, 0.5))
+            report.value("p99_us_\(callers)", quantile(latencies, 0.99))
             report.value("server_cpu_us_per_call_\(callers)", cpu)
             report.value("beyond_engine_us_per_call_\(callers)", cpu - engineAlone)
         }
@@ -50,17 +54,19 @@ enum WireBenchmark {
         await bench.stop()
     }
 
-    /// Returns the mean time inside the engine, microseconds.
+    /// Returns the mean time inside the engine, and each call's as its caller sees it; microseconds.
     @discardableResult
     private static func round(
         _ bench: BenchServer, _ queries: [[UInt8]], callers: Int, calls: Int
-    ) async throws -> Double {
-        let engine = try await withThrowingTaskGroup(of: UInt64.self) { group in
+    ) async throws -> (engine: Double, latencies: [Double]) {
+        let (engine, latencies) = try await withThrowingTaskGroup(of: (UInt64, [Double]).self) { group in
             for caller in 0..<callers {
                 group.addTask {
                     var sum: UInt64 = 0
+                    var latencies: [Double] = []
                     var i = caller
                     while i < calls {
+                        let start = ContinuousClock.now
                         let reply = try await bench.client.unary(
                             "/vecraft.v1.Points/Search", ByteBuffer(bytes: queries[i % queries.count]))
                         let response = try reply.message.withUnsafeReadableBytes {
@@ -69,16 +75,21 @@ enum WireBenchmark {
                         guard response.hits.count == 10 else {
                             throw VecraftError(.internalError, "\(response.hits.count) hits instead of 10")
                         }
+                        latencies.append(start.duration(to: .now) / .microseconds(1))
                         sum += response.plan?.engineTimeUs ?? 0
                         i += callers
                     }
-                    return sum
+                    return (sum, latencies)
                 }
             }
             var total: UInt64 = 0
-            for try await sum in group { total += sum }
-            return total
+            var all: [Double] = []
+            for try await (sum, latencies) in group {
+                total += sum
+                all += latencies
+            }
+            return (total, all)
         }
-        return Double(engine) / Double(calls)
+        return (Double(engine) / Double(calls), latencies)
     }
 }

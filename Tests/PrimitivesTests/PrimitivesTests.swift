@@ -138,7 +138,7 @@ import Testing
 @Suite struct CollectionSchemaTests {
     static let schema = CollectionSchema(
         id: 77, tenant: "acme", name: "papers",
-        vectors: [VectorSchema(name: "title", dimension: 8, metric: .l2, m: 8, efConstruction: 50), VectorSchema(dimension: 384, metric: .cosine)],
+        vectors: [VectorSchema(name: "title", dimension: 8, metric: .l2, m: 8, efConstruction: 50, quantisation: .int4), VectorSchema(dimension: 384, metric: .cosine)],
         payloadIndexes: [PayloadIndexField(path: "a.b", type: .float), PayloadIndexField(path: "tag", type: .keyword)],
         shards: 3, partition: .data(9), created: HLCTimestamp(milliseconds: 5, counter: 6))
 

@@ -16,19 +16,21 @@ package struct VectorSchema: Hashable, Sendable {
     /// Links per point above level 0; level 0 has twice as many.
     package var m: Int
     package var efConstruction: Int
+    package var quantisation: Quantisation
 
     package static let defaultM = 16
     package static let defaultEfConstruction = 200
 
     package init(
         name: String = "", dimension: Int, metric: Metric, m: Int = Self.defaultM,
-        efConstruction: Int = Self.defaultEfConstruction
+        efConstruction: Int = Self.defaultEfConstruction, quantisation: Quantisation = .auto
     ) {
         self.name = name
         self.dimension = dimension
         self.metric = metric
         self.m = m
         self.efConstruction = efConstruction
+        self.quantisation = quantisation
     }
 }
 
@@ -89,6 +91,7 @@ package struct CollectionSchema: Hashable, Sendable {
             writer.write(vector.metric.rawValue)
             writer.write(UInt16(vector.m))
             writer.write(UInt16(vector.efConstruction))
+            writer.write(vector.quantisation.code)
         }
         writer.write(UInt16(self.payloadIndexes.count))
         for field in self.payloadIndexes {
@@ -118,8 +121,13 @@ package struct CollectionSchema: Hashable, Sendable {
             }
             let m = Int(try reader.read(UInt16.self))
             let efConstruction = Int(try reader.read(UInt16.self))
+            guard let quantisation = Quantisation(code: try reader.read()) else {
+                throw DecodingFault(position: reader.position, what: "unknown quantisation")
+            }
             self.vectors.append(
-                VectorSchema(name: name, dimension: dimension, metric: metric, m: m, efConstruction: efConstruction))
+                VectorSchema(
+                    name: name, dimension: dimension, metric: metric, m: m, efConstruction: efConstruction,
+                    quantisation: quantisation))
         }
         self.payloadIndexes = []
         for _ in 0..<(try reader.read(UInt16.self)) {

@@ -42,6 +42,9 @@ package struct CollectionCreateCommand: NodeCommand {
     @Option(help: ArgumentHelp("Candidates while building the graph. (default: 200)", valueName: "n"))
     package var efConstruction: UInt32?
 
+    @Option(help: "Codes that sealed graphs are walked on: auto, none, int8 or int4.")
+    package var quantisation = QuantisationName.auto
+
     package init() {}
 
     package func validate() throws {
@@ -56,11 +59,13 @@ package struct CollectionCreateCommand: NodeCommand {
             ? nil : VecraftV1.HnswConfig(m: self.m ?? 0, efConstruction: self.efConstruction ?? 0)
         var config = VecraftV1.CollectionConfig()
         config.vector = self.dimension.map {
-            VecraftV1.VectorConfig(dimension: $0, distance: self.distance.wire, hnsw: hnsw)
+            VecraftV1.VectorConfig(
+                dimension: $0, distance: self.distance.wire, hnsw: hnsw, quantisation: self.quantisation.wire)
         }
         for vector in self.vector {
             config.vectors[vector.name] = VecraftV1.VectorConfig(
-                dimension: vector.dimension, distance: vector.distance.wire, hnsw: hnsw)
+                dimension: vector.dimension, distance: vector.distance.wire, hnsw: hnsw,
+                quantisation: self.quantisation.wire)
         }
         config.payloadIndexes = self.index.map { VecraftV1.PayloadIndexConfig(field: $0.field, type: $0.type) }
         return VecraftV1.CreateCollectionRequest(name: self.name, config: config, tenant: self.global.tenant)
@@ -83,6 +88,19 @@ package enum DistanceName: String, ExpressibleByArgument, CaseIterable, Sendable
         case .cosine: .cosine
         case .dot: .dot
         case .l2: .l2
+        }
+    }
+}
+
+package enum QuantisationName: String, ExpressibleByArgument, CaseIterable, Sendable {
+    case auto, none, int8, int4
+
+    package var wire: VecraftV1.Quantisation {
+        switch self {
+        case .auto: .auto
+        case .none: .none
+        case .int8: .int8
+        case .int4: .int4
         }
     }
 }

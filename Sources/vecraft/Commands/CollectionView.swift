@@ -33,7 +33,9 @@ enum CollectionView {
             let links = hnsw.m == 0 ? VectorSchema.defaultM : Int(hnsw.m)
             let building = hnsw.efConstruction == 0 ? VectorSchema.defaultEfConstruction : Int(hnsw.efConstruction)
             fields.add(
-                label, "\(vector.dimension) components, \(vector.distance), m \(links), ef_construction \(building)")
+                label,
+                "\(vector.dimension) components, \(vector.distance), m \(links), ef_construction \(building), codes \(vector.quantisation)"
+            )
         }
         fields.add("payload indexes", config.payloadIndexes.map { "\($0.field) (\($0.type))" }.joined(separator: ", "))
         fields.add("points", Figures.count(status.points))

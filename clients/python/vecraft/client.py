@@ -18,6 +18,12 @@ LEVELS = {
     "read_your_writes": types_pb2.CONSISTENCY_LEVEL_READ_YOUR_WRITES,
     "strong": types_pb2.CONSISTENCY_LEVEL_STRONG,
 }
+QUANTISATIONS = {
+    "auto": collections_pb2.QUANTISATION_AUTO,
+    "none": collections_pb2.QUANTISATION_NONE,
+    "int8": collections_pb2.QUANTISATION_INT8,
+    "int4": collections_pb2.QUANTISATION_INT4,
+}
 FIELDS = {
     "keyword": collections_pb2.FIELD_TYPE_KEYWORD,
     "integer": collections_pb2.FIELD_TYPE_INTEGER,
@@ -96,10 +102,11 @@ class Client:
 
     # Collections
 
-    def create(self, name, dimension=None, distance="cosine", *, vectors=None, indexes=None):
+    def create(self, name, dimension=None, distance="cosine", *, vectors=None, indexes=None, quantisation="auto"):
         """Makes a collection; making the same one again changes nothing.
 
         `vectors`: named vectors, {"title": 384} or {"title": (384, "l2")}. `indexes`: {"lang": "keyword"}.
+        `quantisation`: codes that sealed graphs are walked on, "auto", "none", "int8" or "int4".
         """
         config = collections_pb2.CollectionConfig()
         if dimension is not None:
@@ -109,6 +116,8 @@ class Client:
             size, metric = shape if isinstance(shape, tuple) else (shape, "cosine")
             config.vectors[vector].dimension = size
             config.vectors[vector].distance = DISTANCES[metric]
+        for vector in ([config.vector] if dimension is not None else []) + list(config.vectors.values()):
+            vector.quantisation = QUANTISATIONS[quantisation]
         for field, kind in (indexes or {}).items():
             config.payload_indexes.add(field=field, type=FIELDS[kind])
         request = collections_pb2.CreateCollectionRequest(name=name, config=config, tenant=self.tenant)

@@ -78,7 +78,13 @@ extension VectorSchema {
         let efConstruction = try Self.value(
             config.hnsw?.efConstruction, Self.defaultEfConstruction, Self.efConstructionRange,
             path + ".hnsw.ef_construction")
-        self.init(name: name, dimension: dimension, metric: metric, m: m, efConstruction: efConstruction)
+        let code = config.quantisation == .unspecified ? Quantisation.auto.code : UInt8(exactly: config.quantisation.rawValue)
+        guard let quantisation = code.flatMap({ Quantisation(code: $0) }) else {
+            throw .invalid(path + ".quantisation", "must be auto, none, int8 or int4")
+        }
+        self.init(
+            name: name, dimension: dimension, metric: metric, m: m, efConstruction: efConstruction,
+            quantisation: quantisation)
     }
 
     private static func value(
@@ -114,7 +120,8 @@ extension VecraftV1.CollectionConfig {
         for vector in schema.vectors {
             let config = VecraftV1.VectorConfig(
                 dimension: UInt32(vector.dimension), distance: VecraftV1.Distance(vector.metric),
-                hnsw: VecraftV1.HnswConfig(m: UInt32(vector.m), efConstruction: UInt32(vector.efConstruction)))
+                hnsw: VecraftV1.HnswConfig(m: UInt32(vector.m), efConstruction: UInt32(vector.efConstruction)),
+                quantisation: VecraftV1.Quantisation(rawValue: Int32(vector.quantisation.code)))
             if vector.name.isEmpty { self.vector = config } else { self.vectors[vector.name] = config }
         }
         self.payloadIndexes = schema.payloadIndexes.map {

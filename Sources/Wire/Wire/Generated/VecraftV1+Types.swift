@@ -15,7 +15,7 @@ extension VecraftV1 {
         @inlinable package static var readYourWrites: Self { Self(rawValue: 3) }
         /// Includes every write acknowledged to anyone before the read began (linearizable).
         @inlinable package static var strong: Self { Self(rawValue: 4) }
-        package static var schema: EnumSchema { EnumSchema(index: 2) }
+        package static var schema: EnumSchema { EnumSchema(index: 3) }
     }
     /// When a write is acknowledged.
     package struct Wait: WireEnum {
@@ -27,7 +27,7 @@ extension VecraftV1 {
         @inlinable package static var committed: Self { Self(rawValue: 1) }
         /// Committed, and visible to every read level on the replica that serves this gateway.
         @inlinable package static var applied: Self { Self(rawValue: 2) }
-        package static var schema: EnumSchema { EnumSchema(index: 3) }
+        package static var schema: EnumSchema { EnumSchema(index: 4) }
     }
     /// A distance. Smaller is nearer.
     package struct Distance: WireEnum {
@@ -40,7 +40,7 @@ extension VecraftV1 {
         @inlinable package static var dot: Self { Self(rawValue: 2) }
         /// Squared Euclidean distance.
         @inlinable package static var l2: Self { Self(rawValue: 3) }
-        package static var schema: EnumSchema { EnumSchema(index: 4) }
+        package static var schema: EnumSchema { EnumSchema(index: 5) }
     }
     /// A dense vector. Give exactly one of the two forms.
     package struct Vector: WireMessage {

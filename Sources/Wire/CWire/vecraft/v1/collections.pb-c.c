@@ -695,7 +695,7 @@ const ProtobufCMessageDescriptor vecraft__v1__hnsw_config__descriptor =
   (ProtobufCMessageInit) vecraft__v1__hnsw_config__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__vector_config__field_descriptors[3] =
+static const ProtobufCFieldDescriptor vecraft__v1__vector_config__field_descriptors[4] =
 {
   {
     "dimension",
@@ -733,16 +733,29 @@ static const ProtobufCFieldDescriptor vecraft__v1__vector_config__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "quantisation",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__VectorConfig, quantisation),
+    &vecraft__v1__quantisation__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__vector_config__field_indices_by_name[] = {
   0,   /* field[0] = dimension */
   1,   /* field[1] = distance */
   2,   /* field[2] = hnsw */
+  3,   /* field[3] = quantisation */
 };
 static const ProtobufCIntRange vecraft__v1__vector_config__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__vector_config__descriptor =
 {
@@ -752,7 +765,7 @@ const ProtobufCMessageDescriptor vecraft__v1__vector_config__descriptor =
   "Vecraft__V1__VectorConfig",
   "vecraft.v1",
   sizeof(Vecraft__V1__VectorConfig),
-  3,
+  4,
   vecraft__v1__vector_config__field_descriptors,
   vecraft__v1__vector_config__field_indices_by_name,
   1,  vecraft__v1__vector_config__number_ranges,
@@ -1564,6 +1577,40 @@ const ProtobufCMessageDescriptor vecraft__v1__drop_collection_response__descript
   1,  vecraft__v1__drop_collection_response__number_ranges,
   (ProtobufCMessageInit) vecraft__v1__drop_collection_response__init,
   NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCEnumValue vecraft__v1__quantisation__enum_values_by_number[5] =
+{
+  { "QUANTISATION_UNSPECIFIED", "VECRAFT__V1__QUANTISATION__QUANTISATION_UNSPECIFIED", 0 },
+  { "QUANTISATION_AUTO", "VECRAFT__V1__QUANTISATION__QUANTISATION_AUTO", 1 },
+  { "QUANTISATION_NONE", "VECRAFT__V1__QUANTISATION__QUANTISATION_NONE", 2 },
+  { "QUANTISATION_INT8", "VECRAFT__V1__QUANTISATION__QUANTISATION_INT8", 3 },
+  { "QUANTISATION_INT4", "VECRAFT__V1__QUANTISATION__QUANTISATION_INT4", 4 },
+};
+static const ProtobufCIntRange vecraft__v1__quantisation__value_ranges[] = {
+{0, 0},{0, 5}
+};
+static const ProtobufCEnumValueIndex vecraft__v1__quantisation__enum_values_by_name[5] =
+{
+  { "QUANTISATION_AUTO", 1 },
+  { "QUANTISATION_INT4", 4 },
+  { "QUANTISATION_INT8", 3 },
+  { "QUANTISATION_NONE", 2 },
+  { "QUANTISATION_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor vecraft__v1__quantisation__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "vecraft.v1.Quantisation",
+  "Quantisation",
+  "Vecraft__V1__Quantisation",
+  "vecraft.v1",
+  5,
+  vecraft__v1__quantisation__enum_values_by_number,
+  5,
+  vecraft__v1__quantisation__enum_values_by_name,
+  1,
+  vecraft__v1__quantisation__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue vecraft__v1__field_type__enum_values_by_number[5] =
 {

@@ -32,6 +32,33 @@ typedef struct Vecraft__V1__DropCollectionResponse Vecraft__V1__DropCollectionRe
 /* --- enums --- */
 
 /*
+ * Codes that a sealed graph is walked on; its candidates are measured again on float32. Fewer bits are faster and take less
+ * memory; how much recall they cost depends on the data.
+ */
+typedef enum _Vecraft__V1__Quantisation {
+  /*
+   * As QUANTISATION_AUTO.
+   */
+  VECRAFT__V1__QUANTISATION__QUANTISATION_UNSPECIFIED = 0,
+  /*
+   * The cheapest codes that hold recall on the segment's own points, measured when the segment is sealed.
+   */
+  VECRAFT__V1__QUANTISATION__QUANTISATION_AUTO = 1,
+  /*
+   * The floats themselves.
+   */
+  VECRAFT__V1__QUANTISATION__QUANTISATION_NONE = 2,
+  /*
+   * One byte a component.
+   */
+  VECRAFT__V1__QUANTISATION__QUANTISATION_INT8 = 3,
+  /*
+   * Half a byte a component.
+   */
+  VECRAFT__V1__QUANTISATION__QUANTISATION_INT4 = 4
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(VECRAFT__V1__QUANTISATION)
+} Vecraft__V1__Quantisation;
+/*
  * Type of a payload index. A value of another type is stored but not indexed; it matches by the exact rule all the same.
  */
 typedef enum _Vecraft__V1__FieldType {
@@ -77,10 +104,11 @@ struct  Vecraft__V1__VectorConfig
   uint32_t dimension;
   Vecraft__V1__Distance distance;
   Vecraft__V1__HnswConfig *hnsw;
+  Vecraft__V1__Quantisation quantisation;
 };
 #define VECRAFT__V1__VECTOR_CONFIG__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__vector_config__descriptor) \
-    , 0, VECRAFT__V1__DISTANCE__DISTANCE_UNSPECIFIED, NULL }
+    , 0, VECRAFT__V1__DISTANCE__DISTANCE_UNSPECIFIED, NULL, VECRAFT__V1__QUANTISATION__QUANTISATION_UNSPECIFIED }
 
 
 struct  Vecraft__V1__PayloadIndexConfig
@@ -652,6 +680,7 @@ void vecraft__v1__collections__drop_collection(ProtobufCService *service,
 
 /* --- descriptors --- */
 
+extern const ProtobufCEnumDescriptor    vecraft__v1__quantisation__descriptor;
 extern const ProtobufCEnumDescriptor    vecraft__v1__field_type__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__hnsw_config__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__vector_config__descriptor;
