@@ -94,11 +94,15 @@ def compare(name, options):
         }
     for index in ours:
         result["notes"].append(
-            f"{index.name}: codes {index.sealed['codes']}, sealed in {index.sealed['seconds']} s, "
+            f"{index.name}: codes {index.sealed['codes']}, sealed in {float(index.sealed['seconds']):.2f} s, "
             f"{index.sealed['rescoring']} bytes a vector beside for re-scoring, "
             f"two threads {scaling(index, curves[index.name], options):.2f} x one")
-        at10 = {ef: round(curves[index.name][ef][0], 4) for ef in sorted(curves[index.name])}
-        result["notes"].append(f"{index.name}: recall by ef {at10}")
+        result["notes"].append(f"{index.name}: trials, codes/floats at ef 24 and 96: {index.sealed['trials']}")
+    base = curves.get("hnswlib", {})
+    for index in ours:
+        shared = [ef for ef in sorted(curves[index.name]) if ef in base]
+        gains = [f"{ef}: {curves[index.name][ef][0] - base[ef][0]:+.4f}" for ef in shared]
+        result["notes"].append(f"{index.name}: recall less that of hnswlib at equal ef: {', '.join(gains)}")
     if options.filters:
         result["notes"] += filters(ours[0], curves[ours[0].name], options)
     for index in indexes:

@@ -5,22 +5,23 @@ import Testing
 @Suite struct SearchTests {
     struct Case: CustomStringConvertible, Sendable {
         var metric: Metric
-        var store: HNSWGraph.Store
+        var codes: Quantisation
         var centres: Int
-        var description: String { "\(self.metric) \(self.store) \(self.centres) centres" }
+        var description: String { "\(self.metric) \(self.codes) \(self.centres) centres" }
 
         static let all = Metric.allCases.flatMap { metric in
-            [HNSWGraph.Store.float32, .int8].flatMap { store in
-                [0, 20].map { Case(metric: metric, store: store, centres: $0) }
+            [Quantisation.none, .int8].flatMap { codes in
+                [0, 20].map { Case(metric: metric, codes: codes, centres: $0) }
             }
         }
     }
 
     @Test(arguments: Case.all)
     func findsWhatBruteForceFinds(_ it: Case) {
-        let points = Points.random(count: 1000, dimension: 32, metric: it.metric, centres: it.centres, seed: 1, padding: 5)
+        let points = Points.random(
+            count: 1000, dimension: 32, metric: it.metric, centres: it.centres, seed: 1, padding: 5)
         let queries = Points.random(count: 25, dimension: 32, metric: it.metric, centres: it.centres, seed: 101)
-        let graph = points.graph(store: it.store)
+        let graph = points.graph(codes: it.codes)
         #expect(graph.checkInvariants() == [])
         #expect(graph.linked == 1000 && graph.linkedPrefix == 1000)
         var total = 0.0
@@ -44,7 +45,7 @@ import Testing
     @Test(arguments: Case.all)
     func exactStrategyIsExact(_ it: Case) {
         let points = Points.random(count: 700, dimension: 17, metric: it.metric, centres: it.centres, seed: 3)
-        let graph = points.graph(store: it.store)
+        let graph = points.graph(codes: it.codes)
         for q in 0..<20 {
             let query = points.base + q * points.stride
             var request = GraphSearch(query: query, k: 25)
@@ -55,9 +56,9 @@ import Testing
 
     @Test(arguments: 0...3)
     func tinyGraphsAnswer(_ count: Int) {
-        for store in [HNSWGraph.Store.float32, .int8] {
+        for codes in [Quantisation.none, .int8] {
             let points = Points.random(count: count, dimension: 8, metric: .l2, seed: 4)
-            let graph = points.graph(m: 2, store: store)
+            let graph = points.graph(m: 2, codes: codes)
             let query: [Float] = [1, 0, 0, 0, 0, 0, 0, 0]
             query.withUnsafeBufferPointer { query in
                 for strategy in [GraphSearch.Strategy.automatic, .exact, .scan, .plainWalk, .filteredWalk] {
@@ -83,13 +84,13 @@ import Testing
 
     @Test(arguments: Metric.allCases)
     func equalVectorsAreAllFound(_ metric: Metric) {
-        for store in [HNSWGraph.Store.float32, .int8] {
+        for codes in [Quantisation.none, .int8] {
             for value: Float in [0, 1] {
                 let points = Points((0..<500).map { _ in [Float](repeating: value, count: 12) }, metric: metric)
-                let graph = points.graph(store: store)
+                let graph = points.graph(codes: codes)
                 #expect(graph.checkInvariants() == [])
                 let found = graph.find(GraphSearch(query: points.base, k: 400)).neighbours
-                #expect(Set(found.map(\.row)).count == 400, "\(store) \(value)")
+                #expect(Set(found.map(\.row)).count == 400, "\(codes) \(value)")
             }
         }
     }
@@ -151,14 +152,15 @@ import Testing
     @Test func theDefaultEfReachesItsRecall() {
         let points = Points.random(count: 1500, dimension: 48, metric: .cosine, centres: 30, seed: 10)
         let queries = Points.random(count: 30, dimension: 48, metric: .cosine, centres: 30, seed: 10)
-        for store in [HNSWGraph.Store.float32, .int8] {
-            let graph = points.graph(store: store)
+        for codes in [Quantisation.none, .int8] {
+            let graph = points.graph(codes: codes)
             for k in [1, 10, 100] {
                 let total = (0..<30).reduce(0.0) { sum, q in
                     let query = queries.base + q * queries.stride
-                    return sum + recall(graph.find(GraphSearch(query: query, k: k)).neighbours, points.nearest(query, k: k))
+                    return sum
+                        + recall(graph.find(GraphSearch(query: query, k: k)).neighbours, points.nearest(query, k: k))
                 }
-                #expect(total / 30 >= 0.95, "\(store) k \(k): \(total / 30)")
+                #expect(total / 30 >= 0.95, "\(codes) k \(k): \(total / 30)")
             }
         }
     }

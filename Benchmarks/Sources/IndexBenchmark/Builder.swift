@@ -3,10 +3,10 @@ import Primitives
 import Synchronization
 
 /// Links every row, on so many threads.
-func build(_ data: DataSet, store: HNSWGraph.Store, threads: Int, m: Int, efConstruction: Int) -> HNSWGraph {
+func build(_ data: DataSet, quantisation: Quantisation, threads: Int, m: Int, efConstruction: Int) -> HNSWGraph {
     let graph = HNSWGraph(
         dimension: data.dimension, metric: data.metric, m: m, efConstruction: efConstruction, capacity: data.count,
-        rows: UnsafePointer(data.vectors), stride: data.stride, store: store)
+        rows: UnsafePointer(data.vectors), stride: data.stride, quantisation: quantisation, sample: data.sample)
     let next = Atomic<Int>(0)
     withUnsafePointer(to: next) { next in
         nonisolated(unsafe) let next = next
@@ -22,15 +22,4 @@ func build(_ data: DataSet, store: HNSWGraph.Store, threads: Int, m: Int, efCons
         }
     }
     return graph
-}
-
-/// What the graph becomes when its segment is sealed.
-func sealed(_ graph: HNSWGraph, _ data: DataSet) throws(DecodingFault) -> HNSWGraph {
-    let block = hugeBlock(graph.serialisedBytes(rowCount: data.count))
-    var at = 0
-    graph.serialise(rowCount: data.count) { piece in
-        (block + at).copyMemory(from: piece.baseAddress!, byteCount: piece.count)
-        at += piece.count
-    }
-    return try HNSWGraph(mapped: UnsafeRawBufferPointer(start: block, count: at), rows: data.rows, rowCount: data.count)
 }

@@ -45,6 +45,8 @@ final class DataSet: @unchecked Sendable {  // constant after init
 
     func query(_ q: Int) -> UnsafePointer<Float> { UnsafePointer(self.queries + q * self.stride) }
     func vector(_ row: Int) -> UnsafePointer<Float> { UnsafePointer(self.vectors + row * self.stride) }
+    /// Rows that a growing segment would have when its graph begins.
+    var sample: [UInt32] { (0..<UInt32(min(self.count, HNSWGraph.sampleRows))).map { $0 } }
     var rows: VectorRows {
         VectorRows(
             base: UnsafePointer(self.vectors), stride: self.stride, dimension: self.dimension, metric: self.metric)
@@ -72,9 +74,9 @@ func hugeBlock(_ bytes: Int) -> UnsafeMutableRawPointer {
     return block
 }
 
-func now() -> Double {
+func now(_ clock: clockid_t = CLOCK_MONOTONIC) -> Double {
     var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
+    clock_gettime(clock, &time)
     return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }
 

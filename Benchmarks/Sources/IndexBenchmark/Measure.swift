@@ -1,3 +1,4 @@
+import Glibc
 import HNSW
 import Primitives
 import Synchronization
@@ -56,7 +57,9 @@ func measure(
     result.distances /= queries
     guard seconds > 0 else { return result }
     let total = Atomic<Int>(0)
-    let start = now()
+    // One thread alone is measured by its processor time: others on the machine take less of that than of the clock.
+    let clock = threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC
+    let start = now(clock)
     withUnsafePointer(to: total) { total in
         nonisolated(unsafe) let total = total
         nonisolated(unsafe) let request = request
@@ -65,7 +68,7 @@ func measure(
             let top = TopK(k: k)
             var done = 0
             var q = thread * queries / threads
-            while done % 64 != 0 || now() - start < seconds {
+            while done % 64 != 0 || now(clock) - start < seconds {
                 top.reset(k: k)
                 graph.search(request(q), scratch: scratch, into: top)
                 top.sort()
@@ -75,7 +78,7 @@ func measure(
             total.pointee.add(done, ordering: .relaxed)
         }
     }
-    result.qps = Double(total.load(ordering: .relaxed)) / (now() - start)
+    result.qps = Double(total.load(ordering: .relaxed)) / (now(clock) - start)
     return result
 }
 

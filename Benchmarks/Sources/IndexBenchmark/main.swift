@@ -2,7 +2,7 @@
 // interleave it with other libraries in one run:
 //
 //   load FOLDER METRIC                              vectors.f32.npy, queries.f32.npy, groundtruth.u32.npy; cosine, dot, l2
-//   build NAME KIND THREADS M EFCONSTRUCTION        KIND: auto, none, int8, int4
+//   build NAME KIND THREADS M EFCONSTRUCTION        KIND: auto, none, int8, int4; with "/f16", float16 for re-scoring
 //   seal NAME KIND THREADS                          as a sealed segment has it
 //   search NAME EF SECONDS THREADS
 //   filter NAME EF SECONDS SHARE PATTERN STRATEGY   PATTERN: random, near, far
@@ -19,7 +19,6 @@ struct Session {
     var filters: [String: RowFilters] = [:]
 
     static let metrics: [String: Metric] = ["cosine": .cosine, "dot": .dot, "l2": .l2]
-    static let stores: [String: HNSWGraph.Store] = ["none": .float32, "int8": .int8]
     static let strategies: [String: GraphSearch.Strategy] = [
         "automatic": .automatic, "exact": .exact, "scan": .scan, "plainWalk": .plainWalk, "filteredWalk": .filteredWalk,
     ]
@@ -34,6 +33,13 @@ struct Session {
         return graph
     }
 
+    func quantisation(_ name: String) throws -> Quantisation {
+        guard let quantisation = Quantisation(rawValue: String(name.prefix { $0 != "/" })) else {
+            throw BadCommand(what: "no codes are called \(name)")
+        }
+        return quantisation
+    }
+
     mutating func answer(_ command: String, _ words: [String]) throws -> String {
         switch command {
         case "load":
@@ -44,20 +50,31 @@ struct Session {
             return "\(data.count) x \(data.dimension), \(VectorMath.kernels)"
         case "build":
             let data = try self.loaded()
-            let store = Self.stores[words[1]] ?? HNSWGraph.defaultStore(data.metric)
+            let quantisation = try self.quantisation(words[1])
             let start = now()
             let graph = build(
-                data, store: store, threads: Int(words[2])!, m: Int(words[3])!, efConstruction: Int(words[4])!)
+                data, quantisation: quantisation, threads: Int(words[2])!, m: Int(words[3])!,
+                efConstruction: Int(words[4])!)
             let seconds = now() - start
             self.graphs[words[0]] = graph
             return "seconds \(seconds) rate \(Int(Double(data.count) / seconds)) reachable \(graph.reachable())"
         case "seal":
-            let graph = try self.graph(words[0])
             let start = now()
-            self.graphs[words[0]] = try sealed(graph, try self.loaded())
+            let data = try self.loaded()
+            let block = try self.graph(words[0]).sealed(
+                try self.quantisation(words[1]), rowCount: data.count,
+                rescoring: words[1].hasSuffix("/f16") ? .float16 : .float32)
             let seconds = now() - start
-            let bytes = graph.serialisedBytes() / self.data!.count
-            return "seconds \(seconds) codes \(graph.store) resident \(bytes) rescoring 0"
+            // As from a file.
+            self.graphs[words[0]] = try HNSWGraph(
+                mapped: block.bytes, rows: data.rows, rowCount: data.count, owner: block)
+            let report = block.report
+            let trials = report.trials.map { "\($0.kind)\($0.halves ? "" : "/f32"):\($0.recalls)/\($0.baseline)" }
+            return """
+                seconds \(seconds) codes \(report.kind) resident \(Double(report.residentBytes) / Double(data.count)) \
+                rescoring \((report.bytes - report.residentBytes) / data.count) \
+                trials \(trials.joined(separator: ";").filter { $0 != " " })-
+                """
         case "search":
             return measure(
                 try self.loaded(), try self.graph(words[0]), ef: Int(words[1])!, seconds: Double(words[2])!,
