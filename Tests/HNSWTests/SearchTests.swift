@@ -110,24 +110,61 @@ import Testing
         }
     }
 
-    @Test func interruptionEndsASearchWithWhatItHas() {
+    /// Whatever a search is doing, it asks within a bounded number of distances, and stops at the first yes.
+    @Test(arguments: [Quantisation.none, .int8, .int4])
+    func interruptionEndsASearchWithWhatItHas(_ codes: Quantisation) throws {
         let points = Points.random(count: 2000, dimension: 1024, metric: .cosine, seed: 7)
-        let graph = points.graph(m: 8, efConstruction: 30)
-        for strategy in [GraphSearch.Strategy.plainWalk, .exact, .scan] {
-            var request = GraphSearch(query: points.base, k: 10)
-            request.ef = 1000
-            request.strategy = strategy
-            let top = TopK(k: 10)
-            var asked = 0
-            let whole = graph.search(request, scratch: SearchScratch(), into: top) {
-                asked += 1
-                return false
+        let growing = points.graph(m: 8, efConstruction: 30, codes: .int8)
+        let sealed = try growing.sealed(codes, points).graph
+        let perCheck = HNSWGraph.distancesPerCheck(dimension: 1024)
+        #expect(perCheck <= 128)
+        let third = RowSet(count: 2000) { $0 % 3 != 0 }
+        for strategy in [GraphSearch.Strategy.plainWalk, .filteredWalk, .exact, .scan] {
+            for graph in [growing, sealed] {
+                third.words.withUnsafeBufferPointer { words in
+                    var request = GraphSearch(query: points.base, k: 10)
+                    request.ef = 1000
+                    request.strategy = strategy
+                    if strategy != .plainWalk { request.allowed = words.baseAddress }
+                    let top = TopK(k: 10)
+                    var asked = 0
+                    let whole = graph.search(request, scratch: SearchScratch(), into: top) {
+                        asked += 1
+                        return false
+                    }
+                    // Of one more than was asked for, no batch is longer; what leads to level 0 is not counted on.
+                    #expect(
+                        !whole.interrupted && asked >= whole.distances / (2 * perCheck) - 2, "\(strategy): \(asked)")
+                    #expect(asked > 3)
+                    for wanted in [1, 2, asked] {
+                        top.reset(k: 10)
+                        var left = wanted
+                        let cut = graph.search(request, scratch: SearchScratch(), into: top) {
+                            left -= 1
+                            return left <= 0
+                        }
+                        #expect(cut.interrupted && left == 0, "\(strategy) went on after it was told to stop")
+                        #expect(cut.distances <= (wanted + 2) * 2 * perCheck, "\(strategy): \(cut.distances)")
+                    }
+                }
             }
-            #expect(!whole.interrupted && asked > 3)
-            top.reset(k: 10)
-            let cut = graph.search(request, scratch: SearchScratch(), into: top) { true }
-            #expect(cut.interrupted && cut.distances < whole.distances / 2)
         }
+    }
+
+    /// Of many candidates measured again on long rows, some may be left.
+    @Test func rescoringCanBeInterrupted() throws {
+        let points = Points.random(count: 600, dimension: 8192, metric: .cosine, seed: 12)
+        let graph = try points.graph(m: 4, efConstruction: 10, codes: .int8).sealed(.int4, points).graph
+        var request = GraphSearch(query: points.base, k: 500)
+        request.strategy = .scan
+        let top = TopK(k: 500)
+        var asked = 0
+        graph.search(request, scratch: SearchScratch(), into: top) {
+            asked += 1
+            return false
+        }
+        let perCheck = HNSWGraph.distancesPerCheck(dimension: 8192)
+        #expect(asked >= 600 / (2 * perCheck) + 500 / (256 + perCheck), "asked \(asked) times")
     }
 
     @Test func segmentsShareOneTopK() {

@@ -20,7 +20,7 @@ package enum ExactSearch {
         let memory = scratch.prepare(capacity: 0, candidates: 0, m: 0, book: nil)
         memory.query.pointee.floats = query
         let measure = GraphView.measure(metric: rows.metric, kind: .none)
-        let perCheck = max(1, (512 << 10) / (4 * rows.dimension))
+        let perCheck = HNSWGraph.distancesPerCheck(dimension: rows.dimension)
         // A batch no longer than the time between two questions to `interrupted`.
         let batch = min(SearchScratch.batch, perCheck)
         var untilCheck = perCheck

@@ -7,7 +7,8 @@ extension HNSWGraph {
     ///
     /// If `k` linked rows may be returned, `k` are considered: a walk that found fewer is followed by a scan. Rows whose
     /// insertion is still going on may be missed; ``linkedPrefix``, read before, tells which cannot be.
-    /// - Parameter interrupted: Asked every fraction of a millisecond; true ends the search with what it has.
+    /// - Parameter interrupted: Asked each ``distancesPerCheck(dimension:)`` distances, a fraction of a millisecond; true ends
+    ///   the search with what it has.
     @discardableResult
     package func search(
         _ request: GraphSearch, scratch: SearchScratch, into top: TopK, interrupted: () -> Bool = { false }
@@ -16,7 +17,7 @@ extension HNSWGraph {
         var stats = SearchStats()
         guard let entry = EntryPoint(word: self.entry.load(ordering: .acquiring)) else { return stats }
         let k = min(request.k, self.capacity)
-        let ef = min(max(request.ef == 0 ? Self.defaultEf(k: k) : request.ef, k), self.capacity)
+        let ef = min(max(request.ef == 0 ? Self.defaultEf(k: k) : request.ef, self.shortlist(k: k)), self.capacity)
         let memory = scratch.prepare(
             capacity: self.capacity, candidates: Self.poolCapacity(ef: ef), m: self.m, book: self.book)
         self.book.aim(memory.query, at: request.query, codes: memory.queryCodes)
@@ -45,7 +46,8 @@ extension HNSWGraph {
             let found =
                 isFiltered ? self.keepEligible(size, filtered: eligible != nil, below: request.rowLimit, memory) : size
             if found >= min(k, possible) || counts.interrupted {
-                self.offer(isFiltered ? memory.kept : memory.pool, found, k: k, request, memory, top)
+                self.offer(
+                    isFiltered ? memory.kept : memory.pool, found, k: k, request, memory, top, &counts, interrupted)
             } else {
                 stats.strategy = .scan
             }
@@ -58,6 +60,18 @@ extension HNSWGraph {
         stats.distances = counts.distances
         stats.interrupted = counts.interrupted
         return stats
+    }
+
+    /// Distances after which a search asks whether to go on.
+    package static func distancesPerCheck(dimension: Int) -> Int { max(1, min(4096, (512 << 10) / (4 * dimension))) }
+
+    /// Candidates wanted at least, so that codes confusing near equals cost no result.
+    private func shortlist(k: Int) -> Int {
+        switch self.kind {
+        case .none: k
+        case .int8: k + max(2, k / 16)
+        case .int4: k + max(4, k / 4)
+        }
     }
 
     /// What the array of candidates may grow to when others stand between eligible ones.
@@ -182,10 +196,12 @@ extension HNSWGraph {
     /// Offers the nearest `k` of `count` candidates, nearest first as the walk measured them.
     private func offer(
         _ candidates: UnsafeMutablePointer<UInt64>, _ count: Int, k: Int, _ request: GraphSearch,
-        _ memory: SearchScratch.Memory, _ top: TopK
+        _ memory: SearchScratch.Memory, _ top: TopK, _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) {
         let isCoded = self.kind != .none
-        let size = isCoded ? self.remeasure(candidates, count, k: k, request.query, memory).size : min(k, count)
+        let size =
+            isCoded
+            ? self.remeasure(candidates, count, k: k, request.query, memory, &counts, interrupted).size : min(k, count)
         self.offer(isCoded ? memory.best : candidates, size, request, top)
     }
 
@@ -202,7 +218,7 @@ extension HNSWGraph {
     /// - Returns: Entries in `memory.best`, at most `k`, and whether candidates were left that need not be measured.
     private func remeasure(
         _ candidates: UnsafeMutablePointer<UInt64>, _ count: Int, k: Int, _ vector: UnsafePointer<Float>,
-        _ memory: SearchScratch.Memory
+        _ memory: SearchScratch.Memory, _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) -> (size: Int, isSettled: Bool) {
         var measure = self.measureFloats
         memory.again.pointee.floats = vector
@@ -217,14 +233,23 @@ extension HNSWGraph {
         var size = 0
         var errors: Float = 0
         var squares: Float = 0
+        let first = min(k + 6, SearchScratch.batch, max(8, self.view.distancesPerCheck))
+        var untilCheck = self.view.distancesPerCheck
         while done < count {
+            if untilCheck < 0 {
+                untilCheck = self.view.distancesPerCheck
+                if interrupted() {
+                    counts.interrupted = true
+                    break
+                }
+            }
             if size == k, done > k {
                 let mean = errors / Float(done)
                 let deviation = max(0, squares / Float(done) - mean * mean).squareRoot()
                 let hope = vk_distance(Candidate.key(candidates[done])) + mean - 3 * deviation
                 if hope > vk_distance(Candidate.key(best[k - 1])) { return (size, true) }
             }
-            let some = min(done == 0 ? min(k + 6, SearchScratch.batch) : 8, count - done)
+            let some = min(done == 0 ? first : 8, count - done)
             var i = 0
             while i < some {
                 ids[i] = Candidate.row(candidates[done &+ i])
@@ -244,6 +269,7 @@ extension HNSWGraph {
                 i &+= 1
             }
             done &+= some
+            untilCheck &-= some
         }
         return (size, false)
     }
@@ -305,7 +331,8 @@ extension HNSWGraph {
         _ request: GraphSearch, k: Int, size: Int, shortlist: Int, filtered: Bool, _ memory: SearchScratch.Memory,
         _ top: TopK, _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) {
-        let (found, isSettled) = self.remeasure(memory.pool, size, k: k, request.query, memory)
+        let (found, isSettled) = self.remeasure(
+            memory.pool, size, k: k, request.query, memory, &counts, interrupted)
         if isSettled || size < shortlist || counts.interrupted {
             self.offer(memory.best, found, request, top)
         } else {

@@ -213,9 +213,8 @@ INLINE_VNNI void code4_batch(
                 highs[r] = _mm512_dpbusd_epi32(highs[r], _mm512_and_si512(v, high), y);
             }
         }
-        __m128i products = _mm_add_epi32(
-            code_folded(lows[0], lows[1], lows[2], lows[3]),
-            _mm_srai_epi32(code_folded(highs[0], highs[1], highs[2], highs[3]), 4));
+        for (int r = 0; r < 4; r++) lows[r] = _mm512_add_epi32(lows[r], _mm512_srai_epi32(highs[r], 4));
+        __m128i products = code_folded(lows[0], lows[1], lows[2], lows[3]);
         products = _mm_sub_epi32(_mm_slli_epi32(products, 1), _mm_set1_epi32(query->offset));
         store_keys(keys + i, code_keys(rows, query, four, products), width);
     }
