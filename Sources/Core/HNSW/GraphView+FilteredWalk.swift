@@ -91,18 +91,23 @@ extension GraphView {
             let count = vk_gather_within(
                 self.links0, self.m0, Candidate.row(candidate), eligible, self.rowOf, visited, memory.keptRows, reach,
                 ids)
+            var next = current &+ 1
+            while next < size, Candidate.isExpanded(pool[next]) { next &+= 1 }
+            if next < size { self.prefetchLinks(Candidate.row(pool[next]), level: 0) }
             self.measure(self.rows, memory.query, ids, count, keys)
             counts.distances &+= count
             counts.hops &+= 1
             var worst = size == ef ? Candidate.key(pool[ef &- 1]) : UInt32.max
-            var next = current &+ 1
             var i = 0
             while i < count {
                 if keys[i] < worst {
                     let at = self.poolInsert(pool, size, ef, Candidate.pack(key: keys[i], row: ids[i]))
                     if size < ef { size &+= 1 }
                     if size == ef { worst = Candidate.key(pool[ef &- 1]) }
-                    if at < next { next = at }
+                    if at < next {
+                        next = at
+                        self.prefetchLinks(ids[i], level: 0)
+                    }
                 }
                 i &+= 1
             }

@@ -86,8 +86,8 @@ package final class SearchScratch {
         self.visited.reserve(words)
         self.eligible.reserve(words)
         self.pool.reserve(candidates + 2 * slack)
-        self.ids.reserve(Self.batch + 2 * m + Int(VK_POOL_SLACK))
-        self.keys.reserve(Self.batch + 2 * m + Int(VK_POOL_SLACK))
+        self.ids.reserve(Self.batch + 4 * m + 64 + slack)
+        self.keys.reserve(Self.batch + 4 * m + 64 + slack)
         if let book {
             self.queryCodes.reserve(book.kind.queryStride(dimension: book.dimension))
             self.queryFloats.reserve(HalfRows.stride(dimension: book.dimension))

@@ -127,8 +127,10 @@ INLINE __m128i code_keys(const vk_rows *rows, const vk_query *query, const uint3
     return keys_of(_mm_add_ps(biases, _mm_mul_ps(_mm_cvtepi32_ps(products), steps)));
 }
 
-INLINE void prefetch_coded(const vk_rows *rows, uint32_t id, size_t stride) {
-    prefetch_row(rows->codes + id * stride, stride);
+/// `blocks` lines, a constant where dimensions are common.
+INLINE void prefetch_coded(const vk_rows *rows, uint32_t id, const size_t blocks) {
+    const char *row = (const char *)rows->codes + id * (64 * blocks);
+    for (size_t k = 0; k < blocks && k < ahead; k++) _mm_prefetch(row + 64 * k, _MM_HINT_T0);
     _mm_prefetch((const char *)(rows->terms + 2 * (size_t)id), _MM_HINT_T0);
 }
 
@@ -143,11 +145,72 @@ INLINE __m128i code_folded(__m512i a, __m512i b, __m512i c, __m512i d) {
 /// Queries of so many blocks of 64 codes stay in registers; a longer one is read again for every four rows.
 enum { in_registers = 12 };
 
-/// VNNI multiplies unsigned by signed; rows are kept with 128 added, which `offset` takes away again. `blocks` is a
-/// constant where dimensions are common: the loops unroll.
+/// VNNI multiplies unsigned by signed; rows are kept with 128 added, which `offset` takes away again.
+INLINE_VNNI __m128i code8_group(
+    const vk_rows *rows, const vk_query *query, const __m512i *q, __m512i flip, int32_t offset, const uint32_t four[4],
+    const size_t blocks) {
+    const uint8_t *row[4];
+    __m512i sums[4];
+    for (int r = 0; r < 4; r++) {
+        row[r] = rows->codes + four[r] * (64 * blocks);
+        sums[r] = _mm512_setzero_si512();
+    }
+    for (size_t k = 0; k < blocks; k++) {
+        __m512i x = k < in_registers ? q[k] : _mm512_xor_si512(_mm512_loadu_si512(query->codes + 64 * k), flip);
+        for (int r = 0; r < 4; r++) sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_load_si512(row[r] + 64 * k), x);
+    }
+    __m128i products = _mm_sub_epi32(code_folded(sums[0], sums[1], sums[2], sums[3]), _mm_set1_epi32(offset));
+    return code_keys(rows, query, four, products);
+}
+
+/// Low halves of the bytes meet the first half of the query, high halves, 16 times too large, the second.
+INLINE_VNNI __m128i code4_group(
+    const vk_rows *rows, const vk_query *query, const __m512i *q, const uint32_t four[4], const size_t blocks) {
+    const __m512i low = _mm512_set1_epi8(0x0f), high = _mm512_set1_epi8((char)0xf0);
+    const uint8_t *row[4];
+    __m512i lows[4], highs[4];
+    for (int r = 0; r < 4; r++) {
+        row[r] = rows->codes + four[r] * (64 * blocks);
+        lows[r] = highs[r] = _mm512_setzero_si512();
+    }
+    for (size_t k = 0; k < blocks; k++) {
+        const int kept = 2 * k + 1 < in_registers;
+        __m512i x = kept ? q[2 * k] : _mm512_loadu_si512(query->codes + 64 * k);
+        __m512i y = kept ? q[2 * k + 1] : _mm512_loadu_si512(query->codes + 64 * (blocks + k));
+        for (int r = 0; r < 4; r++) {
+            __m512i v = _mm512_load_si512(row[r] + 64 * k);
+            lows[r] = _mm512_dpbusd_epi32(lows[r], _mm512_and_si512(v, low), x);
+            highs[r] = _mm512_dpbusd_epi32(highs[r], _mm512_and_si512(v, high), y);
+        }
+    }
+    for (int r = 0; r < 4; r++) lows[r] = _mm512_add_epi32(lows[r], _mm512_srai_epi32(highs[r], 4));
+    __m128i products = _mm_slli_epi32(code_folded(lows[0], lows[1], lows[2], lows[3]), 1);
+    return code_keys(rows, query, four, _mm_sub_epi32(products, _mm_set1_epi32(query->offset)));
+}
+
+/// Runs `GROUP` on four rows at a time, `near` rows asked for ahead of their turn.
+#define IN_GROUPS(near, GROUP)                                                                                         \
+    do {                                                                                                               \
+        for (size_t i = 0; i < count && i < near; i++) prefetch_coded(rows, ids[i], blocks);                           \
+        size_t i = 0;                                                                                                  \
+        for (; i + 4 <= count; i += 4) {                                                                               \
+            if (i + near + 4 <= count)                                                                                 \
+                for (size_t j = 0; j < 4; j++) prefetch_coded(rows, ids[i + near + j], blocks);                        \
+            else                                                                                                       \
+                for (size_t j = i + near; j < count; j++) prefetch_coded(rows, ids[j], blocks);                        \
+            const uint32_t *four = ids + i;                                                                            \
+            store_keys(keys + i, GROUP, 4);                                                                            \
+        }                                                                                                              \
+        if (i < count) {                                                                                               \
+            uint32_t four[4];                                                                                          \
+            take_four(ids, i, count - i, four);                                                                        \
+            store_keys(keys + i, GROUP, count - i);                                                                    \
+        }                                                                                                              \
+    } while (0)
+
+/// `blocks` is a constant where dimensions are common: the loops unroll.
 INLINE_VNNI void code8_batch(
     const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, const size_t blocks) {
-    const size_t stride = 64 * blocks;
     const __m512i flip = _mm512_set1_epi8(query->is_row ? (char)0x80 : 0);
     __m512i q[in_registers];
     for (size_t k = 0; k < blocks && k < in_registers; k++) q[k] = _mm512_xor_si512(_mm512_loadu_si512(query->codes + 64 * k), flip);
@@ -159,65 +222,17 @@ INLINE_VNNI void code8_batch(
                 sum, _mm512_set1_epi8((char)0x80), _mm512_xor_si512(_mm512_loadu_si512(query->codes + 64 * k), flip));
         offset = _mm512_reduce_add_epi32(sum);
     }
-    for (size_t i = 0; i < count && i < 4; i++) prefetch_coded(rows, ids[i], stride);
-    for (size_t i = 0; i < count; i += 4) {
-        size_t width = count - i < 4 ? count - i : 4;
-        for (size_t j = i + 4; j < count && j < i + 8; j++) prefetch_coded(rows, ids[j], stride);
-        uint32_t four[4];
-        take_four(ids, i, width, four);
-        const uint8_t *a = rows->codes + four[0] * stride, *b = rows->codes + four[1] * stride;
-        const uint8_t *c = rows->codes + four[2] * stride, *d = rows->codes + four[3] * stride;
-        __m512i sa = _mm512_setzero_si512(), sb = sa, sc = sa, sd = sa;
-        for (size_t k = 0; k < blocks; k++) {
-            __m512i x = k < in_registers ? q[k] : _mm512_xor_si512(_mm512_loadu_si512(query->codes + 64 * k), flip);
-            sa = _mm512_dpbusd_epi32(sa, _mm512_load_si512(a + 64 * k), x);
-            sb = _mm512_dpbusd_epi32(sb, _mm512_load_si512(b + 64 * k), x);
-            sc = _mm512_dpbusd_epi32(sc, _mm512_load_si512(c + 64 * k), x);
-            sd = _mm512_dpbusd_epi32(sd, _mm512_load_si512(d + 64 * k), x);
-        }
-        __m128i products = _mm_sub_epi32(code_folded(sa, sb, sc, sd), _mm_set1_epi32(offset));
-        store_keys(keys + i, code_keys(rows, query, four, products), width);
-    }
+    IN_GROUPS(4, code8_group(rows, query, q, flip, offset, four, blocks));
 }
 
-/// Low halves of the bytes meet the first half of the query, high halves, 16 times too large, the second.
 INLINE_VNNI void code4_batch(
     const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, const size_t blocks) {
-    const size_t stride = 64 * blocks;
-    const __m512i low = _mm512_set1_epi8(0x0f), high = _mm512_set1_epi8((char)0xf0);
-    const int8_t *second = query->codes + stride;
     __m512i q[in_registers];
     for (size_t k = 0; 2 * k + 1 < in_registers && k < blocks; k++) {
         q[2 * k] = _mm512_loadu_si512(query->codes + 64 * k);
-        q[2 * k + 1] = _mm512_loadu_si512(second + 64 * k);
+        q[2 * k + 1] = _mm512_loadu_si512(query->codes + 64 * (blocks + k));
     }
-    for (size_t i = 0; i < count && i < 8; i++) prefetch_coded(rows, ids[i], stride);
-    for (size_t i = 0; i < count; i += 4) {
-        size_t width = count - i < 4 ? count - i : 4;
-        for (size_t j = i + 8; j < count && j < i + 12; j++) prefetch_coded(rows, ids[j], stride);
-        uint32_t four[4];
-        take_four(ids, i, width, four);
-        const uint8_t *row[4];
-        __m512i lows[4], highs[4];
-        for (int r = 0; r < 4; r++) {
-            row[r] = rows->codes + four[r] * stride;
-            lows[r] = highs[r] = _mm512_setzero_si512();
-        }
-        for (size_t k = 0; k < blocks; k++) {
-            const int kept = 2 * k + 1 < in_registers;
-            __m512i x = kept ? q[2 * k] : _mm512_loadu_si512(query->codes + 64 * k);
-            __m512i y = kept ? q[2 * k + 1] : _mm512_loadu_si512(second + 64 * k);
-            for (int r = 0; r < 4; r++) {
-                __m512i v = _mm512_load_si512(row[r] + 64 * k);
-                lows[r] = _mm512_dpbusd_epi32(lows[r], _mm512_and_si512(v, low), x);
-                highs[r] = _mm512_dpbusd_epi32(highs[r], _mm512_and_si512(v, high), y);
-            }
-        }
-        for (int r = 0; r < 4; r++) lows[r] = _mm512_add_epi32(lows[r], _mm512_srai_epi32(highs[r], 4));
-        __m128i products = code_folded(lows[0], lows[1], lows[2], lows[3]);
-        products = _mm_sub_epi32(_mm_slli_epi32(products, 1), _mm_set1_epi32(query->offset));
-        store_keys(keys + i, code_keys(rows, query, four, products), width);
-    }
+    IN_GROUPS(8, code4_group(rows, query, q, four, blocks));
 }
 
 #define CODE_ROWS(name, batch)                                                                                         \

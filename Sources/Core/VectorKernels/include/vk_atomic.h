@@ -108,28 +108,32 @@ static inline size_t vk_count_eligible(
     return hits;
 }
 
-/// The nodes of rows whose bit is set, from `*row` on and below `end`, up to `limit`; `*row` moves behind the last looked
-/// at. `node_of` null: nodes are rows. A row without a node (`VK_NO_ROW`) is left out. Fewer than `limit` at the end only.
+/// The nodes of rows whose bit is set, from `*row` (a multiple of 64) on and below `end`; `*row` moves behind the last looked
+/// at. `bitmap` null: all rows; `node_of` null: nodes are rows. A row without a node (`VK_NO_ROW`) is left out. `ids` has room
+/// for `limit + 64`; looking ends when there are `limit`, or at the end.
 static inline size_t vk_next_nodes(
     const uint64_t *bitmap, const uint32_t *node_of, size_t *row, size_t end, size_t limit, uint32_t *ids) {
-    size_t at = *row, count = 0;
-    while (at < end && count < limit) {
-        uint64_t bits = (bitmap ? bitmap[at >> 6] : ~0ull) & (~0ull << (at & 63));
-        size_t first = at & ~(size_t)63;
+    size_t first = *row, count = 0;
+    for (; first < end && count < limit; first += 64) {
+        uint64_t bits = bitmap ? bitmap[first >> 6] : ~0ull;
         if (end - first < 64) bits &= (1ull << (end - first)) - 1;
-        at = first + 64;
-        while (bits != 0) {
-            if (count == limit) {
-                at = first + (size_t)__builtin_ctzll(bits);
-                break;
+        size_t here = (size_t)__builtin_popcountll(bits);
+        // Four at a time, some of them in vain: how many bits a word has is anyone's guess.
+        for (size_t i = 0; i < here; i += 4) {
+            for (size_t j = 0; j < 4; j++) {
+                ids[count + i + j] = (uint32_t)(first + (size_t)__builtin_ctzll(bits | 1ull << 63));
+                bits &= bits - 1;
             }
-            uint32_t id = (uint32_t)(first + (size_t)__builtin_ctzll(bits));
-            if (node_of) id = node_of[id];
-            ids[count] = id;
-            count += id != VK_NO_ROW;
-            bits &= bits - 1;
         }
+        count += here;
     }
-    *row = at;
-    return count;
+    *row = first;
+    if (node_of == 0) return count;
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t node = node_of[ids[i]];
+        ids[kept] = node;
+        kept += node != VK_NO_ROW;
+    }
+    return kept;
 }
