@@ -76,7 +76,8 @@ import VectorKernels
                             #expect(count <= limit + 63)
                             found += ids[..<count]
                         }
-                        #expect(found == (mapped ? rows.map { nodeOf[$0] }.filter { $0 != .max } : rows.map { UInt32($0) }))
+                        #expect(
+                            found == (mapped ? rows.map { nodeOf[$0] }.filter { $0 != .max } : rows.map { UInt32($0) }))
                     }
                 }
                 var ids = [UInt32](repeating: 0, count: end + 128)
@@ -112,7 +113,9 @@ import VectorKernels
                     var ways = [UInt32](repeating: 0, count: width)
                     let got = vk_gather_within(
                         links, width, node, bitmap, mapped ? rowOf : nil, &visited, &ways, 100, &ids)
-                    let direct = list(node).reduce(into: [UInt32]()) { if !$0.contains($1), !known.contains($1) { $0.append($1) } }
+                    let direct = list(node).reduce(into: [UInt32]()) {
+                        if !$0.contains($1), !known.contains($1) { $0.append($1) }
+                    }
                     let behind = direct.filter { !fits($0) }.flatMap { list($0) }.filter { fits($0) }
                     let expected = (direct.filter(fits) + behind)
                         .reduce(into: [UInt32]()) { if !$0.contains($1), !known.contains($1) { $0.append($1) } }

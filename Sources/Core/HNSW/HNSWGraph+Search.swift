@@ -17,7 +17,8 @@ extension HNSWGraph {
         var stats = SearchStats()
         guard let entry = EntryPoint(word: self.entry.load(ordering: .acquiring)) else { return stats }
         let k = min(request.k, self.capacity)
-        let ef = min(max(request.ef == 0 ? Self.defaultEf(k: k) : request.ef, self.shortlist(k: k)), self.capacity)
+        let wanted = max(request.ef == 0 ? Self.defaultEf(k: k) : request.ef, k)
+        let ef = min(wanted + self.slack(k: k), self.capacity)
         let memory = scratch.prepare(
             capacity: self.capacity, candidates: Self.poolCapacity(ef: ef), m: self.m, book: self.book)
         self.book.aim(memory.query, at: request.query, codes: memory.queryCodes)
@@ -65,12 +66,12 @@ extension HNSWGraph {
     /// Distances after which a search asks whether to go on.
     package static func distancesPerCheck(dimension: Int) -> Int { max(1, min(4096, (512 << 10) / (4 * dimension))) }
 
-    /// Candidates wanted at least, so that codes confusing near equals cost no result.
-    private func shortlist(k: Int) -> Int {
+    /// Candidates kept beyond those asked for, so that codes confusing near equals cost no recall at equal `ef`.
+    private func slack(k: Int) -> Int {
         switch self.kind {
-        case .none: k
-        case .int8: k + max(2, k / 16)
-        case .int4: k + max(4, k / 4)
+        case .none: 0
+        case .int8: 1
+        case .int4: max(2, k / 8)
         }
     }
 
