@@ -67,5 +67,14 @@ bench-wire bench-mixed bench-ingest bench-journal bench-recall: bench-%: build
 	@$(BUILD) --product server-benchmark
 	@.build/$(CONFIGURATION)/server-benchmark $*
 
+# Data of other shapes: SETS=l2-784,cosine-1536,duplicates,dominant,dot-256 (index_sets.py says what they are).
+SETS := debian,l2-128
+
+bench-index: ## The index beside hnswlib, faiss and usearch (SETS=a,b chooses the data)
+	@.ci/python bench
+	@$(BUILD) --product index-benchmark
+	@.build/venv-bench/bin/python Benchmarks/compare_index.py .build/$(CONFIGURATION)/index-benchmark \
+	    --sets $(SETS) --debian $(firstword $(wildcard $(DATA)) data/debian-packages) $(ARGS)
+
 clean: ## Remove what was built
 	@rm -rf .build

@@ -1,155 +1,132 @@
-"""Our index beside hnswlib and faiss, in one run, pinned, interleaved: only ratios within one run count.
+"""Our index beside hnswlib, faiss and usearch: the same data, one run, pinned, rounds interleaved.
 
-usage: compare_index.py INDEX_BENCHMARK DATA_FOLDER [--rounds N] [--build]
-needs: pip install hnswlib faiss-cpu numpy
+The machine's speed drifts, so only ratios within a round count. usage: compare_index.py PROGRAM [--sets a,b] ...
 """
 import argparse
-import os
 import statistics
-import subprocess
-import time
 
-import faiss
-import hnswlib
-import numpy as np
+from index_peers import Ours, PEERS
+from index_report import RECALLS, at_recall, print_set, ratio, save
+from index_sets import DataSet, wanted
 
-K = 10
+EFS = (10, 12, 14, 17, 20, 24, 28, 34, 40, 48, 56, 68, 80, 96, 128, 160, 200, 256, 320, 400, 512, 640, 800)
 
 
-class Ours:
-    """Talks to the IndexBenchmark program over its standard input and output."""
-
-    def __init__(self, program, folder, core, store):
-        self.name = f"vecraft {store}"
-        self.store = store
-        self.process = subprocess.Popen(
-            ["taskset", "-c", core, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        self.kernels = self.ask(f"load {folder}")
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def build(self, threads):
-        os.system(f"taskset -a -c -p {'0,1' if threads > 1 else '1'} {self.process.pid} > /dev/null")
-        rate = float(self.ask(f"build g {self.store} {threads} 16 200").split()[3])
-        self.ask("seal g")
-        os.system(f"taskset -a -c -p 1 {self.process.pid} > /dev/null")
-        return rate
-
-    def search(self, ef, seconds):
-        words = self.ask(f"search g {ef} {seconds}").split()
-        return float(words[1]), float(words[3])
+def useful_efs(index):
+    """Up to the first that is past the last recall asked for; those far below the first are left out."""
+    efs = []
+    for ef in EFS:
+        recall = index.search(ef, 0)[1]
+        efs.append((ef, recall))
+        if recall >= RECALLS[-1] + 0.003:
+            break
+    first = next((i for i, (_, recall) in enumerate(efs) if recall >= RECALLS[0] - 0.03), len(efs) - 1)
+    return [ef for ef, _ in efs[max(0, first - 1):]]
 
 
-class Peer:
-    def __init__(self, name, vectors, queries, truth):
-        self.name, self.vectors, self.queries = name, vectors, queries
-        self.truth = [set(t[:K]) for t in truth]
-
-    def search(self, ef, seconds):
-        start, done = time.perf_counter(), 0
-        while True:
-            found = self.run(ef)
-            done += len(self.queries)
-            spent = time.perf_counter() - start
-            if spent >= seconds:
-                break
-        hits = sum(len(t.intersection(f)) for t, f in zip(self.truth, found))
-        return done / spent, hits / (K * len(self.queries))
-
-
-class Hnswlib(Peer):
-    def build(self, threads):
-        os.sched_setaffinity(0, {0, 1} if threads > 1 else {1})
-        self.index = hnswlib.Index(space="ip", dim=self.vectors.shape[1])
-        self.index.init_index(max_elements=len(self.vectors), M=16, ef_construction=200)
-        start = time.perf_counter()
-        self.index.add_items(self.vectors, num_threads=threads)
-        spent = time.perf_counter() - start
-        os.sched_setaffinity(0, {1})
-        return len(self.vectors) / spent
-
-    def run(self, ef):
-        self.index.set_ef(ef)
-        return self.index.knn_query(self.queries, k=K, num_threads=1)[0]
+def measure(indexes, options):
+    """Curves, and per round the interpolated q/s at each recall."""
+    efs = {index.name: useful_efs(index) for index in indexes}
+    curves = {index.name: {} for index in indexes}
+    rates = {index.name: {recall: [] for recall in RECALLS} for index in indexes}
+    for _ in range(options.rounds):
+        points = {index.name: [] for index in indexes}
+        # One point of each library in turn, so that a slow moment meets them all.
+        for i in range(max(map(len, efs.values()))):
+            for index in indexes:
+                if i < len(efs[index.name]):
+                    qps, recall = index.search(efs[index.name][i], options.seconds)
+                    points[index.name].append((recall, qps))
+                    curves[index.name].setdefault(efs[index.name][i], (recall, []))[1].append(qps)
+        for name, reached in points.items():
+            for recall in RECALLS:
+                rates[name][recall].append(at_recall(reached, recall))
+    return curves, rates
 
 
-class Faiss(Peer):
-    def __init__(self, name, coded, *rest):
-        super().__init__(name, *rest)
-        self.coded = coded
-
-    def build(self, threads):
-        os.sched_setaffinity(0, {0, 1} if threads > 1 else {1})
-        faiss.omp_set_num_threads(threads)
-        dimension = self.vectors.shape[1]
-        if self.coded:
-            self.index = faiss.IndexHNSWSQ(
-                dimension, faiss.ScalarQuantizer.QT_8bit, 16, faiss.METRIC_INNER_PRODUCT)
-        else:
-            self.index = faiss.IndexHNSWFlat(dimension, 16, faiss.METRIC_INNER_PRODUCT)
-        self.index.hnsw.efConstruction = 200
-        start = time.perf_counter()
-        if self.coded:
-            self.index.train(self.vectors)
-        self.index.add(self.vectors)
-        spent = time.perf_counter() - start
-        faiss.omp_set_num_threads(1)
-        os.sched_setaffinity(0, {1})
-        return len(self.vectors) / spent
-
-    def run(self, ef):
-        self.index.hnsw.efSearch = ef
-        return self.index.search(self.queries, K)[1]
+def ef_for(curve, recall):
+    """The smallest ef that reaches a recall, or the largest there is."""
+    return next((ef for ef in sorted(curve) if curve[ef][0] >= recall), max(curve))
 
 
-def ef_for(index, recall):
-    low, high = K, 1024
-    while low < high:
-        middle = (low + high) // 2
-        if index.search(middle, 0)[1] >= recall:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+def scaling(ours, curve, options):
+    """Two threads against one at recall 0.95."""
+    ef = ef_for(curve, RECALLS[0])
+    pairs = [(ours.search(ef, options.seconds, 1)[0], ours.search(ef, options.seconds, 2)[0]) for _ in range(options.rounds)]
+    return statistics.median(two / one for one, two in pairs)
+
+
+def filters(ours, curve, options):
+    """Filtered searches against the unfiltered one and a scan of the matches, all at the ef of recall 0.95."""
+    ef = ef_for(curve, RECALLS[0])
+    lines = []
+    for share in (0.1, 0.01):
+        for pattern in ("random", "near", "far"):
+            plain, found, scans = [], [], []
+            for _ in range(options.rounds):
+                plain.append(ours.search(ef, options.seconds)[0])
+                found.append(ours.filtered(ef, options.seconds, share, pattern, "automatic"))
+                scans.append(ours.filtered(ef, options.seconds, share, pattern, "scan"))
+            rates = [f[0] for f in found]
+            lines.append(
+                f"filter {share:4.0%} {pattern:6}: {statistics.median(rates):9,.0f} q/s, "
+                f"{ratio(rates, plain):5.2f} x unfiltered, {ratio(rates, [s[0] for s in scans]):5.2f} x scan of the matches, "
+                f"recall {found[0][1]:.4f} ({found[0][2]}), {found[0][3]} queries short of k")
+    return lines
+
+
+def compare(name, options):
+    data = DataSet(name, options.out, options.debian)
+    print(data, flush=True)
+    ours = [Ours(options.program, data, kind) for kind in options.kinds.split(",")]
+    indexes = ours + [PEERS[name](data) for name in options.peers.split(",") if name]
+    builds = {}
+    for index in indexes:
+        builds[index.name] = index.build(options.threads)
+    curves, rates = measure(indexes, options)
+    result = {"set": name, "about": str(data), "kernels": ours[0].about, "indexes": {}, "notes": []}
+    for index in indexes:
+        curve = curves[index.name]
+        result["indexes"][index.name] = {
+            "build": builds[index.name], "bytes": index.bytes_per_vector,
+            "rates": {str(recall): rates[index.name][recall] for recall in RECALLS},
+            "curve": [{"ef": ef, "recall": r, "qps": statistics.median(q)} for ef, (r, q) in sorted(curve.items())],
+        }
+    for index in ours:
+        result["notes"].append(
+            f"{index.name}: codes {index.sealed['codes']}, sealed in {float(index.sealed['seconds']):.2f} s, "
+            f"{index.sealed['rescoring']} bytes a vector beside for re-scoring, "
+            f"two threads {scaling(index, curves[index.name], options):.2f} x one")
+        result["notes"].append(f"{index.name}: trials, codes/floats at ef 24 and 96: {index.sealed['trials']}")
+    base = curves.get("hnswlib", {})
+    for index in ours:
+        shared = [ef for ef in sorted(curves[index.name]) if ef in base]
+        gains = [f"{ef}: {curves[index.name][ef][0] - base[ef][0]:+.4f}" for ef in shared]
+        result["notes"].append(f"{index.name}: recall less that of hnswlib at equal ef: {', '.join(gains)}")
+    if options.filters:
+        result["notes"] += filters(ours[0], curves[ours[0].name], options)
+    for index in indexes:
+        index.close()
+    print_set(result)
+    return result
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("program")
-    parser.add_argument("folder")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.7)
-    parser.add_argument("--stores", default="float32,int8")
+    parser.add_argument("program", help="the index-benchmark executable")
+    parser.add_argument("--sets", default="debian,l2-128")
+    parser.add_argument("--debian", default="../shared/data/debian-packages", help="folder of the Debian set")
+    parser.add_argument("--kinds", default="auto", help="code kinds of ours: auto, none, int8, int4")
+    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.15)
+    parser.add_argument("--threads", type=int, default=2, help="for building")
+    parser.add_argument("--filters", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--out", default=".build/bench")
     options = parser.parse_args()
-
-    def unit(name):
-        array = np.load(f"{options.folder}/{name}.f16.npy").astype(np.float32)
-        return array / np.linalg.norm(array, axis=1, keepdims=True)
-
-    data = unit("vectors"), unit("queries"), np.load(f"{options.folder}/groundtruth.u32.npy")
-    peers = [Hnswlib("hnswlib", *data), Faiss("faiss flat", False, *data), Faiss("faiss sq8", True, *data)]
-    ours = [Ours(options.program, options.folder, "1", store) for store in options.stores.split(",")]
-    print(ours[0].kernels)
-    for threads in (2,):
-        rates = {index.name: index.build(threads) for index in peers + ours}
-        for name, rate in rates.items():
-            print(f"build, {threads} threads: {name:16} {rate:8.0f}/s  {rate / rates['hnswlib']:.2f} x hnswlib")
-    for recall in (0.95, 0.99):
-        efs = {index.name: ef_for(index, recall) for index in peers + ours}
-        rounds = {index.name: [] for index in peers + ours}
-        reached = {}
-        for _ in range(options.rounds):
-            for index in peers + ours:
-                rate, reached[index.name] = index.search(efs[index.name], options.seconds)
-                rounds[index.name].append(rate)
-        for name, rates in rounds.items():
-            ratios = [a / b for a, b in zip(rates, rounds["hnswlib"])]
-            print(
-                f"recall {recall}: {name:16} ef {efs[name]:4} recall {reached[name]:.4f} best {max(rates):7.0f} q/s "
-                f"median {statistics.median(rates):7.0f} q/s  {statistics.median(ratios):.2f} x hnswlib")
+    results = [compare(name, options) for name in wanted(options.sets.split(","), options.debian)]
+    if results:
+        save(results, options.out)
 
 
 main()

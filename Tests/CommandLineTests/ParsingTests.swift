@@ -84,12 +84,14 @@ import vecraft
         let command = try CollectionCreateCommand.parse([
             "shop", "--dimension", "4", "--distance", "dot", "--vector", "image:512:l2", "--vector", "title:8",
             "--index", "brand:keyword", "--index", "a:b:integer", "--m", "8", "--tenant", "t",
+            "--quantisation", "int4",
         ])
         let request = command.request
         #expect((request.name, request.tenant) == ("shop", "t"))
         #expect(
             request.config?.vector
-                == VecraftV1.VectorConfig(dimension: 4, distance: .dot, hnsw: VecraftV1.HnswConfig(m: 8)))
+                == VecraftV1.VectorConfig(dimension: 4, distance: .dot, hnsw: VecraftV1.HnswConfig(m: 8), quantisation: .int4))
+        #expect(request.config?.vectors["image"]?.quantisation == .int4)
         #expect(request.config?.vectors["image"]?.distance == .l2)
         #expect(request.config?.vectors["title"]?.distance == .cosine)
         #expect(request.config?.payloadIndexes.map(\.field) == ["brand", "a:b"])

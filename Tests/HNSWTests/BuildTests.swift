@@ -5,19 +5,18 @@ import Synchronization
 import Testing
 
 @Suite struct BuildTests {
-    @Test(arguments: [HNSWGraph.Store.float32, .int8])
-    func oneThreadBuildsTheSameGraphTwice(_ store: HNSWGraph.Store) {
+    @Test(arguments: [Quantisation.none, .int8])
+    func oneThreadBuildsTheSameGraphTwice(_ codes: Quantisation) {
         let points = Points.random(count: 800, dimension: 20, metric: .cosine, centres: 10, seed: 61)
-        let blocks = (0..<2).map { _ in points.graph(store: store).block() }
-        defer { blocks.forEach { $0.deallocate() } }
-        #expect(blocks[0].elementsEqual(blocks[1]))
+        let blocks = (0..<2).map { _ in points.graph(codes: codes).sealed(.int4) }
+        #expect(sameBytes(blocks[0], blocks[1]))
     }
 
     @Test(arguments: [2, 3, 5, 16, 48])
     func everyDegreeIsSound(_ m: Int) {
         let points = Points.random(count: 700, dimension: 10, metric: .l2, centres: 20, seed: 62)
-        for store in [HNSWGraph.Store.float32, .int8] {
-            let graph = points.graph(m: m, efConstruction: 40, store: store)
+        for codes in [Quantisation.none, .int8] {
+            let graph = points.graph(m: m, efConstruction: 40, codes: codes)
             #expect(graph.checkInvariants() == [])
             #expect(graph.reachable() >= (m == 2 ? 630 : 695), "\(graph.reachable()) of 700 reachable")
         }
@@ -52,10 +51,10 @@ import Testing
     }
 
     /// Several threads insert and several search, without a common lock; the graph is sound at the end and answers all along.
-    @Test(arguments: [HNSWGraph.Store.float32, .int8])
-    func manyInsertWhileManySearch(_ store: HNSWGraph.Store) {
+    @Test(arguments: [Quantisation.none, .int8])
+    func manyInsertWhileManySearch(_ codes: Quantisation) {
         let points = Points.random(count: 2500, dimension: 16, metric: .cosine, centres: 25, seed: 65)
-        let graph = points.emptyGraph(store: store)
+        let graph = points.emptyGraph(codes: codes)
         let next = Atomic<Int>(0)
         let wrong = Mutex<[String]>([])
         DispatchQueue.concurrentPerform(iterations: 6) { worker in
@@ -76,7 +75,9 @@ import Testing
                 graph.search(GraphSearch(query: points.base + turn * points.stride, k: 5), scratch: scratch, into: top)
                 let found = top.neighbours()
                 let rows = Set(found.map(\.row))
-                if found.count < min(5, before) || rows.count != found.count || rows.contains(where: { $0 >= points.count }) {
+                if found.count < min(5, before) || rows.count != found.count
+                    || rows.contains(where: { $0 >= points.count })
+                {
                     wrong.withLock { $0.append("\(found) with \(before) linked") }
                 }
             }

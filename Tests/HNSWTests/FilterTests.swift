@@ -6,15 +6,17 @@ import Testing
     struct Case: CustomStringConvertible, Sendable {
         var share: Double
         var strategy: GraphSearch.Strategy
-        var store: HNSWGraph.Store
+        var form: Form
         /// Rows of some clusters rather than rows drawn one by one: nearness says something about the filter.
         var correlated: Bool
-        var description: String { "\(self.share) \(self.strategy) \(self.store) \(self.correlated ? "clusters" : "random")" }
+        var description: String {
+            "\(self.share) \(self.strategy) \(self.form) \(self.correlated ? "clusters" : "random")"
+        }
 
         static let all = [0.5, 0.1, 0.01, 0.001].flatMap { share in
             [GraphSearch.Strategy.automatic, .plainWalk, .filteredWalk, .scan].flatMap { strategy in
-                [HNSWGraph.Store.float32, .int8].flatMap { store in
-                    [false, true].map { Case(share: share, strategy: strategy, store: store, correlated: $0) }
+                Form.allCases.flatMap { form in
+                    [false, true].map { Case(share: share, strategy: strategy, form: form, correlated: $0) }
                 }
             }
         }
@@ -22,13 +24,19 @@ import Testing
 
     static let points = Points.random(count: 3000, dimension: 16, metric: .cosine, centres: 30, seed: 51)
     static let queries = Points.random(count: 20, dimension: 16, metric: .cosine, centres: 30, seed: 51)
-    static let graphs: [HNSWGraph.Store: HNSWGraph] = [
-        .float32: points.graph(), .int8: points.graph(store: .int8),
+    enum Form: CaseIterable, Sendable { case growing, growingInt8, sealed, sealedInt8, sealedInt4 }
+    static let growing = points.graph(codes: .int8)
+    static let sealed = [Quantisation.none, .int8, .int4].map { try? growing.sealed($0, points) }
+    static let graphs: [Form: HNSWGraph?] = [
+        .growing: points.graph(), .growingInt8: growing, .sealed: sealed[0]?.graph, .sealedInt8: sealed[1]?.graph,
+        .sealedInt4: sealed[2]?.graph,
     ]
 
     static func allowed(_ it: Case) -> RowSet {
         var rng = SeededRNG(seed: 52)
-        if !it.correlated { return RowSet(count: points.count) { _ in Double.random(in: 0..<1, using: &rng) < it.share } }
+        if !it.correlated {
+            return RowSet(count: points.count) { _ in Double.random(in: 0..<1, using: &rng) < it.share }
+        }
         // The rows nearest to one vector.
         let near = points.nearest(points.base, k: max(1, Int(Double(points.count) * it.share))).map { Int($0.row) }
         let set = Set(near)
@@ -37,7 +45,7 @@ import Testing
 
     @Test(arguments: Case.all)
     func filteredSearchesFindKAndTheRightOnes(_ it: Case) throws {
-        let graph = try #require(Self.graphs[it.store])
+        let graph = try #require(Self.graphs[it.form] ?? nil)
         let allowed = Self.allowed(it)
         var total = 0.0
         for q in 0..<Self.queries.count {
@@ -52,16 +60,16 @@ import Testing
             #expect(found.count == min(10, allowed.rows.count))
             #expect(found.allSatisfy { allowed.rows.contains(Int($0.row)) })
             #expect(Set(found.map(\.row)).count == found.count)
-            total += recall(found, truth)
+            total += Self.points.recall(found, truth, query)
         }
         // A walk asked for by name far from its purpose finds k; that it finds the nearest is asked of the plan.
         let recall = total / Double(Self.queries.count)
         if it.strategy == .automatic || it.strategy == .scan { #expect(recall >= 0.95, "recall \(recall)") }
     }
 
-    @Test(arguments: [HNSWGraph.Store.float32, .int8])
-    func nothingAllowedFindsNothing(_ store: HNSWGraph.Store) throws {
-        let graph = try #require(Self.graphs[store])
+    @Test(arguments: Form.allCases)
+    func nothingAllowedFindsNothing(_ form: Form) throws {
+        let graph = try #require(Self.graphs[form] ?? nil)
         let none = RowSet(count: Self.points.count)
         none.words.withUnsafeBufferPointer { words in
             var request = GraphSearch(query: Self.points.base, k: 10)
@@ -71,9 +79,9 @@ import Testing
     }
 
     /// Deleted rows are walked through and never returned, though they be the nearest.
-    @Test(arguments: [0.05, 0.3, 0.9, 0.995], [HNSWGraph.Store.float32, .int8])
-    func deletedRowsAreNotReturned(share: Double, store: HNSWGraph.Store) throws {
-        let graph = try #require(Self.graphs[store])
+    @Test(arguments: [0.05, 0.3, 0.9, 0.995], Form.allCases)
+    func deletedRowsAreNotReturned(share: Double, form: Form) throws {
+        let graph = try #require(Self.graphs[form] ?? nil)
         var rng = SeededRNG(seed: 53)
         let deleted = RowSet(count: Self.points.count) { _ in Double.random(in: 0..<1, using: &rng) < share }
         var total = 0.0
@@ -87,14 +95,14 @@ import Testing
             }
             #expect(found.count == truth.count)
             #expect(!found.contains { deleted.rows.contains(Int($0.row)) })
-            total += recall(found, truth)
+            total += Self.points.recall(found, truth, query)
         }
         #expect(total / 30 >= 0.95, "recall \(total / 30)")
     }
 
     /// Filter, deletes and row limit together.
     @Test func restrictionsAddUp() throws {
-        let graph = try #require(Self.graphs[.float32])
+        let graph = try #require(Self.graphs[.growing] ?? nil)
         let even = RowSet(count: Self.points.count) { $0 % 2 == 0 }
         let third = RowSet(count: Self.points.count) { $0 % 3 == 0 }
         even.words.withUnsafeBufferPointer { allowed in
@@ -104,7 +112,9 @@ import Testing
                     request.allowed = allowed.baseAddress
                     request.deleted = deleted.baseAddress
                     request.rowLimit = UInt32(limit)
-                    let truth = Self.points.nearest(Self.points.base, k: 20) { $0 % 2 == 0 && $0 % 3 != 0 && $0 < limit }
+                    let truth = Self.points.nearest(Self.points.base, k: 20) {
+                        $0 % 2 == 0 && $0 % 3 != 0 && $0 < limit
+                    }
                     let found = graph.find(request).neighbours
                     #expect(found.count == truth.count)
                     #expect(recall(found, truth) >= 0.9)

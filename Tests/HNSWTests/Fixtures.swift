@@ -20,14 +20,17 @@ final class Points: @unchecked Sendable {  // constant after init
         for (i, vector) in vectors.enumerated() {
             (self.base + i * self.stride).update(from: vector, count: vector.count)
             if metric == .cosine {
-                VectorMath.normalise(UnsafeMutableBufferPointer(start: self.base + i * self.stride, count: self.dimension))
+                VectorMath.normalise(
+                    UnsafeMutableBufferPointer(start: self.base + i * self.stride, count: self.dimension))
             }
         }
     }
 
     deinit { self.base.deallocate() }
 
-    var rows: VectorRows { VectorRows(base: self.base, stride: self.stride, dimension: self.dimension, metric: self.metric) }
+    var rows: VectorRows {
+        VectorRows(base: self.base, stride: self.stride, dimension: self.dimension, metric: self.metric)
+    }
 
     /// Components around centres drawn first, as embeddings of topics are; `centres` 0 for one cloud.
     static func random(
@@ -44,10 +47,11 @@ final class Points: @unchecked Sendable {  // constant after init
         return Points(vectors, metric: metric, padding: padding)
     }
 
-    func emptyGraph(m: Int = 16, efConstruction: Int = 100, store: HNSWGraph.Store = .float32) -> HNSWGraph {
+    func emptyGraph(m: Int = 16, efConstruction: Int = 100, codes: Quantisation = .none) -> HNSWGraph {
         HNSWGraph(
             dimension: self.dimension, metric: self.metric, m: m, efConstruction: efConstruction, capacity: self.count,
-            rows: self.base, stride: self.stride, store: store)
+            rows: self.base, stride: self.stride, quantisation: codes,
+            sample: (0..<UInt32(min(self.count, HNSWGraph.sampleRows))).map { $0 })
     }
 
     static func level(of row: Int, m: Int) -> Int {
@@ -57,9 +61,9 @@ final class Points: @unchecked Sendable {  // constant after init
     }
 
     func graph(
-        m: Int = 16, efConstruction: Int = 100, store: HNSWGraph.Store = .float32, without: Set<Int> = []
+        m: Int = 16, efConstruction: Int = 100, codes: Quantisation = .none, without: Set<Int> = []
     ) -> HNSWGraph {
-        let graph = self.emptyGraph(m: m, efConstruction: efConstruction, store: store)
+        let graph = self.emptyGraph(m: m, efConstruction: efConstruction, codes: codes)
         let scratch = SearchScratch()
         for row in 0..<self.count where !without.contains(row) {
             graph.insert(row: UInt32(row), level: Self.level(of: row, m: m), scratch: scratch)
@@ -67,15 +71,23 @@ final class Points: @unchecked Sendable {  // constant after init
         return graph
     }
 
+    func distance(_ query: UnsafePointer<Float>, _ row: Int) -> Float {
+        let vector = self.base + row * self.stride
+        return self.metric == .l2
+            ? VectorMath.l2(query, vector, count: self.dimension)
+            : 1 - VectorMath.dot(query, vector, count: self.dimension)
+    }
+
+    /// Share of the true neighbours found, by what rows are at rather than what was said of them: float16 rows say it roughly.
+    func recall(_ found: [Neighbour], _ truth: [Neighbour], _ query: UnsafePointer<Float>) -> Double {
+        guard let last = truth.last else { return 1 }
+        return Double(found.filter { self.distance(query, Int($0.row)) <= last.distance }.count) / Double(truth.count)
+    }
+
     /// The honest answer: every row measured one by one, sorted.
     func nearest(_ query: UnsafePointer<Float>, k: Int, where mayReturn: (Int) -> Bool = { _ in true }) -> [Neighbour] {
         (0..<self.count).filter(mayReturn).map { row in
-            let vector = self.base + row * self.stride
-            let distance =
-                self.metric == .l2
-                ? VectorMath.l2(query, vector, count: self.dimension)
-                : 1 - VectorMath.dot(query, vector, count: self.dimension)
-            return Neighbour(distance: distance, row: UInt32(row))
+            Neighbour(distance: self.distance(query, row), row: UInt32(row))
         }.sorted { ($0.distance, $0.row) < ($1.distance, $1.row) }.prefix(k).map { $0 }
     }
 }
@@ -96,17 +108,20 @@ extension HNSWGraph {
         return (top.neighbours(), stats)
     }
 
-    /// The block that ``serialise(rowCount:to:)`` writes, 64-byte aligned.
-    func block(rowCount: Int? = nil) -> UnsafeMutableRawBufferPointer {
-        let bytes = UnsafeMutableRawBufferPointer.allocate(
-            byteCount: self.serialisedBytes(rowCount: rowCount), alignment: 64)
-        var at = 0
-        self.serialise(rowCount: rowCount) { piece in
-            (bytes.baseAddress! + at).copyMemory(from: piece.baseAddress!, byteCount: piece.count)
-            at += piece.count
-        }
-        precondition(at == bytes.count, "\(at) of \(bytes.count) bytes written")
-        return bytes
+    /// A sealed form, read as from a file.
+    func sealed(_ codes: Quantisation, _ points: Points, rowCount: Int? = nil) throws -> Sealed {
+        try Sealed(self.sealed(codes, rowCount: rowCount ?? points.count), points, rowCount ?? points.count)
+    }
+}
+
+/// A sealed graph and the block it lies in.
+struct Sealed: Sendable {
+    let block: SealedBlock
+    let graph: HNSWGraph
+
+    init(_ block: SealedBlock, _ points: Points, _ rowCount: Int) throws {
+        self.block = block
+        self.graph = try HNSWGraph(mapped: block.bytes, rows: points.rows, rowCount: rowCount, owner: block)
     }
 }
 

@@ -5,22 +5,23 @@ import Testing
 @Suite struct SearchTests {
     struct Case: CustomStringConvertible, Sendable {
         var metric: Metric
-        var store: HNSWGraph.Store
+        var codes: Quantisation
         var centres: Int
-        var description: String { "\(self.metric) \(self.store) \(self.centres) centres" }
+        var description: String { "\(self.metric) \(self.codes) \(self.centres) centres" }
 
         static let all = Metric.allCases.flatMap { metric in
-            [HNSWGraph.Store.float32, .int8].flatMap { store in
-                [0, 20].map { Case(metric: metric, store: store, centres: $0) }
+            [Quantisation.none, .int8].flatMap { codes in
+                [0, 20].map { Case(metric: metric, codes: codes, centres: $0) }
             }
         }
     }
 
     @Test(arguments: Case.all)
     func findsWhatBruteForceFinds(_ it: Case) {
-        let points = Points.random(count: 1000, dimension: 32, metric: it.metric, centres: it.centres, seed: 1, padding: 5)
+        let points = Points.random(
+            count: 1000, dimension: 32, metric: it.metric, centres: it.centres, seed: 1, padding: 5)
         let queries = Points.random(count: 25, dimension: 32, metric: it.metric, centres: it.centres, seed: 101)
-        let graph = points.graph(store: it.store)
+        let graph = points.graph(codes: it.codes)
         #expect(graph.checkInvariants() == [])
         #expect(graph.linked == 1000 && graph.linkedPrefix == 1000)
         var total = 0.0
@@ -44,7 +45,7 @@ import Testing
     @Test(arguments: Case.all)
     func exactStrategyIsExact(_ it: Case) {
         let points = Points.random(count: 700, dimension: 17, metric: it.metric, centres: it.centres, seed: 3)
-        let graph = points.graph(store: it.store)
+        let graph = points.graph(codes: it.codes)
         for q in 0..<20 {
             let query = points.base + q * points.stride
             var request = GraphSearch(query: query, k: 25)
@@ -55,9 +56,9 @@ import Testing
 
     @Test(arguments: 0...3)
     func tinyGraphsAnswer(_ count: Int) {
-        for store in [HNSWGraph.Store.float32, .int8] {
+        for codes in [Quantisation.none, .int8] {
             let points = Points.random(count: count, dimension: 8, metric: .l2, seed: 4)
-            let graph = points.graph(m: 2, store: store)
+            let graph = points.graph(m: 2, codes: codes)
             let query: [Float] = [1, 0, 0, 0, 0, 0, 0, 0]
             query.withUnsafeBufferPointer { query in
                 for strategy in [GraphSearch.Strategy.automatic, .exact, .scan, .plainWalk, .filteredWalk] {
@@ -83,13 +84,13 @@ import Testing
 
     @Test(arguments: Metric.allCases)
     func equalVectorsAreAllFound(_ metric: Metric) {
-        for store in [HNSWGraph.Store.float32, .int8] {
+        for codes in [Quantisation.none, .int8] {
             for value: Float in [0, 1] {
                 let points = Points((0..<500).map { _ in [Float](repeating: value, count: 12) }, metric: metric)
-                let graph = points.graph(store: store)
+                let graph = points.graph(codes: codes)
                 #expect(graph.checkInvariants() == [])
                 let found = graph.find(GraphSearch(query: points.base, k: 400)).neighbours
-                #expect(Set(found.map(\.row)).count == 400, "\(store) \(value)")
+                #expect(Set(found.map(\.row)).count == 400, "\(codes) \(value)")
             }
         }
     }
@@ -109,24 +110,61 @@ import Testing
         }
     }
 
-    @Test func interruptionEndsASearchWithWhatItHas() {
+    /// Whatever a search is doing, it asks within a bounded number of distances, and stops at the first yes.
+    @Test(arguments: [Quantisation.none, .int8, .int4])
+    func interruptionEndsASearchWithWhatItHas(_ codes: Quantisation) throws {
         let points = Points.random(count: 2000, dimension: 1024, metric: .cosine, seed: 7)
-        let graph = points.graph(m: 8, efConstruction: 30)
-        for strategy in [GraphSearch.Strategy.plainWalk, .exact, .scan] {
-            var request = GraphSearch(query: points.base, k: 10)
-            request.ef = 1000
-            request.strategy = strategy
-            let top = TopK(k: 10)
-            var asked = 0
-            let whole = graph.search(request, scratch: SearchScratch(), into: top) {
-                asked += 1
-                return false
+        let growing = points.graph(m: 8, efConstruction: 30, codes: .int8)
+        let sealed = try growing.sealed(codes, points).graph
+        let perCheck = HNSWGraph.distancesPerCheck(dimension: 1024)
+        #expect(perCheck <= 128)
+        let third = RowSet(count: 2000) { $0 % 3 != 0 }
+        for strategy in [GraphSearch.Strategy.plainWalk, .filteredWalk, .exact, .scan] {
+            for graph in [growing, sealed] {
+                third.words.withUnsafeBufferPointer { words in
+                    var request = GraphSearch(query: points.base, k: 10)
+                    request.ef = 1000
+                    request.strategy = strategy
+                    if strategy != .plainWalk { request.allowed = words.baseAddress }
+                    let top = TopK(k: 10)
+                    var asked = 0
+                    let whole = graph.search(request, scratch: SearchScratch(), into: top) {
+                        asked += 1
+                        return false
+                    }
+                    // Of one more than was asked for, no batch is longer; what leads to level 0 is not counted on.
+                    #expect(
+                        !whole.interrupted && asked >= whole.distances / (2 * perCheck) - 2, "\(strategy): \(asked)")
+                    #expect(asked > 3)
+                    for wanted in [1, 2, asked] {
+                        top.reset(k: 10)
+                        var left = wanted
+                        let cut = graph.search(request, scratch: SearchScratch(), into: top) {
+                            left -= 1
+                            return left <= 0
+                        }
+                        #expect(cut.interrupted && left == 0, "\(strategy) went on after it was told to stop")
+                        #expect(cut.distances <= (wanted + 2) * 2 * perCheck, "\(strategy): \(cut.distances)")
+                    }
+                }
             }
-            #expect(!whole.interrupted && asked > 3)
-            top.reset(k: 10)
-            let cut = graph.search(request, scratch: SearchScratch(), into: top) { true }
-            #expect(cut.interrupted && cut.distances < whole.distances / 2)
         }
+    }
+
+    /// Of many candidates measured again on long rows, some may be left.
+    @Test func rescoringCanBeInterrupted() throws {
+        let points = Points.random(count: 600, dimension: 8192, metric: .cosine, seed: 12)
+        let graph = try points.graph(m: 4, efConstruction: 10, codes: .int8).sealed(.int4, points).graph
+        var request = GraphSearch(query: points.base, k: 500)
+        request.strategy = .scan
+        let top = TopK(k: 500)
+        var asked = 0
+        graph.search(request, scratch: SearchScratch(), into: top) {
+            asked += 1
+            return false
+        }
+        let perCheck = HNSWGraph.distancesPerCheck(dimension: 8192)
+        #expect(asked >= 600 / (2 * perCheck) + 500 / (256 + perCheck), "asked \(asked) times")
     }
 
     @Test func segmentsShareOneTopK() {
@@ -151,14 +189,15 @@ import Testing
     @Test func theDefaultEfReachesItsRecall() {
         let points = Points.random(count: 1500, dimension: 48, metric: .cosine, centres: 30, seed: 10)
         let queries = Points.random(count: 30, dimension: 48, metric: .cosine, centres: 30, seed: 10)
-        for store in [HNSWGraph.Store.float32, .int8] {
-            let graph = points.graph(store: store)
+        for codes in [Quantisation.none, .int8] {
+            let graph = points.graph(codes: codes)
             for k in [1, 10, 100] {
                 let total = (0..<30).reduce(0.0) { sum, q in
                     let query = queries.base + q * queries.stride
-                    return sum + recall(graph.find(GraphSearch(query: query, k: k)).neighbours, points.nearest(query, k: k))
+                    return sum
+                        + recall(graph.find(GraphSearch(query: query, k: k)).neighbours, points.nearest(query, k: k))
                 }
-                #expect(total / 30 >= 0.95, "\(store) k \(k): \(total / 30)")
+                #expect(total / 30 >= 0.95, "\(codes) k \(k): \(total / 30)")
             }
         }
     }

@@ -1,4 +1,5 @@
 import Filter
+import HNSW
 import Primitives
 import TestSupport
 import Testing
@@ -54,6 +55,41 @@ import Testing
         let exact = Set(try again.search(query, limit: 10, exact: true).points.ids)
         #expect(exact.intersection(try again.search(query, limit: 10).points.ids).count >= 8)
         again.abandon()
+    }
+
+    /// What a collection asks for is what its sealed graphs walk on, and their answers are as good.
+    @Test(arguments: Quantisation.allCases) func sealedGraphsWalkOnTheCodesAskedFor(asked: Quantisation) throws {
+        var workload = Workload(seed: 23, dimension: 32, extra: false, idPool: 100_000, quantisation: asked)
+        for batch in 0..<8 {
+            workload.upsert((0..<100).map { i in
+                Point(id: "p\(batch * 100 + i)", vectors: ["": (0..<32).map { _ in workload.float() }], payload: nil)
+            })
+        }
+        var settings = ShardSettings()
+        settings.segmentPoints = 400
+        settings.graphFrom = 100
+        settings.mergeFanIn = 64
+        let engine = try ShardEngine.open("/s", workload, settings, files: FaultyFileStore())
+        try engine.replay(workload)
+        engine.settle()
+        try engine.checkpoint()
+        let kinds = engine.lock.reading { engine.segments.filter { $0.state == .sealed }.compactMap { $0.graphs[0]?.kind } }
+        #expect(!kinds.isEmpty)
+        switch asked {
+        case .auto: break
+        case .none: #expect(kinds.allSatisfy { $0 == CodeKind.none })
+        case .int8: #expect(kinds.allSatisfy { $0 == .int8 })
+        case .int4: #expect(kinds.allSatisfy { $0 == .int4 })
+        }
+        var found = 0
+        for _ in 0..<20 {
+            let query = (0..<32).map { _ in workload.float() }
+            let exact = try engine.search(query, limit: 10, exact: true)
+            let graph = try engine.search(query, limit: 10, ef: 200)
+            found += Set(exact.points.ids).intersection(graph.points.ids).count
+        }
+        #expect(found >= 190, "\(asked): \(found) of 200")
+        engine.abandon()
     }
 
     @Test func badQuestionsNameTheField() throws {

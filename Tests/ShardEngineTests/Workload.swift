@@ -32,10 +32,12 @@ struct Workload {
     var idPool: Int
     var dimension: Int { self.schema.vectors[0].dimension }
 
-    init(seed: UInt64, dimension: Int = 8, metric: Metric = .cosine, extra: Bool = true, idPool: Int = 150) {
+    init(seed: UInt64, dimension: Int = 8, metric: Metric = .cosine, extra: Bool = true, idPool: Int = 150,
+        quantisation: Quantisation = .auto
+    ) {
         self.rng = SeededRNG(seed: seed)
         self.idPool = idPool
-        var vectors = [VectorSchema(dimension: dimension, metric: metric, m: 6, efConstruction: 40)]
+        var vectors = [VectorSchema(dimension: dimension, metric: metric, m: 6, efConstruction: 40, quantisation: quantisation)]
         if extra {
             vectors.append(VectorSchema(name: "title", dimension: 5, metric: .l2, m: 4, efConstruction: 32))
             vectors.append(VectorSchema(name: "z", dimension: 20, metric: .dot, m: 8, efConstruction: 32))

@@ -25,7 +25,9 @@ import VectorKernels
     @Test(arguments: Variant.all)
     func narrowingRoundsToNearestEven(_ variant: Variant) {
         var rng = SeededRNG(seed: 21)
-        var floats: [Float] = [65_503, 65_519.99, 65_520, 1e9, -1e9, 0x1p-24, 0x1p-25, 0x1.8p-25, 0x1p-26, 1 + 0x1p-11, 1 + 0x3p-11]
+        var floats: [Float] = [
+            65_503, 65_519.99, 65_520, 1e9, -1e9, 0x1p-24, 0x1p-25, 0x1.8p-25, 0x1p-26, 1 + 0x1p-11, 1 + 0x3p-11,
+        ]
         for _ in 0..<20_000 { floats.append(Float(bitPattern: UInt32.random(in: 0...UInt32.max, using: &rng))) }
         for _ in 0..<20_000 { floats.append(Float.random(in: -2...2, using: &rng)) }
         var halves = [UInt16](repeating: 0, count: floats.count)

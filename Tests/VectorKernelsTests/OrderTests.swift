@@ -56,6 +56,77 @@ import VectorKernels
         #expect(vk_gather(links, 0, &visited, &ids) == 0)
     }
 
+    /// Against the obvious: every size of batch, ends within a word, rows without a node.
+    @Test func nodesOfABitmapComeInOrder() {
+        var rng = SeededRNG(seed: 33)
+        for end in [0, 1, 63, 64, 65, 130, 1000] {
+            for share in [0, 0.02, 0.1, 0.6, 1] {
+                let rows = (0..<end).filter { _ in Double.random(in: 0..<1, using: &rng) < share }
+                var bitmap = [UInt64](repeating: 0, count: (end + 63) / 64 + 1)
+                for row in rows { bitmap[row / 64] |= 1 << UInt64(row % 64) }
+                bitmap[end / 64] |= ~0 << UInt64(end % 64)  // beyond the end
+                let nodeOf = (0..<end).map { $0 % 7 == 3 ? UInt32.max : UInt32($0 * 5 % 1009) }
+                for limit in [1, 7, 64, 256] {
+                    var ids = [UInt32](repeating: 0, count: limit + 64)
+                    for mapped in [false, true] {
+                        var next = 0
+                        var found: [UInt32] = []
+                        while next < end {
+                            let count = vk_next_nodes(bitmap, mapped ? nodeOf : nil, &next, end, limit, &ids)
+                            #expect(count <= limit + 63)
+                            found += ids[..<count]
+                        }
+                        #expect(
+                            found == (mapped ? rows.map { nodeOf[$0] }.filter { $0 != .max } : rows.map { UInt32($0) }))
+                    }
+                }
+                var ids = [UInt32](repeating: 0, count: end + 128)
+                var next = 0
+                #expect(vk_next_nodes(nil, nil, &next, end, end + 1, &ids) == end)
+            }
+        }
+    }
+
+    /// Against sets: direct neighbours that are eligible, then those behind the ones that are not; nothing twice.
+    @Test func gatheringWithinStaysInside() {
+        var rng = SeededRNG(seed: 34)
+        let count = 300
+        let width = 8
+        for share in [0.05, 0.3, 0.9] {
+            let links = (0..<count * width).map { i in
+                i % width >= 6 && i % 5 == 0 ? VK_NO_ROW : UInt32.random(in: 0..<UInt32(count), using: &rng)
+            }
+            let rowOf = (0..<UInt32(count)).map { UInt32(count) - 1 - $0 }
+            let isEligible = (0..<count).map { _ in Double.random(in: 0..<1, using: &rng) < share }
+            var bitmap = [UInt64](repeating: 0, count: 5)
+            for row in 0..<count where isEligible[row] { bitmap[row / 64] |= 1 << UInt64(row % 64) }
+            func list(_ node: UInt32) -> ArraySlice<UInt32> {
+                links[Int(node) * width..<(Int(node) + 1) * width].prefix { $0 != VK_NO_ROW }
+            }
+            for mapped in [false, true] {
+                let fits = { (node: UInt32) in isEligible[Int(mapped ? rowOf[Int(node)] : node)] }
+                var visited = [UInt64](repeating: 0, count: 5)
+                var known: Set<UInt32> = []
+                for _ in 0..<40 {
+                    let node = UInt32.random(in: 0..<UInt32(count), using: &rng)
+                    var ids = [UInt32](repeating: 0, count: 1000)
+                    var ways = [UInt32](repeating: 0, count: width)
+                    let got = vk_gather_within(
+                        links, width, node, bitmap, mapped ? rowOf : nil, &visited, &ways, 100, &ids)
+                    let direct = list(node).reduce(into: [UInt32]()) {
+                        if !$0.contains($1), !known.contains($1) { $0.append($1) }
+                    }
+                    let behind = direct.filter { !fits($0) }.flatMap { list($0) }.filter { fits($0) }
+                    let expected = (direct.filter(fits) + behind)
+                        .reduce(into: [UInt32]()) { if !$0.contains($1), !known.contains($1) { $0.append($1) } }
+                    #expect(Array(ids[..<got]) == expected)
+                    known.formUnion(direct)
+                    known.formUnion(expected)
+                }
+            }
+        }
+    }
+
     @Test func locksLeaveOtherBitsAlone() {
         var byte: UInt8 = 0b110
         vk_lock(&byte)

@@ -17,7 +17,9 @@ struct NumpyArray {
         let all = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 64)
         guard fread(all.baseAddress!, 1, size, file) == size, size > 12, all[0] == 0x93 else { return nil }
         let headerBytes =
-            all[6] == 1 ? Int(all.loadUnaligned(fromByteOffset: 8, as: UInt16.self)) : Int(all.loadUnaligned(fromByteOffset: 8, as: UInt32.self))
+            all[6] == 1
+            ? Int(all.loadUnaligned(fromByteOffset: 8, as: UInt16.self))
+            : Int(all.loadUnaligned(fromByteOffset: 8, as: UInt32.self))
         let start = (all[6] == 1 ? 10 : 12) + headerBytes
         let header = String(decoding: all[..<start].dropFirst(10), as: UTF8.self)
         func value(_ key: String, from open: Character, to close: Character) -> String? {
@@ -27,7 +29,9 @@ struct NumpyArray {
             let tail = rest[rest.index(after: first)...]
             return tail.firstIndex(of: close).map { String(tail[..<$0]) }
         }
-        guard let type = value("descr", from: "'", to: "'"), let shape = value("shape", from: "(", to: ")") else { return nil }
+        guard let type = value("descr", from: "'", to: "'"), let shape = value("shape", from: "(", to: ")") else {
+            return nil
+        }
         let sides = shape.split(separator: ",").compactMap { Int($0.filter(\.isNumber)) }
         guard sides.count == 2 else { return nil }
         self.type = type

@@ -17,10 +17,10 @@ package enum ExactSearch {
         interrupted: () -> Bool = { false }
     ) -> SearchStats {
         var stats = SearchStats()
-        let memory = scratch.prepare(capacity: 0, candidates: 0, m: 0, codeStride: 0)
+        let memory = scratch.prepare(capacity: 0, candidates: 0, m: 0, book: nil)
         memory.query.pointee.floats = query
-        let measure = GraphView.measure(metric: rows.metric, store: .float32)
-        let perCheck = max(1, (512 << 10) / (4 * rows.dimension))
+        let measure = GraphView.measure(metric: rows.metric, kind: .none)
+        let perCheck = HNSWGraph.distancesPerCheck(dimension: rows.dimension)
         // A batch no longer than the time between two questions to `interrupted`.
         let batch = min(SearchScratch.batch, perCheck)
         var untilCheck = perCheck

@@ -1,50 +1,65 @@
 internal import Primitives
 
-/// Where things are in a serialised graph, format 1. All integers little-endian, every section 64-byte aligned.
+/// Where things are in a sealed graph, format 2. All integers little-endian, every section 64-byte aligned.
 ///
-/// Header, then for each row its level (``notLinked`` for a row without links), its links of level 0, where its upper lists
-/// start, then the upper lists in row order, then codes and their terms if the graph walks over codes.
+/// Points are numbered as nodes: all rows that are linked, neighbours near one another. Header, then for each node its level,
+/// its row, for each row its node (or `VK_NO_ROW`), for each node its links of level 0 and where its upper lists start, then
+/// the upper lists in node order; the centre of the data; for each node its float16 row, its codes and their terms, where
+/// the graph has them. What a walk reads lies in sections of its own; the float16 rows are read for the last few alone.
 struct GraphLayout {
     static let magic: UInt64 = 0x3157_534e_4847_4356  // "VCGHNSW1"
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     static let headerBytes = 64
-    static let notLinked: UInt8 = 0xff
+    /// In place of a half shift: no float16 rows.
+    private static let noHalves = Int8.min
 
     var metric: Metric
-    var store: HNSWGraph.Store
+    var kind: CodeKind
     var m: Int
     var efConstruction: Int
     var dimension: Int
     var rowCount: Int
-    var linkedCount: Int
+    var nodeCount: Int
     var upperLists: Int
-    /// As ``HNSWGraph/entry``.
+    /// As ``HalfRows/shift``; nil without float16 rows.
+    var halfShift: Int?
+    /// As ``HNSWGraph/entry``, of a node.
     var entry: UInt64
 
     private static func aligned(_ bytes: Int) -> Int { (bytes + 63) / 64 * 64 }
     private func section(at start: Int, _ bytes: Int) -> Range<Int> { start..<start + Self.aligned(bytes) }
 
-    var codeStride: Int { self.store == .int8 ? VectorRows.codeStride(dimension: self.dimension) : 0 }
-    var levels: Range<Int> { self.section(at: Self.headerBytes, self.rowCount) }
-    var links0: Range<Int> { self.section(at: self.levels.upperBound, self.rowCount * 2 * self.m * 4) }
-    var upperStart: Range<Int> { self.section(at: self.links0.upperBound, self.rowCount * 4) }
+    var codeStride: Int { self.kind.stride(dimension: self.dimension) }
+    var levels: Range<Int> { self.section(at: Self.headerBytes, self.nodeCount) }
+    var rowOf: Range<Int> { self.section(at: self.levels.upperBound, self.nodeCount * 4) }
+    var nodeOf: Range<Int> { self.section(at: self.rowOf.upperBound, self.rowCount * 4) }
+    var links0: Range<Int> { self.section(at: self.nodeOf.upperBound, self.nodeCount * 2 * self.m * 4) }
+    var upperStart: Range<Int> { self.section(at: self.links0.upperBound, self.nodeCount * 4) }
     var upper: Range<Int> { self.section(at: self.upperStart.upperBound, self.upperLists * self.m * 4) }
-    var codes: Range<Int> { self.section(at: self.upper.upperBound, self.rowCount * self.codeStride) }
-    var codeTerms: Range<Int> { self.section(at: self.codes.upperBound, self.store == .int8 ? self.rowCount * 8 : 0) }
-    var bytes: Int { self.codeTerms.upperBound }
+    var centre: Range<Int> { self.section(at: self.upper.upperBound, self.dimension * 4) }
+    var halves: Range<Int> {
+        let halves = self.halfShift == nil ? 0 : self.nodeCount * HalfRows.stride(dimension: self.dimension)
+        return self.section(at: self.centre.upperBound, halves * 2)
+    }
+    var codes: Range<Int> { self.section(at: self.halves.upperBound, self.nodeCount * self.codeStride) }
+    var terms: Range<Int> { self.section(at: self.codes.upperBound, self.kind == .none ? 0 : self.nodeCount * 8) }
+    var bytes: Int { self.terms.upperBound }
+    /// Without the float16 rows.
+    var residentBytes: Int { self.bytes - self.halves.count }
 
     var header: [UInt8] {
         var writer = ByteWriter(reserving: Self.headerBytes)
         writer.write(Self.magic)
         writer.write(Self.version)
         writer.write(self.metric.rawValue)
-        writer.write(self.store.rawValue)
+        writer.write(self.kind.rawValue)
         writer.write(UInt16(self.m))
         writer.write(UInt32(self.efConstruction))
         writer.write(UInt32(self.dimension))
         writer.write(UInt32(self.rowCount))
-        writer.write(UInt32(self.linkedCount))
+        writer.write(UInt32(self.nodeCount))
         writer.write(UInt32(self.upperLists))
+        writer.write(UInt8(bitPattern: self.halfShift.map { Int8($0) } ?? Self.noHalves))
         writer.pad(to: 8)
         writer.write(self.entry)
         writer.write(UInt64(self.bytes))
@@ -61,22 +76,24 @@ extension GraphLayout {
         guard version == Self.version else {
             throw DecodingFault(position: 8, what: "graph of format \(version); this release reads \(Self.version)")
         }
-        guard let metric = Metric(rawValue: try reader.read()), let store = HNSWGraph.Store(rawValue: try reader.read())
-        else { throw DecodingFault(position: 12, what: "unknown metric or store") }
+        guard let metric = Metric(rawValue: try reader.read()), let kind = CodeKind(rawValue: try reader.read())
+        else { throw DecodingFault(position: 12, what: "unknown metric or kind of codes") }
         self.metric = metric
-        self.store = store
+        self.kind = kind
         self.m = Int(try reader.read(UInt16.self))
         self.efConstruction = Int(try reader.read(UInt32.self))
         self.dimension = Int(try reader.read(UInt32.self))
         self.rowCount = Int(try reader.read(UInt32.self))
-        self.linkedCount = Int(try reader.read(UInt32.self))
+        self.nodeCount = Int(try reader.read(UInt32.self))
         self.upperLists = Int(try reader.read(UInt32.self))
+        let shift = Int8(bitPattern: try reader.read(UInt8.self))
+        self.halfShift = shift == Self.noHalves ? nil : Int(shift)
         try reader.skipPadding(to: 8)
         self.entry = try reader.read()
         let bytes = try reader.read(UInt64.self)
         // Bounds first: with these, none of the sizes computed below can overflow.
         guard HNSWGraph.mRange ~= self.m, 1...Limits.dimension ~= self.dimension, self.rowCount <= Candidate.maxRows,
-            self.linkedCount <= self.rowCount, self.upperLists <= self.rowCount * HNSWGraph.topLevel
+            self.nodeCount <= self.rowCount, self.upperLists <= self.nodeCount * HNSWGraph.topLevel
         else { throw DecodingFault(position: 14, what: "graph header out of range") }
         guard bytes == self.bytes, self.bytes <= mapped.count else {
             throw DecodingFault(position: 48, what: "a graph of \(self.bytes) bytes in \(mapped.count)")

@@ -11,14 +11,16 @@ final class GraphMemory {
     let levels: UnsafeMutablePointer<UInt8>
     /// A lock in bit 0, see `RowState`.
     let states: UnsafeMutablePointer<UInt8>
-    let codes: UnsafeMutablePointer<Int8>
-    let codeTerms: UnsafeMutablePointer<Float>
+    let codes: UnsafeMutablePointer<UInt8>
+    let terms: UnsafeMutablePointer<Float>
+    /// What codes are taken from; zero until the graph says otherwise.
+    let centre: UnsafeMutablePointer<Float>
     /// Lists of `m` links that `upper` has room for.
     let upperLists: Int
     private(set) var bytes = 0
     private var blocks: [(UnsafeMutableRawPointer, Int)] = []
 
-    init(capacity: Int, m: Int, codeStride: Int) {
+    init(capacity: Int, m: Int, dimension: Int, codeStride: Int) {
         var blocks: [(UnsafeMutableRawPointer, Int)] = []
         func reserve<T>(_: T.Type, _ count: Int) -> UnsafeMutablePointer<T> {
             let bytes = count * MemoryLayout<T>.stride
@@ -37,8 +39,9 @@ final class GraphMemory {
         self.upperStart = reserve(UInt32.self, capacity)
         self.levels = reserve(UInt8.self, capacity)
         self.states = reserve(UInt8.self, capacity + 1)
-        self.codes = reserve(Int8.self, capacity * codeStride)
-        self.codeTerms = reserve(Float.self, codeStride == 0 ? 0 : capacity * 2)
+        self.codes = reserve(UInt8.self, capacity * codeStride)
+        self.terms = reserve(Float.self, codeStride == 0 ? 0 : capacity * 2)
+        self.centre = reserve(Float.self, dimension)
         self.blocks = blocks
         self.bytes = blocks.reduce(0) { $0 + $1.1 }
     }

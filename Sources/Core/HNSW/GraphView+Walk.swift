@@ -8,9 +8,10 @@ struct WalkCounts {
 }
 
 extension GraphView {
-    /// Distances between two questions to `interrupted`: about a third of a millisecond of reading memory at the worst.
+    /// Distances between two questions to `interrupted`: half a megabyte of floats, or as many links looked at without one
+    /// as take a fraction of a millisecond.
     @inline(__always) var distancesPerCheck: Int {
-        max(1, (512 << 10) / (4 &* Int(self.rows.pointee.dimension)))
+        HNSWGraph.distancesPerCheck(dimension: Int(self.rows.pointee.dimension))
     }
 
     /// Marks the entries in `memory.pool` visited and their links not yet followed.

@@ -1,13 +1,15 @@
 internal import Primitives
 internal import VectorKernels
 
-typealias Measure = @convention(c) (
-    UnsafePointer<vk_rows>?, UnsafePointer<vk_query>?, UnsafePointer<UInt32>?, Int, UnsafeMutablePointer<UInt32>?
-) -> Void
+typealias Measure =
+    @convention(c) (
+        UnsafePointer<vk_rows>?, UnsafePointer<vk_query>?, UnsafePointer<UInt32>?, Int, UnsafeMutablePointer<UInt32>?
+    ) -> Void
 typealias PoolInsert = @convention(c) (UnsafeMutablePointer<UInt64>?, Int, Int, UInt64) -> Int
 
 /// A graph's memory as a walk needs it: plain pointers, copied into locals, so that a hop touches no reference count.
 ///
+/// Points are nodes here: rows in a graph that grows; in a sealed one numbered anew, neighbours near one another.
 /// A list of links ends at `VK_NO_ROW` or at its full width.
 struct GraphView {
     /// `m0` links a row.
@@ -22,11 +24,18 @@ struct GraphView {
     let rows: UnsafePointer<vk_rows>
     let measure: Measure
     let poolInsert: PoolInsert
+    /// Rows by node; nil where they are the same.
+    let rowOf: UnsafePointer<UInt32>?
 
     @inline(__always) func links(_ row: UInt32, level: Int) -> UnsafeMutablePointer<UInt32> {
         level == 0
             ? self.links0 + Int(row) &* self.m0
             : self.upper + (Int(self.upperStart[Int(row)]) &+ level &- 1) &* self.m
+    }
+
+    /// Whether a node's row has its bit in `bitmap`.
+    @inline(__always) func isSet(_ bitmap: UnsafePointer<UInt64>, _ node: UInt32) -> Bool {
+        HNSW.isSet(bitmap, self.rowOf.map { $0[Int(node)] } ?? node)
     }
 
     @inline(__always) func width(level: Int) -> Int { level == 0 ? self.m0 : self.m }
@@ -51,20 +60,20 @@ extension GraphView {
     init(
         links0: UnsafeMutablePointer<UInt32>, m0: Int, upper: UnsafeMutablePointer<UInt32>,
         upperStart: UnsafeMutablePointer<UInt32>, m: Int, rows: UnsafePointer<vk_rows>, metric: Metric,
-        store: HNSWGraph.Store
+        kind: CodeKind, rowOf: UnsafePointer<UInt32>?
     ) {
         self.init(
             links0: links0, m0: m0, upper: upper, upperStart: upperStart, m: m, rows: rows,
-            measure: Self.measure(metric: metric, store: store), poolInsert: vk_kernels_best().pointee.pool_insert)
+            measure: Self.measure(metric: metric, kind: kind), poolInsert: vk_kernels_best().pointee.pool_insert,
+            rowOf: rowOf)
     }
 
-    static func measure(metric: Metric, store: HNSWGraph.Store) -> Measure {
+    static func measure(metric: Metric, kind: CodeKind) -> Measure {
         let kernels = vk_kernels_best().pointee
-        return switch (store, metric) {
-        case (.float32, .l2): kernels.l2_rows
-        case (.float32, _): kernels.dot_rows
-        case (.int8, .l2): kernels.code_l2_rows
-        case (.int8, _): kernels.code_dot_rows
+        return switch kind {
+        case .none: metric == .l2 ? kernels.l2_rows : kernels.dot_rows
+        case .int8: kernels.code8_rows
+        case .int4: kernels.code4_rows
         }
     }
 }

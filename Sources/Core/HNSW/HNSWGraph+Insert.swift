@@ -16,13 +16,10 @@ extension HNSWGraph {
         let level = self.clearLists(of: row, level: level, memory)
         let working = scratch.prepare(
             capacity: self.capacity, candidates: self.efConstruction, m: self.m,
-            codeStride: Int(self.kernelRows.pointee.code_stride))
-        if self.store == .int8 {
-            let stride = Int(self.kernelRows.pointee.code_stride)
-            vk_encode(
-                self.rows.base + Int(row) * self.rows.stride, UInt32(self.rows.dimension), memory.codes + Int(row) * stride,
-                UInt32(stride), memory.codeTerms + 2 * Int(row))
-        }
+            book: self.book)
+        self.book.encode(
+            self.rows.base + Int(row) * self.rows.stride, codes: memory.codes + Int(row) * self.book.stride,
+            terms: memory.terms + 2 * Int(row))
         self.aim(working.query, at: row)
         self.connect(row, level: level, working, memory)
         vk_or_byte(state, RowState.linked)
@@ -109,15 +106,10 @@ extension HNSWGraph {
         }
     }
 
-    /// Points `query` at a stored row.
+    /// Aims `query` at a stored row of a graph that grows.
     @inline(__always) func aim(_ query: UnsafeMutablePointer<vk_query>, at row: UInt32) {
         query.pointee.floats = self.rows.base + Int(row) &* self.rows.stride
-        if self.store == .int8 {
-            let rows = self.kernelRows.pointee
-            query.pointee.codes = rows.codes + Int(row) &* Int(rows.code_stride)
-            query.pointee.code_step = rows.code_terms[2 &* Int(row)]
-            query.pointee.code_norm = rows.code_terms[2 &* Int(row) &+ 1]
-        }
+        if self.kind == .int8 { self.book.aim(query, at: row, of: self.kernelRows) }
     }
 
     private func raise(_ bound: borrowing Atomic<UInt32>, to value: UInt32) {

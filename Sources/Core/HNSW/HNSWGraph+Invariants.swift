@@ -5,20 +5,19 @@ extension HNSWGraph {
     /// What is wrong with the graph, in words; empty when sound. No insertion may run meanwhile.
     package func checkInvariants() -> [String] {
         var faults: [String] = []
-        let bound = self.rowBound.load(ordering: .acquiring)
         var linked = 0
         var highest = -1
-        for row in 0..<bound where self.isLinked(row) {
+        for node in self.nodes {
             linked += 1
-            let level = Int(self.levels[Int(row)])
+            let level = Int(self.levels[Int(node)])
             highest = max(highest, level)
-            for l in 0...level { faults += self.faults(of: row, level: l, bound: bound) }
-            faults += self.faultsOfKeys(of: row)
+            for l in 0...level { faults += self.faults(of: node, level: l) }
+            faults += self.faultsOfKeys(of: node)
         }
         if linked != self.linked { faults.append("\(linked) rows are linked, \(self.linked) were counted") }
         let entry = EntryPoint(word: self.entry.load(ordering: .acquiring))
         if let entry {
-            if entry.level != highest || Int(self.levels[Int(entry.row)]) != highest || !self.isLinked(entry.row) {
+            if entry.level != highest || Int(self.levels[Int(entry.row)]) != highest || !self.isNode(entry.row) {
                 faults.append("entry point \(entry.row) stands at level \(entry.level), the highest is \(highest)")
             }
         } else if linked > 0 {
@@ -35,7 +34,7 @@ extension HNSWGraph {
         var queue = [entry.row]
         var at = 0
         while at < queue.count {
-            for link in self.linkRows(of: queue[at], level: 0) where !seen[Int(link)] {
+            for link in self.links(of: queue[at], level: 0) where !seen[Int(link)] {
                 seen[Int(link)] = true
                 queue.append(link)
             }
@@ -44,28 +43,44 @@ extension HNSWGraph {
         return queue.count
     }
 
-    /// The links of a row, for tests and measurements.
+    /// The rows that a row links to, for tests and measurements.
     package func linkRows(of row: UInt32, level: Int) -> [UInt32] {
-        let links = self.view.links(row, level: level)
+        let node = self.nodeOf.map { $0[Int(row)] } ?? row
+        return self.links(of: node, level: level).map { self.row(of: $0) }
+    }
+
+    private var nodes: [UInt32] {
+        self.nodeOf != nil
+            ? (0..<UInt32(self.linked)).map { $0 }
+            : (0..<self.rowBound.load(ordering: .acquiring)).filter { self.isLinked($0) }
+    }
+
+    private func isNode(_ node: UInt32) -> Bool {
+        self.nodeOf != nil ? node < self.linked : node < self.rowBound.load(ordering: .acquiring) && self.isLinked(node)
+    }
+
+    private func links(of node: UInt32, level: Int) -> [UInt32] {
+        let links = self.view.links(node, level: level)
         return (0..<self.view.width(level: level)).map { vk_load_acquire(links + $0) }.prefix { $0 != VK_NO_ROW }
             .map { $0 }
     }
 
-    private func faults(of row: UInt32, level: Int, bound: UInt32) -> [String] {
+    private func faults(of node: UInt32, level: Int) -> [String] {
         var faults: [String] = []
-        let links = self.linkRows(of: row, level: level)
-        let pointer = self.view.links(row, level: level)
+        let links = self.links(of: node, level: level)
+        let pointer = self.view.links(node, level: level)
         for i in links.count..<self.view.width(level: level) where pointer[i] != VK_NO_ROW {
-            faults.append("row \(row) has a link behind the end of its list on level \(level)")
+            faults.append("node \(node) has a link behind the end of its list on level \(level)")
         }
-        if Set(links).count != links.count { faults.append("row \(row) has a link twice on level \(level)") }
+        if Set(links).count != links.count { faults.append("node \(node) has a link twice on level \(level)") }
         for link in links {
-            if link >= bound || !self.isLinked(link) {
-                faults.append("row \(row) links to \(link), which is not linked, on level \(level)")
-            } else if link == row {
-                faults.append("row \(row) links to itself on level \(level)")
+            if !self.isNode(link) {
+                faults.append("node \(node) links to \(link), which is not linked, on level \(level)")
+            } else if link == node {
+                faults.append("node \(node) links to itself on level \(level)")
             } else if Int(self.levels[Int(link)]) < level {
-                faults.append("row \(row) links to \(link) above its level \(self.levels[Int(link)]), on level \(level)")
+                faults.append(
+                    "node \(node) links to \(link) above its level \(self.levels[Int(link)]), on level \(level)")
             }
         }
         return faults
@@ -75,7 +90,7 @@ extension HNSWGraph {
     private func faultsOfKeys(of row: UInt32) -> [String] {
         guard let memory else { return [] }
         var faults: [String] = []
-        let links = self.linkRows(of: row, level: 0)
+        let links = self.links(of: row, level: 0)
         let kept = memory.linkKeys + Int(row) * self.m0
         var query = vk_query()
         self.aim(&query, at: row)

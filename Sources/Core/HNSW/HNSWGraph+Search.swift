@@ -7,7 +7,8 @@ extension HNSWGraph {
     ///
     /// If `k` linked rows may be returned, `k` are considered: a walk that found fewer is followed by a scan. Rows whose
     /// insertion is still going on may be missed; ``linkedPrefix``, read before, tells which cannot be.
-    /// - Parameter interrupted: Asked every fraction of a millisecond; true ends the search with what it has.
+    /// - Parameter interrupted: Asked each ``distancesPerCheck(dimension:)`` distances, a fraction of a millisecond; true ends
+    ///   the search with what it has.
     @discardableResult
     package func search(
         _ request: GraphSearch, scratch: SearchScratch, into top: TopK, interrupted: () -> Bool = { false }
@@ -16,34 +17,45 @@ extension HNSWGraph {
         var stats = SearchStats()
         guard let entry = EntryPoint(word: self.entry.load(ordering: .acquiring)) else { return stats }
         let k = min(request.k, self.capacity)
-        let ef = min(max(request.ef == 0 ? Self.defaultEf(k: k) : request.ef, self.shortlist(k: k)), self.capacity)
+        let wanted = max(request.ef == 0 ? Self.defaultEf(k: k) : request.ef, k)
+        let ef = min(wanted + self.slack(k: k), self.capacity)
         let memory = scratch.prepare(
-            capacity: self.capacity, candidates: Self.poolCapacity(ef: ef), m: self.m,
-            codeStride: Int(self.kernelRows.pointee.code_stride))
-        self.aim(memory, at: request.query)
+            capacity: self.capacity, candidates: Self.poolCapacity(ef: ef), m: self.m, book: self.book)
+        self.book.aim(memory.query, at: request.query, codes: memory.queryCodes)
         let eligible = self.eligible(request, memory)
         let possible = eligible ?? self.linked
         guard possible > 0 else { return stats }
         stats.strategy = request.strategy
-        if request.strategy == .automatic {
-            stats.strategy = eligible.map { self.plan(eligible: $0, ef: ef) } ?? .plainWalk
+        if request.strategy == .automatic { stats.strategy = .plainWalk }
+        if eligible != nil, request.strategy == .automatic, !self.mayWalk(eligible: possible, ef: ef) {
+            stats.strategy = .scan
         }
         var counts = WalkCounts()
+        var entries = 0
+        if stats.strategy == .plainWalk || stats.strategy == .filteredWalk {
+            entries = self.entries(from: entry, ef: ef, memory, &counts)
+            if eligible != nil, request.strategy == .automatic {
+                stats.strategy = self.plan(eligible: possible, ef: ef, entries: entries, memory)
+            }
+        }
         if stats.strategy == .plainWalk || stats.strategy == .filteredWalk {
             stats.ef = ef
             let size = self.walk(
-                stats.strategy, from: entry, ef: ef, filtered: eligible != nil, memory, &counts, interrupted: interrupted)
-            let found = self.keepEligible(
-                size: size, filtered: eligible != nil, below: request.rowLimit, memory)
+                stats.strategy, entries: entries, ef: ef, filtered: eligible != nil, memory, &counts,
+                interrupted: interrupted)
+            let isFiltered = eligible != nil || request.rowLimit < self.rowBound.load(ordering: .acquiring)
+            let found =
+                isFiltered ? self.keepEligible(size, filtered: eligible != nil, below: request.rowLimit, memory) : size
             if found >= min(k, possible) || counts.interrupted {
-                self.offer(found, k: k, request, memory, top)
+                self.offer(
+                    isFiltered ? memory.kept : memory.pool, found, k: k, request, memory, top, &counts, interrupted)
             } else {
                 stats.strategy = .scan
             }
         }
         if stats.strategy == .scan || stats.strategy == .exact {
-            let shortlist = stats.strategy == .exact || self.store == .float32 ? 0 : 2 * self.shortlist(k: k)
-            self.scan(request, filtered: eligible != nil, shortlist: shortlist, memory, top, &counts, interrupted)
+            let shortlist = stats.strategy == .exact || self.kind == .none ? 0 : 2 * k + 16
+            self.scan(request, k: k, filtered: eligible != nil, shortlist: shortlist, memory, top, &counts, interrupted)
         }
         stats.hops = counts.hops
         stats.distances = counts.distances
@@ -51,39 +63,58 @@ extension HNSWGraph {
         return stats
     }
 
-    /// Candidates wanted from a walk or scan over codes, so that confusing near equals costs no result; `k` on floats.
-    private func shortlist(k: Int) -> Int { self.store == .int8 ? k + max(10, k / 4) : k }
+    /// Distances after which a search asks whether to go on.
+    package static func distancesPerCheck(dimension: Int) -> Int { max(1, min(4096, (512 << 10) / (4 * dimension))) }
+
+    /// Candidates kept beyond those asked for, so that codes confusing near equals cost no recall at equal `ef`.
+    private func slack(k: Int) -> Int {
+        switch self.kind {
+        case .none: 0
+        case .int8: 1
+        case .int4: max(2, k / 8)
+        }
+    }
 
     /// What the array of candidates may grow to when others stand between eligible ones.
     private static func poolCapacity(ef: Int) -> Int { 8 * ef + 1024 }
 
-    /// The cheapest way to `ef` eligible rows among `eligible` of all, in units of one row scanned.
-    ///
-    /// Fitted to 25,000 embeddings of 384 dimensions: a walk measures about `10 ef + 450` rows, each at the price of some
-    /// scanned in order; one that must pass over others does so for `share^-0.75` times as long; one that looks two hops far
-    /// pays for the lists it reads.
-    private func plan(eligible: Int, ef: Int) -> GraphSearch.Strategy {
-        let share = min(1, Double(eligible) / Double(max(1, self.linked)))
-        let walk = Double(10 * ef + 450)
-        let (perRow, perRowTwoHops) = self.store == .int8 ? (2.2, 5.0) : (1.2, 2.0)
-        let scan = Double(eligible)
-        let plain = perRow * walk * pow(share, -0.75)
-        let filtered = share < Self.leastShare ? .infinity : perRowTwoHops * walk
-        if scan <= min(plain, filtered) { return .scan }
-        return plain <= filtered ? .plainWalk : .filteredWalk
+    // What things cost, in nanoseconds: fitted to one machine, of use for their ratios.
+
+    /// Measuring one row of many.
+    private var rowCost: Double {
+        let bytes = self.kind == .none ? 4 * self.rows.dimension : self.book.stride
+        return 3.5 + 0.015 * Double(bytes)
+    }
+    /// A walk over eligible rows alone, looking two hops far.
+    private func filteredCost(ef: Int) -> Double { Double(ef + 10) * (350 + 2 * Double(Self.reach) * self.rowCost) }
+    /// A walk over all rows that returns each `share`-th.
+    private func plainCost(ef: Int, share: Double) -> Double {
+        Double(ef + 10) * pow(share, -0.75) * (100 + 32 * self.rowCost)
     }
 
+    /// Eligible rows per hop of a filtered walk: fewer lose ways, more cost distances.
+    private static let reach = 24
     /// Below this share of eligible rows two hops hold too few of them to walk on.
-    private static let leastShare = 0.01
+    private static let leastShare = 0.02
 
-    private func aim(_ memory: SearchScratch.Memory, at query: UnsafePointer<Float>) {
-        memory.query.pointee.floats = query
-        guard self.store == .int8 else { return }
-        vk_encode(
-            query, UInt32(self.rows.dimension), memory.queryCodes, self.kernelRows.pointee.code_stride, memory.queryTerms)
-        memory.query.pointee.codes = UnsafePointer(memory.queryCodes)
-        memory.query.pointee.code_step = memory.queryTerms[0]
-        memory.query.pointee.code_norm = memory.queryTerms[1]
+    /// False where a scan of the eligible rows costs less than the best a walk could do.
+    private func mayWalk(eligible: Int, ef: Int) -> Bool {
+        self.rowCost * Double(eligible) > min(self.plainCost(ef: ef, share: 1), self.filteredCost(ef: ef))
+    }
+
+    /// The cheapest way to `ef` eligible rows among `eligible` of all, from what lies around the entries to level 0: many
+    /// of them there, and the walk finds them as if there were no filter; none, and it would look in the wrong place.
+    private func plan(eligible: Int, ef: Int, entries: Int, _ memory: SearchScratch.Memory) -> GraphSearch.Strategy {
+        let share = min(1, Double(eligible) / Double(max(1, self.linked)))
+        let (hits, links) = self.view.sampled(entries: entries, eligible: memory.eligible, memory)
+        let around = (Double(hits) + share) / Double(links + 1)
+        let scan = self.rowCost * Double(eligible)
+        // Fewer around the query than anywhere else: those to be found are elsewhere.
+        if around < share / 3 { return .scan }
+        let plain = self.plainCost(ef: ef, share: around)
+        let filtered = around < Self.leastShare ? .infinity : self.filteredCost(ef: ef)
+        if scan <= min(plain, filtered) { return .scan }
+        return plain <= filtered ? .plainWalk : .filteredWalk
     }
 
     func clearVisited(_ memory: SearchScratch.Memory) {
@@ -111,15 +142,11 @@ extension HNSWGraph {
         return count
     }
 
-    /// Eligible rows a filtered walk measures a hop: about as many as the list of an unfiltered one.
-    private static let filteredReach = 32
-
     private func walk(
-        _ strategy: GraphSearch.Strategy, from top: EntryPoint, ef: Int, filtered: Bool, _ memory: SearchScratch.Memory,
+        _ strategy: GraphSearch.Strategy, entries: Int, ef: Int, filtered: Bool, _ memory: SearchScratch.Memory,
         _ counts: inout WalkCounts, interrupted: () -> Bool
     ) -> Int {
         let view = self.view
-        let entries = self.entries(from: top, ef: ef, memory, &counts)
         self.clearVisited(memory)
         if !filtered {
             return view.nearest(
@@ -127,7 +154,7 @@ extension HNSWGraph {
         }
         if strategy == .filteredWalk {
             return view.nearestWithin(
-                ef: ef, reach: Self.filteredReach, entries: entries, eligible: memory.eligible, memory,
+                ef: ef, reach: Self.reach, entries: entries, eligible: memory.eligible, memory,
                 &counts, interrupted: interrupted)
         }
         return view.nearestAmongAll(
@@ -149,17 +176,16 @@ extension HNSWGraph {
         return self.view.nearest(level: 1, ef: wanted, entries: 1, memory, &counts, interrupted: { false })
     }
 
-    /// Copies the eligible candidates to `memory.kept`, their rows to `memory.keptRows`. Returns how many.
+    /// Copies the eligible candidates from `memory.pool` to `memory.kept`. Returns how many.
     private func keepEligible(
-        size: Int, filtered: Bool, below rowLimit: UInt32, _ memory: SearchScratch.Memory
+        _ size: Int, filtered: Bool, below rowLimit: UInt32, _ memory: SearchScratch.Memory
     ) -> Int {
         var count = 0
         var i = 0
         while i < size {
-            let row = Candidate.row(memory.pool[i])
+            let row = self.row(of: Candidate.row(memory.pool[i]))
             // A row linked since the bitmap was made can lie beyond the limit.
             if row < rowLimit, !filtered || isSet(memory.eligible, row) {
-                memory.keptRows[count] = row
                 memory.kept[count] = memory.pool[i]
                 count &+= 1
             }
@@ -168,86 +194,126 @@ extension HNSWGraph {
         return count
     }
 
-    /// Offers the nearest `k` of the `count` candidates in `memory.kept`.
+    /// Offers the nearest `k` of `count` candidates, nearest first as the walk measured them.
     private func offer(
-        _ count: Int, k: Int, _ request: GraphSearch, _ memory: SearchScratch.Memory, _ top: TopK
+        _ candidates: UnsafeMutablePointer<UInt64>, _ count: Int, k: Int, _ request: GraphSearch,
+        _ memory: SearchScratch.Memory, _ top: TopK, _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) {
-        let isCoded = self.store == .int8
-        let size = isCoded ? self.remeasure(count, k: k, memory) : min(k, count)
-        let entries = isCoded ? memory.best : memory.kept
-        for i in 0..<size where Candidate.key(entries[i]) <= top.boundKey {
-            top.offer(key: Candidate.key(entries[i]), row: Candidate.row(entries[i]), segment: request.segment)
+        let isCoded = self.kind != .none
+        let size =
+            isCoded
+            ? self.remeasure(candidates, count, k: k, request.query, memory, &counts, interrupted).size : min(k, count)
+        self.offer(isCoded ? memory.best : candidates, size, request, top)
+    }
+
+    private func offer(_ entries: UnsafeMutablePointer<UInt64>, _ count: Int, _ request: GraphSearch, _ top: TopK) {
+        for i in 0..<count where Candidate.key(entries[i]) <= top.boundKey {
+            top.offer(
+                key: Candidate.key(entries[i]), row: self.row(of: Candidate.row(entries[i])), segment: request.segment)
         }
     }
 
     /// Measures candidates on their floats, in the order their codes gave, until those left are unlikely to be among the
     /// best `k`: how far codes are off is learned from the candidates measured so far.
     ///
-    /// - Returns: Entries in `memory.best`, at most `k`.
-    private func remeasure(_ count: Int, k: Int, _ memory: SearchScratch.Memory) -> Int {
+    /// - Returns: Entries in `memory.best`, at most `k`, and whether candidates were left that need not be measured.
+    private func remeasure(
+        _ candidates: UnsafeMutablePointer<UInt64>, _ count: Int, k: Int, _ vector: UnsafePointer<Float>,
+        _ memory: SearchScratch.Memory, _ counts: inout WalkCounts, _ interrupted: () -> Bool
+    ) -> (size: Int, isSettled: Bool) {
+        var measure = self.measureFloats
+        memory.again.pointee.floats = vector
+        if let halves = self.halves {
+            measure = halves.measure
+            halves.aim(memory.again, at: vector, floats: memory.queryFloats)
+        }
+        let keys = memory.keys
+        let ids = memory.ids
+        let best = memory.best
         var done = 0
         var size = 0
         var errors: Float = 0
         var squares: Float = 0
+        let first = min(k + 6, SearchScratch.batch, max(8, self.view.distancesPerCheck))
+        var untilCheck = self.view.distancesPerCheck
         while done < count {
+            if untilCheck < 0 {
+                untilCheck = self.view.distancesPerCheck
+                if interrupted() {
+                    counts.interrupted = true
+                    break
+                }
+            }
             if size == k, done > k {
                 let mean = errors / Float(done)
                 let deviation = max(0, squares / Float(done) - mean * mean).squareRoot()
-                let hope = vk_distance(Candidate.key(memory.kept[done])) + mean - 2 * deviation
-                if hope > vk_distance(Candidate.key(memory.best[k - 1])) { break }
+                let hope = vk_distance(Candidate.key(candidates[done])) + mean - 3 * deviation
+                if hope > vk_distance(Candidate.key(best[k - 1])) { return (size, true) }
             }
-            let some = min(done == 0 ? min(k + 6, SearchScratch.batch) : 8, count - done)
-            let rows = memory.keptRows + done
-            self.measureFloats(self.view.rows, memory.query, rows, some, memory.keys)
-            for i in 0..<some {
-                let error = vk_distance(memory.keys[i]) - vk_distance(Candidate.key(memory.kept[done + i]))
+            let some = min(done == 0 ? first : 8, count - done)
+            var i = 0
+            while i < some {
+                ids[i] = Candidate.row(candidates[done &+ i])
+                i &+= 1
+            }
+            measure(self.view.rows, memory.again, ids, some, keys)
+            i = 0
+            while i < some {
+                let error = vk_distance(keys[i]) - vk_distance(Candidate.key(candidates[done &+ i]))
                 errors += error
                 squares += error * error
-                let entry = Candidate.pack(key: memory.keys[i], row: rows[i])
-                if size < k || entry < memory.best[k - 1] {
-                    _ = self.view.poolInsert(memory.best, size, k, entry)
-                    size = min(size + 1, k)
+                let entry = Candidate.pack(key: keys[i], row: ids[i])
+                if size < k || entry < best[k &- 1] {
+                    _ = self.view.poolInsert(best, size, k, entry)
+                    size = min(size &+ 1, k)
                 }
+                i &+= 1
             }
-            done += some
+            done &+= some
+            untilCheck &-= some
         }
-        return size
+        return (size, false)
     }
 
     /// Measures every linked row that may be returned.
     ///
     /// - Parameter shortlist: Rows chosen by codes to be measured on floats; 0 to measure all on floats.
     private func scan(
-        _ request: GraphSearch, filtered: Bool, shortlist: Int, _ memory: SearchScratch.Memory, _ top: TopK,
+        _ request: GraphSearch, k: Int, filtered: Bool, shortlist: Int, _ memory: SearchScratch.Memory, _ top: TopK,
         _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) {
-        let bound = self.rowBound.load(ordering: .acquiring)
-        var rows = RowCursor(
-            range: 0..<min(bound, request.rowLimit), allowed: filtered ? UnsafePointer(memory.eligible) : nil, deleted: nil)
+        let end = Int(min(self.rowBound.load(ordering: .acquiring), request.rowLimit))
+        let eligible = filtered ? UnsafePointer(memory.eligible) : nil
+        let ids = memory.ids
+        let keys = memory.keys
+        let pool = memory.pool
+        var next = 0
         var size = 0
         // A batch no longer than the time between two questions to `interrupted`.
         let batch = min(SearchScratch.batch, self.view.distancesPerCheck)
         var untilCheck = self.view.distancesPerCheck
-        while true {
-            var count = rows.next(into: memory.ids, limit: batch)
-            if count == 0 { break }
-            count = self.keepLinked(memory.ids, count: count)
+        let measure = shortlist == 0 ? self.measureFloats : self.view.measure
+        while next < end {
+            var count = vk_next_nodes(eligible, self.nodeOf, &next, end, batch, ids)
+            if let memory = self.memory { count = self.keepLinked(ids, count: count, memory) }
             counts.distances &+= count
-            if shortlist == 0 {
-                self.measureFloats(self.view.rows, memory.query, memory.ids, count, memory.keys)
-                for i in 0..<count where memory.keys[i] <= top.boundKey {
-                    top.offer(key: memory.keys[i], row: memory.ids[i], segment: request.segment)
+            measure(self.view.rows, memory.query, ids, count, keys)
+            var worst = shortlist == 0 ? top.boundKey : size == shortlist ? Candidate.key(pool[size &- 1]) : .max
+            var i = 0
+            while i < count {
+                if shortlist == 0 {
+                    if keys[i] <= worst {
+                        top.offer(key: keys[i], row: self.row(of: ids[i]), segment: request.segment)
+                        worst = top.boundKey
+                    }
+                } else if keys[i] < worst {
+                    _ = self.view.poolInsert(pool, size, shortlist, Candidate.pack(key: keys[i], row: ids[i]))
+                    size = min(size &+ 1, shortlist)
+                    if size == shortlist { worst = Candidate.key(pool[size &- 1]) }
                 }
-            } else {
-                self.view.measure(self.view.rows, memory.query, memory.ids, count, memory.keys)
-                for i in 0..<count
-                where size < shortlist || memory.keys[i] < Candidate.key(memory.pool[size &- 1]) {
-                    let entry = Candidate.pack(key: memory.keys[i], row: memory.ids[i])
-                    _ = self.view.poolInsert(memory.pool, size, shortlist, entry)
-                    size = min(size + 1, shortlist)
-                }
+                i &+= 1
             }
-            untilCheck -= batch
+            untilCheck -= max(count, 1)
             if untilCheck < 0 {
                 untilCheck = self.view.distancesPerCheck
                 if interrupted() {
@@ -256,25 +322,34 @@ extension HNSWGraph {
                 }
             }
         }
-        if shortlist > 0 {
-            let found = self.keepEligible(size: size, filtered: false, below: request.rowLimit, memory)
-            self.offer(found, k: min(request.k, self.capacity), request, memory, top)
+        guard shortlist > 0 else { return }
+        self.offerShortlist(
+            request, k: k, size: size, shortlist: shortlist, filtered: filtered, memory, top, &counts, interrupted)
+    }
+
+    /// Offers what a scan over codes chose; where rows are too near one another for codes to choose, scans on floats.
+    private func offerShortlist(
+        _ request: GraphSearch, k: Int, size: Int, shortlist: Int, filtered: Bool, _ memory: SearchScratch.Memory,
+        _ top: TopK, _ counts: inout WalkCounts, _ interrupted: () -> Bool
+    ) {
+        let (found, isSettled) = self.remeasure(
+            memory.pool, size, k: k, request.query, memory, &counts, interrupted)
+        if isSettled || size < shortlist || counts.interrupted {
+            self.offer(memory.best, found, request, top)
+        } else {
+            self.scan(request, k: k, filtered: filtered, shortlist: 0, memory, top, &counts, interrupted)
         }
     }
 
-    private func keepLinked(_ ids: UnsafeMutablePointer<UInt32>, count: Int) -> Int {
+    /// Leaves out rows that are not linked yet.
+    private func keepLinked(_ ids: UnsafeMutablePointer<UInt32>, count: Int, _ memory: GraphMemory) -> Int {
         var kept = 0
-        if let states = self.memory?.states {
-            for i in 0..<count {
-                ids[kept] = ids[i]
-                kept &+= vk_load_byte(states + Int(ids[i])) & RowState.linked != 0 ? 1 : 0
-            }
-        } else {
-            let levels = self.levels
-            for i in 0..<count {
-                ids[kept] = ids[i]
-                kept &+= levels[Int(ids[i])] != GraphLayout.notLinked ? 1 : 0
-            }
+        var i = 0
+        while i < count {
+            let row = ids[i]
+            ids[kept] = row
+            kept &+= vk_load_byte(memory.states + Int(row)) & RowState.linked != 0 ? 1 : 0
+            i &+= 1
         }
         return kept
     }

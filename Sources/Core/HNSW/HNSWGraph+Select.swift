@@ -68,7 +68,8 @@ extension HNSWGraph {
     ///
     /// - Parameter key: Of their distance. `working.query` is aimed at `row`.
     func linkBack(
-        from neighbour: UInt32, to row: UInt32, key: UInt32, level: Int, _ working: SearchScratch.Memory, _ memory: GraphMemory
+        from neighbour: UInt32, to row: UInt32, key: UInt32, level: Int, _ working: SearchScratch.Memory,
+        _ memory: GraphMemory
     ) {
         let links = self.view.links(neighbour, level: level)
         let width = self.view.width(level: level)
@@ -95,7 +96,8 @@ extension HNSWGraph {
     /// - Returns: How many were chosen rather than filled up with; those lead the entries in `working.kept`.
     @discardableResult
     private func rebuild(
-        _ links: UnsafeMutablePointer<UInt32>, _ linkKeys: UnsafeMutablePointer<UInt32>, adding row: UInt32, key: UInt32,
+        _ links: UnsafeMutablePointer<UInt32>, _ linkKeys: UnsafeMutablePointer<UInt32>, adding row: UInt32,
+        key: UInt32,
         width: Int, _ working: SearchScratch.Memory
     ) -> Int {
         for i in 0..<width {

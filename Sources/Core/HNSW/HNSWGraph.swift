@@ -11,22 +11,21 @@ internal import VectorKernels
 /// Built by one thread, the graph depends on the order, levels and vectors of its rows alone.
 // Sendable: the counters are atomics; the arrays follow the discipline above; all else is constant.
 package final class HNSWGraph: @unchecked Sendable {
-    /// What a walk measures.
-    package enum Store: UInt8, Sendable {
-        /// The rows themselves.
-        case float32 = 1
-        /// 8-bit codes kept beside the graph, a quarter of the memory to read; the best are measured again on the rows.
-        case int8
-    }
-
     package let rows: VectorRows
     package let m: Int
     package let m0: Int
     package let efConstruction: Int
     package let capacity: Int
-    package let store: Store
+    /// What walks measure.
+    package let kind: CodeKind
 
     let view: GraphView
+    let book: CodeBook
+    /// A sealed graph's rows by node and nodes by row (`VK_NO_ROW` for a row without one); nil where they are the same.
+    let rowOf: UnsafePointer<UInt32>?
+    let nodeOf: UnsafePointer<UInt32>?
+    /// A sealed graph's rows as float16, to measure candidates again on.
+    let halves: HalfRows?
     /// Kernels over float rows, whatever the walk measures.
     let measureFloats: Measure
     let kernelRows: UnsafeMutablePointer<vk_rows>
@@ -40,6 +39,8 @@ package final class HNSWGraph: @unchecked Sendable {
     /// One more than the largest row linked or being linked.
     let rowBound: Atomic<UInt32>
     let upperUsed = Atomic<Int>(0)
+    /// Keeps what a sealed graph lies in.
+    private let owner: AnyObject?
 
     static let topLevel = 15
     package static let mRange = 2...256
@@ -51,72 +52,116 @@ package final class HNSWGraph: @unchecked Sendable {
     ///   - efConstruction: Candidates looked at when a point is linked.
     ///   - capacity: Rows there can ever be, below 2^31.
     ///   - rows: A fixed address with room for `capacity` rows, `stride` floats apart (see ``VectorRows``).
-    ///   - store: Nil: ``defaultStore(_:)``.
+    ///   - quantisation: ``Quantisation/none`` walks over floats, the others over 8-bit codes as long as the graph grows.
+    ///     ``Quantisation/auto`` does so only if codes tell the rows of `sample` apart.
+    ///   - sample: Rows in place already, ``sampleRows`` or as many as there are, spread over the data: codes are taken
+    ///     from their mean. None, and codes are taken from the origin, which `auto` trusts by cosine alone.
     package init(
-        dimension: Int, metric: Metric, m: Int, efConstruction: Int, capacity: Int, rows: UnsafePointer<Float>, stride: Int,
-        store: Store? = nil
+        dimension: Int, metric: Metric, m: Int, efConstruction: Int, capacity: Int, rows: UnsafePointer<Float>,
+        stride: Int,
+        quantisation: Quantisation = .auto, sample: [UInt32] = []
     ) {
-        let store = store ?? Self.defaultStore(metric)
         precondition(
             Self.mRange ~= m && efConstruction > 0 && 0...Candidate.maxRows ~= capacity,
             "m \(m), efConstruction \(efConstruction), capacity \(capacity)")
-        self.rows = VectorRows(base: rows, stride: stride, dimension: dimension, metric: metric)
+        let vectors = VectorRows(base: rows, stride: stride, dimension: dimension, metric: metric)
+        let kind = Self.growingKind(quantisation, vectors, sample)
+        let codeStride = kind.stride(dimension: dimension)
+        let memory = GraphMemory(capacity: capacity, m: m, dimension: dimension, codeStride: codeStride)
+        if !sample.isEmpty { CodeBook.mean(vectors, sample, into: memory.centre) }
+        self.rows = vectors
         self.m = m
         self.m0 = 2 * m
         self.efConstruction = efConstruction
         self.capacity = capacity
-        self.store = store
-        let codeStride = store == .int8 ? VectorRows.codeStride(dimension: dimension) : 0
-        let memory = GraphMemory(capacity: capacity, m: m, codeStride: codeStride)
+        self.kind = kind
+        self.book = CodeBook(
+            kind: kind, metric: metric, dimension: dimension,
+            centre: sample.isEmpty ? nil : UnsafePointer(memory.centre))
+        self.rowOf = nil
+        self.nodeOf = nil
+        self.halves = nil
         self.memory = memory
+        self.owner = nil
         self.levels = UnsafePointer(memory.levels)
         self.kernelRows = .allocate(capacity: 1)
         self.kernelRows.initialize(
-            to: self.rows.kernelRows(codes: memory.codes, terms: memory.codeTerms, codeStride: codeStride))
+            to: vectors.kernelRows(codes: memory.codes, terms: memory.terms, codeStride: codeStride))
         self.view = GraphView(
             links0: memory.links0, m0: 2 * m, upper: memory.upper, upperStart: memory.upperStart, m: m,
-            rows: UnsafePointer(self.kernelRows), metric: metric, store: store)
-        self.measureFloats = GraphView.measure(metric: metric, store: .float32)
+            rows: UnsafePointer(self.kernelRows), metric: metric, kind: kind, rowOf: nil)
+        self.measureFloats = GraphView.measure(metric: metric, kind: .none)
         self.entry = Atomic(0)
         self.linkedCount = Atomic(0)
         self.prefix = Atomic(0)
         self.rowBound = Atomic(0)
     }
 
-    /// Over links that lie in a mapped file; ``init(mapped:rows:rowCount:)`` has checked them.
-    init(sound layout: GraphLayout, in mapped: UnsafeRawBufferPointer, rows: VectorRows) {
-        let base = UnsafeMutableRawPointer(mutating: mapped.baseAddress!)  // never written: insert(row:) refuses
+    /// Over a block whose every byte that a walk may follow has been checked, or was just made.
+    init(sound layout: GraphLayout, in block: UnsafeRawBufferPointer, rows: VectorRows, owner: AnyObject? = nil) {
+        let base = UnsafeMutableRawPointer(mutating: block.baseAddress!)  // never written: insert(row:) refuses
+        func section<T>(_ range: Range<Int>, _: T.Type) -> UnsafeMutablePointer<T> {
+            (base + range.lowerBound).assumingMemoryBound(to: T.self)
+        }
         self.rows = rows
         self.m = layout.m
         self.m0 = 2 * layout.m
         self.efConstruction = layout.efConstruction
         self.capacity = layout.rowCount
-        self.store = layout.store
+        self.kind = layout.kind
+        self.book = CodeBook(
+            kind: layout.kind, metric: rows.metric, dimension: rows.dimension,
+            centre: UnsafePointer(section(layout.centre, Float.self)))
+        let rowOf = UnsafePointer(section(layout.rowOf, UInt32.self))
+        self.rowOf = rowOf
+        self.nodeOf = UnsafePointer(section(layout.nodeOf, UInt32.self))
+        self.halves = layout.halfShift.map {
+            HalfRows(
+                base: UnsafePointer(section(layout.halves, UInt16.self)), dimension: rows.dimension, shift: $0,
+                centre: UnsafePointer(section(layout.centre, Float.self)), metric: rows.metric)
+        }
         self.memory = nil
-        self.levels = UnsafePointer((base + layout.levels.lowerBound).assumingMemoryBound(to: UInt8.self))
+        self.levels = UnsafePointer(section(layout.levels, UInt8.self))
+        var kernelRows = rows.kernelRows(
+            codes: UnsafePointer(section(layout.codes, UInt8.self)),
+            terms: UnsafePointer(section(layout.terms, Float.self)),
+            codeStride: layout.codeStride)
+        kernelRows.places = rowOf
+        if let halves = self.halves {
+            kernelRows.halves = halves.base
+            kernelRows.half_stride = UInt32(HalfRows.stride(dimension: rows.dimension))
+        }
         self.kernelRows = .allocate(capacity: 1)
-        self.kernelRows.initialize(
-            to: rows.kernelRows(
-                codes: (base + layout.codes.lowerBound).assumingMemoryBound(to: Int8.self),
-                terms: (base + layout.codeTerms.lowerBound).assumingMemoryBound(to: Float.self),
-                codeStride: layout.codeStride))
+        self.kernelRows.initialize(to: kernelRows)
         self.view = GraphView(
-            links0: (base + layout.links0.lowerBound).assumingMemoryBound(to: UInt32.self), m0: 2 * layout.m,
-            upper: (base + layout.upper.lowerBound).assumingMemoryBound(to: UInt32.self),
-            upperStart: (base + layout.upperStart.lowerBound).assumingMemoryBound(to: UInt32.self), m: layout.m,
-            rows: UnsafePointer(self.kernelRows), metric: rows.metric, store: layout.store)
-        self.measureFloats = GraphView.measure(metric: rows.metric, store: .float32)
+            links0: section(layout.links0, UInt32.self), m0: 2 * layout.m, upper: section(layout.upper, UInt32.self),
+            upperStart: section(layout.upperStart, UInt32.self), m: layout.m,
+            rows: UnsafePointer(self.kernelRows), metric: rows.metric, kind: layout.kind, rowOf: rowOf)
+        self.measureFloats = GraphView.measure(metric: rows.metric, kind: .none)
         self.entry = Atomic(layout.entry)
-        self.linkedCount = Atomic(layout.linkedCount)
+        self.linkedCount = Atomic(layout.nodeCount)
         self.prefix = Atomic(UInt32(layout.rowCount))
         self.rowBound = Atomic(UInt32(layout.rowCount))
+        self.owner = owner
     }
 
     deinit { self.kernelRows.deallocate() }
 
-    /// Codes for unit vectors, whose components are all of one scale. A vector of any length may lie so far from the origin,
-    /// compared with its neighbours, that codes tell them no longer apart.
-    package static func defaultStore(_ metric: Metric) -> Store { metric == .cosine ? .int8 : .float32 }
+    /// Rows a sample need not exceed.
+    package static let sampleRows = CodeTrial.rows
+
+    private static func growingKind(_ quantisation: Quantisation, _ rows: VectorRows, _ sample: [UInt32]) -> CodeKind {
+        switch quantisation {
+        case .none: return .none
+        case .int8, .int4: return .int8
+        case .auto:
+            let centre = UnsafeMutablePointer<Float>.allocate(capacity: rows.dimension)
+            defer { centre.deallocate() }
+            CodeBook.mean(rows, sample, into: centre)
+            let book = CodeBook(kind: .int8, metric: rows.metric, dimension: rows.dimension, centre: centre)
+            return CodeTrial.holds(book, rows, sample) ? .int8 : .none
+        }
+    }
 
     /// The level for a point whose id has this hash: at least `l` with probability `m^-l`, the same on every machine.
     package static func level(hash: UInt64, m: Int) -> Int {
@@ -142,8 +187,11 @@ package final class HNSWGraph: @unchecked Sendable {
     /// Bytes reserved for links, codes and bookkeeping; a mapped graph has none of its own.
     package var memoryBytes: Int { self.memory?.bytes ?? 0 }
 
+    @inline(__always) func row(of node: UInt32) -> UInt32 { self.rowOf.map { $0[Int(node)] } ?? node }
+
     func isLinked(_ row: UInt32) -> Bool {
-        guard let memory else { return self.levels[Int(row)] != GraphLayout.notLinked }
+        if let nodeOf { return nodeOf[Int(row)] != VK_NO_ROW }
+        guard let memory else { return false }
         return vk_load_byte(memory.states + Int(row)) & RowState.linked != 0
     }
 }

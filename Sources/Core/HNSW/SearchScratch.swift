@@ -3,7 +3,7 @@ internal import VectorKernels
 /// Working memory of one search or insertion: visited rows, candidates, measured keys. Made once, reused by one thread at a
 /// time; grows to the largest graph and `ef` it has served, and never shrinks.
 package final class SearchScratch {
-    /// Plain pointers for the loops; valid until the next ``prepare(capacity:ef:m:codeStride:)``.
+    /// Plain pointers for the loops; valid until the next ``prepare(capacity:candidates:m:book:)``.
     struct Memory {
         /// One bit a row.
         let visited: UnsafeMutablePointer<UInt64>
@@ -15,10 +15,13 @@ package final class SearchScratch {
         let ids: UnsafeMutablePointer<UInt32>
         let keys: UnsafeMutablePointer<UInt32>
         let query: UnsafeMutablePointer<vk_query>
-        let queryCodes: UnsafeMutablePointer<Int8>
-        let queryTerms: UnsafeMutablePointer<Float>
+        let queryCodes: UnsafeMutablePointer<UInt8>
+        /// The query as float16 rows want it.
+        let queryFloats: UnsafeMutablePointer<Float>
         /// A row as a query, for comparing rows with one another.
         let other: UnsafeMutablePointer<vk_query>
+        /// The query once more, for measuring candidates again.
+        let again: UnsafeMutablePointer<vk_query>
         /// Neighbours chosen for a new point: `m` a level, and how many.
         let chosen: UnsafeMutablePointer<UInt64>
         let chosenCount: UnsafeMutablePointer<Int>
@@ -39,8 +42,8 @@ package final class SearchScratch {
     private var pool = Block<UInt64>()
     private var ids = Block<UInt32>()
     private var keys = Block<UInt32>()
-    private var queryCodes = Block<Int8>()
-    private var queryTerms = Block<Float>()
+    private var queryCodes = Block<UInt8>()
+    private var queryFloats = Block<Float>()
     private var queries = Block<vk_query>()
     private var chosen = Block<UInt64>()
     private var chosenCount = Block<Int>()
@@ -59,7 +62,7 @@ package final class SearchScratch {
         self.ids.free()
         self.keys.free()
         self.queryCodes.free()
-        self.queryTerms.free()
+        self.queryFloats.free()
         self.queries.free()
         self.chosen.free()
         self.chosenCount.free()
@@ -76,18 +79,20 @@ package final class SearchScratch {
     ///   - capacity: Rows the graph can have.
     ///   - candidates: Entries the pool must hold.
     ///   - m: Links a point above level 0; 0 for a scan.
-    ///   - codeStride: Bytes of a row's codes; 0 for none.
-    func prepare(capacity: Int, candidates: Int, m: Int, codeStride: Int) -> Memory {
+    ///   - book: How queries become codes; nil when none do.
+    func prepare(capacity: Int, candidates: Int, m: Int, book: CodeBook?) -> Memory {
         let words = (capacity + 63) / 64
         let slack = Int(VK_POOL_SLACK)
         self.visited.reserve(words)
         self.eligible.reserve(words)
         self.pool.reserve(candidates + 2 * slack)
-        self.ids.reserve(Self.batch + 2 * m + Int(VK_POOL_SLACK))
-        self.keys.reserve(Self.batch + 2 * m + Int(VK_POOL_SLACK))
-        self.queryCodes.reserve(codeStride)
-        self.queryTerms.reserve(2)
-        self.queries.reserve(2)
+        self.ids.reserve(Self.batch + 4 * m + 64 + slack)
+        self.keys.reserve(Self.batch + 4 * m + 64 + slack)
+        if let book {
+            self.queryCodes.reserve(book.kind.queryStride(dimension: book.dimension))
+            self.queryFloats.reserve(HalfRows.stride(dimension: book.dimension))
+        }
+        self.queries.reserve(3)
         self.chosen.reserve(m * (HNSWGraph.topLevel + 1))
         self.chosenCount.reserve(HNSWGraph.topLevel + 1)
         self.list.reserve(2 * m + 1 + 2 * slack)
@@ -104,9 +109,11 @@ package final class SearchScratch {
             best[-i] = 0
         }
         return Memory(
-            visited: self.visited.base, eligible: self.eligible.base, pool: pool, ids: self.ids.base, keys: self.keys.base,
-            query: self.queries.base, queryCodes: self.queryCodes.base, queryTerms: self.queryTerms.base,
-            other: self.queries.base + 1, chosen: self.chosen.base, chosenCount: self.chosenCount.base, list: list,
+            visited: self.visited.base, eligible: self.eligible.base, pool: pool, ids: self.ids.base,
+            keys: self.keys.base,
+            query: self.queries.base, queryCodes: self.queryCodes.base, queryFloats: self.queryFloats.base,
+            other: self.queries.base + 1, again: self.queries.base + 2, chosen: self.chosen.base,
+            chosenCount: self.chosenCount.base, list: list,
             kept: self.kept.base, passedOver: self.passedOver.base, best: best, keptRows: self.keptRows.base)
     }
 

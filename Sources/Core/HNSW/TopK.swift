@@ -20,11 +20,12 @@ package final class TopK {
         }
     }
 
-    private var heap: UnsafeMutablePointer<Entry>
+    // One thread at a time, and no call of ours reaches back in: nothing to check at run time.
+    @exclusivity(unchecked) private var heap: UnsafeMutablePointer<Entry>
     private var capacity: Int
-    package private(set) var k: Int
-    package private(set) var count = 0
-    private var sorted = true
+    @exclusivity(unchecked) package private(set) var k: Int
+    @exclusivity(unchecked) package private(set) var count = 0
+    @exclusivity(unchecked) private var sorted = true
 
     /// - Parameter k: Rows wanted, 1 or more.
     package init(k: Int = 10) {

@@ -22,14 +22,16 @@ package struct VectorRows: @unchecked Sendable {  // read only; see above for wh
         self.metric = metric
     }
 
-    /// Bytes of one row's codes: whole cache lines.
-    static func codeStride(dimension: Int) -> Int { (dimension + 63) / 64 * 64 }
-
     func kernelRows(
-        codes: UnsafePointer<Int8>? = nil, terms: UnsafePointer<Float>? = nil, codeStride: Int = 0
+        codes: UnsafePointer<UInt8>? = nil, terms: UnsafePointer<Float>? = nil, codeStride: Int = 0
     ) -> vk_rows {
-        vk_rows(
-            floats: self.base, stride: self.stride, dimension: UInt32(self.dimension), code_stride: UInt32(codeStride),
-            codes: codes, code_terms: terms)
+        var rows = vk_rows()
+        rows.floats = self.base
+        rows.stride = self.stride
+        rows.dimension = UInt32(self.dimension)
+        rows.codes = codes
+        rows.code_stride = UInt32(codeStride)
+        rows.terms = terms
+        return rows
     }
 }

@@ -1,4 +1,5 @@
 // AVX2 with FMA and F16C: 8 floats or 32 codes at a time, four rows at a time so that one load of the query serves four.
+#include "vk_encode.h"
 #include "vk_variants.h"
 
 #if defined(__x86_64__)
@@ -79,20 +80,19 @@ INLINE void store_keys(uint32_t *keys, __m128i four, size_t count) {
 }
 
 INLINE void float_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int l2) {
-    const float *base = rows->floats;
-    const size_t stride = rows->stride, dimension = rows->dimension;
+    const size_t dimension = rows->dimension;
     const __m128 one = _mm_set1_ps(1);
-    for (size_t i = 0; i < count && i < 4; i++) prefetch_row(base + ids[i] * stride, dimension * 4);
+    for (size_t i = 0; i < count && i < 4; i++) prefetch_row(vk_floats(rows, ids[i]), dimension * 4);
     size_t i = 0;
     for (; i + 4 <= count; i += 4) {
-        for (size_t j = i + 4; j < count && j < i + 8; j++) prefetch_row(base + ids[j] * stride, dimension * 4);
+        for (size_t j = i + 4; j < count && j < i + 8; j++) prefetch_row(vk_floats(rows, ids[j]), dimension * 4);
         const float *const row[4] = {
-            base + ids[i] * stride, base + ids[i + 1] * stride, base + ids[i + 2] * stride, base + ids[i + 3] * stride};
+            vk_floats(rows, ids[i]), vk_floats(rows, ids[i + 1]), vk_floats(rows, ids[i + 2]), vk_floats(rows, ids[i + 3])};
         __m128 value = measured(query->floats, row, dimension, l2, 4);
         store_keys(keys + i, keys_of(l2 ? value : _mm_sub_ps(one, value)), 4);
     }
     for (; i < count; i++) {
-        const float *const row[4] = {base + ids[i] * stride};
+        const float *const row[4] = {vk_floats(rows, ids[i])};
         __m128 value = measured(query->floats, row, dimension, l2, 1);
         store_keys(keys + i, keys_of(l2 ? value : _mm_sub_ps(one, value)), 1);
     }
@@ -113,11 +113,9 @@ TARGET static float l2(const float *a, const float *b, size_t count) {
     return _mm_cvtss_f32(measured(a, row, count, 1, 1));
 }
 
-/// Adds 32 products. `maddubs` wants one unsigned side: |query|, its sign moved to the row. No pair exceeds
-/// 2 * 127 * 127, so its 16-bit sums never saturate.
-INLINE __m256i code_step(__m256i sum, __m256i query, __m256i magnitude, __m256i row) {
-    __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(row, query));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+/// The first `width` (1 to 4) of `ids` from `i` on; a short group repeats its first row, which the cache has.
+INLINE void take_four(const uint32_t *ids, size_t i, size_t width, uint32_t four[4]) {
+    for (size_t j = 0; j < 4; j++) four[j] = ids[j < width ? i + j : i];
 }
 
 INLINE __m128i code_folded(const __m256i sums[4]) {
@@ -125,67 +123,117 @@ INLINE __m128i code_folded(const __m256i sums[4]) {
     return _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
 }
 
-INLINE __m128i code_measured(const int8_t *query, const int8_t *const row[4], size_t stride, int width) {
+/// Distances from exact integer products; the same roundings in every variant.
+INLINE __m128i code_keys(const vk_rows *rows, const vk_query *query, const uint32_t four[4], __m128i products) {
+    const float *a = rows->terms + 2 * (size_t)four[0], *b = rows->terms + 2 * (size_t)four[1];
+    const float *c = rows->terms + 2 * (size_t)four[2], *d = rows->terms + 2 * (size_t)four[3];
+    __m128 steps = _mm_mul_ps(_mm_set1_ps(query->scale), _mm_setr_ps(a[0], b[0], c[0], d[0]));
+    __m128 biases = _mm_add_ps(_mm_set1_ps(query->bias), _mm_setr_ps(a[1], b[1], c[1], d[1]));
+    return keys_of(_mm_add_ps(biases, _mm_mul_ps(_mm_cvtepi32_ps(products), steps)));
+}
+
+INLINE void prefetch_coded(const vk_rows *rows, uint32_t id, size_t stride) {
+    prefetch_row(rows->codes + id * stride, stride);
+    _mm_prefetch((const char *)(rows->terms + 2 * (size_t)id), _MM_HINT_T0);
+}
+
+/// `maddubs` wants one unsigned side: |query|, its sign moved to the row. No pair exceeds 2 * 127 * 128, so its 16-bit sums
+/// never saturate.
+INLINE __m128i code8_measured(const int8_t *query, __m256i flip, const uint8_t *const row[4], size_t stride) {
+    const __m256i sign = _mm256_set1_epi8((char)0x80), ones = _mm256_set1_epi16(1);
     __m256i sums[4];
     for (int r = 0; r < 4; r++) sums[r] = _mm256_setzero_si256();
     for (size_t i = 0; i < stride; i += 32) {
-        __m256i q = _mm256_loadu_si256((const __m256i *)(query + i)), magnitude = _mm256_abs_epi8(q);
-        for (int r = 0; r < width; r++)
-            sums[r] = code_step(sums[r], q, magnitude, _mm256_load_si256((const __m256i *)(row[r] + i)));
+        __m256i q = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(query + i)), flip), magnitude = _mm256_abs_epi8(q);
+        for (int r = 0; r < 4; r++) {
+            __m256i x = _mm256_xor_si256(_mm256_load_si256((const __m256i *)(row[r] + i)), sign);
+            __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, q));
+            sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(pairs, ones));
+        }
     }
     return code_folded(sums);
 }
 
-/// Distances from exact integer products; the same three roundings in every variant.
-INLINE __m128i code_keys(const vk_rows *rows, const vk_query *query, const uint32_t ids[4], __m128i products, int l2) {
-    const float *terms = rows->code_terms;
-    const float *a = terms + 2 * (size_t)ids[0], *b = terms + 2 * (size_t)ids[1];
-    const float *c = terms + 2 * (size_t)ids[2], *d = terms + 2 * (size_t)ids[3];
-    __m128 steps = _mm_mul_ps(_mm_set1_ps(query->code_step), _mm_setr_ps(a[0], b[0], c[0], d[0]));
-    __m128 value = _mm_mul_ps(_mm_cvtepi32_ps(products), steps);
-    if (!l2) return keys_of(_mm_sub_ps(_mm_set1_ps(1), value));
-    __m128 norms = _mm_add_ps(_mm_set1_ps(query->code_norm), _mm_setr_ps(a[1], b[1], c[1], d[1]));
-    return keys_of(_mm_sub_ps(norms, _mm_add_ps(value, value)));
+/// Pairs of products are at most 2 * 15 * 127: those of low and high halves add up in 16 bits.
+INLINE __m128i code4_measured(const int8_t *query, const uint8_t *const row[4], size_t stride) {
+    const __m256i low = _mm256_set1_epi8(0x0f), ones = _mm256_set1_epi16(1);
+    __m256i sums[4];
+    for (int r = 0; r < 4; r++) sums[r] = _mm256_setzero_si256();
+    for (size_t i = 0; i < stride; i += 32) {
+        __m256i x = _mm256_loadu_si256((const __m256i *)(query + i));
+        __m256i y = _mm256_loadu_si256((const __m256i *)(query + stride + i));
+        for (int r = 0; r < 4; r++) {
+            __m256i v = _mm256_load_si256((const __m256i *)(row[r] + i));
+            __m256i pairs = _mm256_add_epi16(
+                _mm256_maddubs_epi16(_mm256_and_si256(v, low), x),
+                _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), low), y));
+            sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(pairs, ones));
+        }
+    }
+    return code_folded(sums);
 }
 
-INLINE void code_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int l2) {
-    const int8_t *base = rows->codes;
+INLINE void code_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int bits) {
     const size_t stride = rows->code_stride;
-    for (size_t i = 0; i < count && i < 4; i++) {
-        prefetch_row(base + ids[i] * stride, stride);
-        _mm_prefetch((const char *)(rows->code_terms + 2 * (size_t)ids[i]), _MM_HINT_T0);
-    }
+    const __m256i flip = _mm256_set1_epi8(query->is_row ? (char)0x80 : 0);
+    for (size_t i = 0; i < count && i < 4; i++) prefetch_coded(rows, ids[i], stride);
     for (size_t i = 0; i < count; i += 4) {
         size_t width = count - i < 4 ? count - i : 4;
-        for (size_t j = i + 4; j < count && j < i + 8; j++) {
-            prefetch_row(base + ids[j] * stride, stride);
-            _mm_prefetch((const char *)(rows->code_terms + 2 * (size_t)ids[j]), _MM_HINT_T0);
-        }
-        // A short last group repeats its first row: the cache has it.
-        uint32_t id[4];
-        for (size_t j = 0; j < 4; j++) id[j] = ids[j < width ? i + j : i];
-        const int8_t *const row[4] = {base + id[0] * stride, base + id[1] * stride, base + id[2] * stride, base + id[3] * stride};
-        store_keys(keys + i, code_keys(rows, query, id, code_measured(query->codes, row, stride, 4), l2), width);
+        for (size_t j = i + 4; j < count && j < i + 8; j++) prefetch_coded(rows, ids[j], stride);
+        uint32_t four[4];
+        take_four(ids, i, width, four);
+        const uint8_t *const row[4] = {
+            rows->codes + four[0] * stride, rows->codes + four[1] * stride, rows->codes + four[2] * stride,
+            rows->codes + four[3] * stride};
+        __m128i products = bits == 8
+            ? code8_measured(query->codes, flip, row, stride)
+            : _mm_sub_epi32(_mm_slli_epi32(code4_measured(query->codes, row, stride), 1), _mm_set1_epi32(query->offset));
+        store_keys(keys + i, code_keys(rows, query, four, products), width);
     }
 }
 
-TARGET static void code_dot_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
-    code_rows(rows, query, ids, count, keys, 0);
+TARGET static void code8_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    code_rows(rows, query, ids, count, keys, 8);
 }
-TARGET static void code_l2_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
-    code_rows(rows, query, ids, count, keys, 1);
+TARGET static void code4_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    code_rows(rows, query, ids, count, keys, 4);
 }
-TARGET static int32_t code_dot(const int8_t *a, const int8_t *b, size_t count) {
-    __m256i sum = _mm256_setzero_si256();
-    size_t i = 0;
-    for (; i + 32 <= count; i += 32) {
-        __m256i q = _mm256_loadu_si256((const __m256i *)(a + i));
-        sum = code_step(sum, q, _mm256_abs_epi8(q), _mm256_loadu_si256((const __m256i *)(b + i)));
+
+INLINE void half_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int l2) {
+    const size_t stride = rows->half_stride;
+    const __m128 scale = _mm_set1_ps(query->scale), bias = _mm_set1_ps(query->bias);
+    for (size_t i = 0; i < count && i < 4; i++) prefetch_row(rows->halves + ids[i] * stride, stride * 2);
+    for (size_t i = 0; i < count; i += 4) {
+        size_t width = count - i < 4 ? count - i : 4;
+        for (size_t j = i + 4; j < count && j < i + 8; j++) prefetch_row(rows->halves + ids[j] * stride, stride * 2);
+        uint32_t four[4];
+        take_four(ids, i, width, four);
+        __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+        for (size_t k = 0; k < stride; k += 8) {
+            __m256 q = _mm256_loadu_ps(query->floats + k);
+            for (int r = 0; r < 4; r++) {
+                __m128i halves = _mm_load_si128((const __m128i *)(rows->halves + four[r] * stride + k));
+                sums[r] = step(sums[r], q, _mm256_cvtph_ps(halves), l2);
+            }
+        }
+        store_keys(keys + i, keys_of(_mm_add_ps(bias, _mm_mul_ps(scale, folded(sums)))), width);
     }
-    const __m256i sums[4] = {sum, _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
-    int32_t total = _mm_cvtsi128_si32(code_folded(sums));
-    for (; i < count; i++) total += a[i] * b[i];
-    return total;
+}
+
+TARGET static void half_dot_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    half_rows(rows, query, ids, count, keys, 0);
+}
+TARGET static void half_l2_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    half_rows(rows, query, ids, count, keys, 1);
+}
+
+TARGET static vk_coded encode8(
+    const float *from, const float *centre, uint32_t dimension, uint8_t *codes, uint32_t stride, uint8_t flip) {
+    return centre ? vk_encode8_body(from, centre, dimension, codes, stride, flip)
+                  : vk_encode8_body(from, NULL, dimension, codes, stride, flip);
+}
+TARGET static vk_coded encode4(const float *from, const float *centre, uint32_t dimension, uint8_t *codes, uint32_t stride) {
+    return vk_encode4_body(from, centre, dimension, codes, stride);
 }
 
 TARGET static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, uint64_t entry) {
@@ -224,11 +272,14 @@ const vk_kernels vk_avx2 = {
     .name = "avx2",
     .dot = dot,
     .l2 = l2,
-    .code_dot = code_dot,
     .dot_rows = dot_rows,
     .l2_rows = l2_rows,
-    .code_dot_rows = code_dot_rows,
-    .code_l2_rows = code_l2_rows,
+    .code8_rows = code8_rows,
+    .code4_rows = code4_rows,
+    .half_dot_rows = half_dot_rows,
+    .half_l2_rows = half_l2_rows,
+    .encode8 = encode8,
+    .encode4 = encode4,
     .pool_insert = pool_insert,
     .to_f16 = to_f16,
     .from_f16 = from_f16,

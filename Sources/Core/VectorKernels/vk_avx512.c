@@ -1,4 +1,5 @@
 // AVX-512: 16 floats or 64 codes at a time. The VNNI set differs by its integer kernels alone.
+#include "vk_encode.h"
 #include "vk_variants.h"
 
 #if defined(__x86_64__)
@@ -75,20 +76,19 @@ INLINE void store_keys(uint32_t *keys, __m128i four, size_t count) {
 }
 
 INLINE void float_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int l2) {
-    const float *base = rows->floats;
-    const size_t stride = rows->stride, dimension = rows->dimension;
+    const size_t dimension = rows->dimension;
     const __m128 one = _mm_set1_ps(1);
-    for (size_t i = 0; i < count && i < 4; i++) prefetch_row(base + ids[i] * stride, dimension * 4);
+    for (size_t i = 0; i < count && i < 4; i++) prefetch_row(vk_floats(rows, ids[i]), dimension * 4);
     size_t i = 0;
     for (; i + 4 <= count; i += 4) {
-        for (size_t j = i + 4; j < count && j < i + 8; j++) prefetch_row(base + ids[j] * stride, dimension * 4);
+        for (size_t j = i + 4; j < count && j < i + 8; j++) prefetch_row(vk_floats(rows, ids[j]), dimension * 4);
         const float *const row[4] = {
-            base + ids[i] * stride, base + ids[i + 1] * stride, base + ids[i + 2] * stride, base + ids[i + 3] * stride};
+            vk_floats(rows, ids[i]), vk_floats(rows, ids[i + 1]), vk_floats(rows, ids[i + 2]), vk_floats(rows, ids[i + 3])};
         __m128 value = measured(query->floats, row, dimension, l2, 4);
         store_keys(keys + i, keys_of(l2 ? value : _mm_sub_ps(one, value)), 4);
     }
     for (; i < count; i++) {
-        const float *const row[4] = {base + ids[i] * stride};
+        const float *const row[4] = {vk_floats(rows, ids[i])};
         __m128 value = measured(query->floats, row, dimension, l2, 1);
         store_keys(keys + i, keys_of(l2 ? value : _mm_sub_ps(one, value)), 1);
     }
@@ -109,83 +109,184 @@ TARGET static float l2(const float *a, const float *b, size_t count) {
     return _mm_cvtss_f32(measured(a, row, count, 1, 1));
 }
 
-INLINE_VNNI __m128i code_folded(const __m512i sums[4]) {
-    __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[0], sums[1]), _mm512_unpackhi_epi32(sums[0], sums[1]));
-    __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[2], sums[3]), _mm512_unpackhi_epi32(sums[2], sums[3]));
+/// The first `width` (1 to 4) of `ids` from `i` on; a short group repeats its first row, which the cache has.
+INLINE void take_four(const uint32_t *ids, size_t i, size_t width, uint32_t four[4]) {
+    for (size_t j = 0; j < 4; j++) four[j] = ids[j < width ? i + j : i];
+}
+
+/// Distances from exact integer products; the same roundings in every variant.
+INLINE __m128i code_keys(const vk_rows *rows, const vk_query *query, const uint32_t four[4], __m128i products) {
+    const float *terms = rows->terms;
+    __m128 a = _mm_castpd_ps(_mm_load_sd((const double *)(terms + 2 * (size_t)four[0])));
+    __m128 b = _mm_castpd_ps(_mm_load_sd((const double *)(terms + 2 * (size_t)four[1])));
+    __m128 c = _mm_castpd_ps(_mm_load_sd((const double *)(terms + 2 * (size_t)four[2])));
+    __m128 d = _mm_castpd_ps(_mm_load_sd((const double *)(terms + 2 * (size_t)four[3])));
+    __m128 ab = _mm_unpacklo_ps(a, b), cd = _mm_unpacklo_ps(c, d);
+    __m128 steps = _mm_mul_ps(_mm_set1_ps(query->scale), _mm_movelh_ps(ab, cd));
+    __m128 biases = _mm_add_ps(_mm_set1_ps(query->bias), _mm_movehl_ps(cd, ab));
+    return keys_of(_mm_add_ps(biases, _mm_mul_ps(_mm_cvtepi32_ps(products), steps)));
+}
+
+/// `blocks` lines, a constant where dimensions are common.
+INLINE void prefetch_coded(const vk_rows *rows, uint32_t id, const size_t blocks) {
+    const char *row = (const char *)rows->codes + id * (64 * blocks);
+    for (size_t k = 0; k < blocks && k < ahead; k++) _mm_prefetch(row + 64 * k, _MM_HINT_T0);
+    _mm_prefetch((const char *)(rows->terms + 2 * (size_t)id), _MM_HINT_T0);
+}
+
+INLINE __m128i code_folded(__m512i a, __m512i b, __m512i c, __m512i d) {
+    __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
     __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
     return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
-/// VNNI multiplies unsigned by signed. A row with its sign bits flipped is `row + 128`, so each lane starts at minus 128
-/// times its share of the query.
-INLINE_VNNI __m512i code_start(const int8_t *query, size_t stride) {
-    const __m512i flip = _mm512_set1_epi8((char)0x80);
-    __m512i sum = _mm512_setzero_si512();
-    for (size_t i = 0; i < stride; i += 64) sum = _mm512_dpbusd_epi32(sum, flip, _mm512_loadu_si512(query + i));
-    return _mm512_sub_epi32(_mm512_setzero_si512(), sum);
-}
+/// Queries of so many blocks of 64 codes stay in registers; a longer one is read again for every four rows.
+enum { in_registers = 12 };
 
-INLINE_VNNI __m128i code_measured(const int8_t *query, __m512i start, const int8_t *const row[4], size_t stride) {
-    const __m512i flip = _mm512_set1_epi8((char)0x80);
-    __m512i sums[4] = {start, start, start, start};
-    for (size_t i = 0; i < stride; i += 64) {
-        __m512i q = _mm512_loadu_si512(query + i);
-        for (int r = 0; r < 4; r++)
-            sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_xor_si512(_mm512_load_si512(row[r] + i), flip), q);
+/// VNNI multiplies unsigned by signed; rows are kept with 128 added, which `offset` takes away again.
+INLINE_VNNI __m128i code8_group(
+    const vk_rows *rows, const vk_query *query, const __m512i *q, __m512i flip, int32_t offset, const uint32_t four[4],
+    const size_t blocks) {
+    const uint8_t *row[4];
+    __m512i sums[4];
+    for (int r = 0; r < 4; r++) {
+        row[r] = rows->codes + four[r] * (64 * blocks);
+        sums[r] = _mm512_setzero_si512();
     }
-    return code_folded(sums);
-}
-
-/// Distances from exact integer products; the same three roundings in every variant.
-INLINE_VNNI __m128i code_keys(const vk_rows *rows, const vk_query *query, const uint32_t ids[4], __m128i products, int l2) {
-    const float *terms = rows->code_terms;
-    const float *a = terms + 2 * (size_t)ids[0], *b = terms + 2 * (size_t)ids[1];
-    const float *c = terms + 2 * (size_t)ids[2], *d = terms + 2 * (size_t)ids[3];
-    __m128 steps = _mm_mul_ps(_mm_set1_ps(query->code_step), _mm_setr_ps(a[0], b[0], c[0], d[0]));
-    __m128 value = _mm_mul_ps(_mm_cvtepi32_ps(products), steps);
-    if (!l2) return keys_of(_mm_sub_ps(_mm_set1_ps(1), value));
-    __m128 norms = _mm_add_ps(_mm_set1_ps(query->code_norm), _mm_setr_ps(a[1], b[1], c[1], d[1]));
-    return keys_of(_mm_sub_ps(norms, _mm_add_ps(value, value)));
-}
-
-/// `stride` is a constant where dimensions are common: the loops unroll and the query stays in registers.
-INLINE_VNNI void code_batch(
-    const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int l2, size_t stride) {
-    const int8_t *base = rows->codes;
-    const __m512i start = code_start(query->codes, stride);
-    for (size_t i = 0; i < count && i < 4; i++) {
-        prefetch_row(base + ids[i] * stride, stride);
-        _mm_prefetch((const char *)(rows->code_terms + 2 * (size_t)ids[i]), _MM_HINT_T0);
+    for (size_t k = 0; k < blocks; k++) {
+        __m512i x = k < in_registers ? q[k] : _mm512_xor_si512(_mm512_loadu_si512(query->codes + 64 * k), flip);
+        for (int r = 0; r < 4; r++) sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_load_si512(row[r] + 64 * k), x);
     }
+    __m128i products = _mm_sub_epi32(code_folded(sums[0], sums[1], sums[2], sums[3]), _mm_set1_epi32(offset));
+    return code_keys(rows, query, four, products);
+}
+
+/// Low halves of the bytes meet the first half of the query, high halves, 16 times too large, the second.
+INLINE_VNNI __m128i code4_group(
+    const vk_rows *rows, const vk_query *query, const __m512i *q, const uint32_t four[4], const size_t blocks) {
+    const __m512i low = _mm512_set1_epi8(0x0f), high = _mm512_set1_epi8((char)0xf0);
+    const uint8_t *row[4];
+    __m512i lows[4], highs[4];
+    for (int r = 0; r < 4; r++) {
+        row[r] = rows->codes + four[r] * (64 * blocks);
+        lows[r] = highs[r] = _mm512_setzero_si512();
+    }
+    for (size_t k = 0; k < blocks; k++) {
+        const int kept = 2 * k + 1 < in_registers;
+        __m512i x = kept ? q[2 * k] : _mm512_loadu_si512(query->codes + 64 * k);
+        __m512i y = kept ? q[2 * k + 1] : _mm512_loadu_si512(query->codes + 64 * (blocks + k));
+        for (int r = 0; r < 4; r++) {
+            __m512i v = _mm512_load_si512(row[r] + 64 * k);
+            lows[r] = _mm512_dpbusd_epi32(lows[r], _mm512_and_si512(v, low), x);
+            highs[r] = _mm512_dpbusd_epi32(highs[r], _mm512_and_si512(v, high), y);
+        }
+    }
+    for (int r = 0; r < 4; r++) lows[r] = _mm512_add_epi32(lows[r], _mm512_srai_epi32(highs[r], 4));
+    __m128i products = _mm_slli_epi32(code_folded(lows[0], lows[1], lows[2], lows[3]), 1);
+    return code_keys(rows, query, four, _mm_sub_epi32(products, _mm_set1_epi32(query->offset)));
+}
+
+/// Runs `GROUP` on four rows at a time, `near` rows asked for ahead of their turn.
+#define IN_GROUPS(near, GROUP)                                                                                         \
+    do {                                                                                                               \
+        for (size_t i = 0; i < count && i < near; i++) prefetch_coded(rows, ids[i], blocks);                           \
+        size_t i = 0;                                                                                                  \
+        for (; i + 4 <= count; i += 4) {                                                                               \
+            if (i + near + 4 <= count)                                                                                 \
+                for (size_t j = 0; j < 4; j++) prefetch_coded(rows, ids[i + near + j], blocks);                        \
+            else                                                                                                       \
+                for (size_t j = i + near; j < count; j++) prefetch_coded(rows, ids[j], blocks);                        \
+            const uint32_t *four = ids + i;                                                                            \
+            store_keys(keys + i, GROUP, 4);                                                                            \
+        }                                                                                                              \
+        if (i < count) {                                                                                               \
+            uint32_t four[4];                                                                                          \
+            take_four(ids, i, count - i, four);                                                                        \
+            store_keys(keys + i, GROUP, count - i);                                                                    \
+        }                                                                                                              \
+    } while (0)
+
+/// `blocks` is a constant where dimensions are common: the loops unroll.
+INLINE_VNNI void code8_batch(
+    const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, const size_t blocks) {
+    const __m512i flip = _mm512_set1_epi8(query->is_row ? (char)0x80 : 0);
+    __m512i q[in_registers];
+    for (size_t k = 0; k < blocks && k < in_registers; k++) q[k] = _mm512_xor_si512(_mm512_loadu_si512(query->codes + 64 * k), flip);
+    int32_t offset = query->offset;
+    if (query->is_row) {
+        __m512i sum = _mm512_setzero_si512();
+        for (size_t k = 0; k < blocks; k++)
+            sum = _mm512_dpbusd_epi32(
+                sum, _mm512_set1_epi8((char)0x80), _mm512_xor_si512(_mm512_loadu_si512(query->codes + 64 * k), flip));
+        offset = _mm512_reduce_add_epi32(sum);
+    }
+    IN_GROUPS(4, code8_group(rows, query, q, flip, offset, four, blocks));
+}
+
+INLINE_VNNI void code4_batch(
+    const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, const size_t blocks) {
+    __m512i q[in_registers];
+    for (size_t k = 0; 2 * k + 1 < in_registers && k < blocks; k++) {
+        q[2 * k] = _mm512_loadu_si512(query->codes + 64 * k);
+        q[2 * k + 1] = _mm512_loadu_si512(query->codes + 64 * (blocks + k));
+    }
+    IN_GROUPS(8, code4_group(rows, query, q, four, blocks));
+}
+
+#define CODE_ROWS(name, batch)                                                                                         \
+    TARGET_VNNI static void name(                                                                                      \
+        const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {               \
+        switch (rows->code_stride / 64) {                                                                              \
+        case 1: batch(rows, query, ids, count, keys, 1); break;                                                        \
+        case 2: batch(rows, query, ids, count, keys, 2); break;                                                        \
+        case 3: batch(rows, query, ids, count, keys, 3); break;                                                        \
+        case 4: batch(rows, query, ids, count, keys, 4); break;                                                        \
+        case 6: batch(rows, query, ids, count, keys, 6); break;                                                        \
+        case 8: batch(rows, query, ids, count, keys, 8); break;                                                        \
+        case 12: batch(rows, query, ids, count, keys, 12); break;                                                      \
+        default: batch(rows, query, ids, count, keys, rows->code_stride / 64);                                         \
+        }                                                                                                              \
+    }
+CODE_ROWS(code8_rows, code8_batch)
+CODE_ROWS(code4_rows, code4_batch)
+
+INLINE void half_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int l2) {
+    const size_t stride = rows->half_stride;
+    const __m128 scale = _mm_set1_ps(query->scale), bias = _mm_set1_ps(query->bias);
+    for (size_t i = 0; i < count && i < 4; i++) prefetch_row(rows->halves + ids[i] * stride, stride * 2);
     for (size_t i = 0; i < count; i += 4) {
         size_t width = count - i < 4 ? count - i : 4;
-        for (size_t j = i + 4; j < count && j < i + 8; j++) {
-            prefetch_row(base + ids[j] * stride, stride);
-            _mm_prefetch((const char *)(rows->code_terms + 2 * (size_t)ids[j]), _MM_HINT_T0);
+        for (size_t j = i + 4; j < count && j < i + 8; j++) prefetch_row(rows->halves + ids[j] * stride, stride * 2);
+        uint32_t four[4];
+        take_four(ids, i, width, four);
+        __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+        for (size_t k = 0; k < stride; k += 16) {
+            __m512 q = _mm512_loadu_ps(query->floats + k);
+            for (int r = 0; r < 4; r++) {
+                __m256i halves = _mm256_load_si256((const __m256i *)(rows->halves + four[r] * stride + k));
+                sums[r] = step(sums[r], q, _mm512_cvtph_ps(halves), l2);
+            }
         }
-        // A short last group repeats its first row: the cache has it.
-        uint32_t id[4];
-        for (size_t j = 0; j < 4; j++) id[j] = ids[j < width ? i + j : i];
-        const int8_t *const row[4] = {base + id[0] * stride, base + id[1] * stride, base + id[2] * stride, base + id[3] * stride};
-        store_keys(keys + i, code_keys(rows, query, id, code_measured(query->codes, start, row, stride), l2), width);
+        store_keys(keys + i, keys_of(_mm_add_ps(bias, _mm_mul_ps(scale, folded(sums)))), width);
     }
 }
 
-INLINE_VNNI void code_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int l2) {
-    switch (rows->code_stride) {
-    case 128: code_batch(rows, query, ids, count, keys, l2, 128); break;
-    case 384: code_batch(rows, query, ids, count, keys, l2, 384); break;
-    case 768: code_batch(rows, query, ids, count, keys, l2, 768); break;
-    default: code_batch(rows, query, ids, count, keys, l2, rows->code_stride);
-    }
+TARGET static void half_dot_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    half_rows(rows, query, ids, count, keys, 0);
+}
+TARGET static void half_l2_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    half_rows(rows, query, ids, count, keys, 1);
 }
 
-TARGET_VNNI static void code_dot_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
-    code_rows(rows, query, ids, count, keys, 0);
+TARGET static vk_coded encode8(
+    const float *from, const float *centre, uint32_t dimension, uint8_t *codes, uint32_t stride, uint8_t flip) {
+    return centre ? vk_encode8_body(from, centre, dimension, codes, stride, flip)
+                  : vk_encode8_body(from, NULL, dimension, codes, stride, flip);
 }
-TARGET_VNNI static void code_l2_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
-    code_rows(rows, query, ids, count, keys, 1);
+TARGET static vk_coded encode4(const float *from, const float *centre, uint32_t dimension, uint8_t *codes, uint32_t stride) {
+    return vk_encode4_body(from, centre, dimension, codes, stride);
 }
 
 TARGET static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, uint64_t entry) {
@@ -216,39 +317,19 @@ TARGET static void from_f16(const uint16_t *from, float *to, size_t count) {
 }
 
 // Without VNNI the 256-bit integer kernels of AVX2 are as good.
-static int32_t avx2_code_dot(const int8_t *a, const int8_t *b, size_t count) { return vk_avx2.code_dot(a, b, count); }
-static void avx2_code_dot_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
-    vk_avx2.code_dot_rows(rows, query, ids, count, keys);
+static void avx2_code8_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    vk_avx2.code8_rows(rows, query, ids, count, keys);
 }
-static void avx2_code_l2_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
-    vk_avx2.code_l2_rows(rows, query, ids, count, keys);
+static void avx2_code4_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    vk_avx2.code4_rows(rows, query, ids, count, keys);
 }
 
-const vk_kernels vk_avx512 = {
-    .name = "avx512",
-    .dot = dot,
-    .l2 = l2,
-    .code_dot = avx2_code_dot,
-    .dot_rows = dot_rows,
-    .l2_rows = l2_rows,
-    .code_dot_rows = avx2_code_dot_rows,
-    .code_l2_rows = avx2_code_l2_rows,
-    .pool_insert = pool_insert,
-    .to_f16 = to_f16,
-    .from_f16 = from_f16,
-};
-
-const vk_kernels vk_avx512vnni = {
-    .name = "avx512vnni",
-    .dot = dot,
-    .l2 = l2,
-    .code_dot = avx2_code_dot,
-    .dot_rows = dot_rows,
-    .l2_rows = l2_rows,
-    .code_dot_rows = code_dot_rows,
-    .code_l2_rows = code_l2_rows,
-    .pool_insert = pool_insert,
-    .to_f16 = to_f16,
-    .from_f16 = from_f16,
-};
+#define KERNELS(title, code8, code4)                                                                                   \
+    {                                                                                                                  \
+        .name = title, .dot = dot, .l2 = l2, .dot_rows = dot_rows, .l2_rows = l2_rows, .code8_rows = code8,            \
+        .code4_rows = code4, .half_dot_rows = half_dot_rows, .half_l2_rows = half_l2_rows, .encode8 = encode8,         \
+        .encode4 = encode4, .pool_insert = pool_insert, .to_f16 = to_f16, .from_f16 = from_f16,                        \
+    }
+const vk_kernels vk_avx512 = KERNELS("avx512", avx2_code8_rows, avx2_code4_rows);
+const vk_kernels vk_avx512vnni = KERNELS("avx512vnni", code8_rows, code4_rows);
 #endif

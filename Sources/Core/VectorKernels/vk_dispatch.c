@@ -58,6 +58,7 @@ const vk_kernels *vk_kernels_at(size_t index) {
 const vk_kernels *vk_kernels_best(void) {
     static const vk_kernels *chosen;
     const vk_kernels *best = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
+    if (best != NULL) return best;
     for (size_t i = 0; best == NULL; i++) best = vk_kernels_at(i);
     // Two threads may both choose; they choose alike.
     __atomic_store_n(&chosen, best, __ATOMIC_RELAXED);

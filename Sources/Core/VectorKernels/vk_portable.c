@@ -1,4 +1,5 @@
 // Plain C. The yardstick that the other variants are tested against, and what runs where none of them can.
+#include "vk_encode.h"
 #include "vk_variants.h"
 
 #include <math.h>
@@ -29,36 +30,73 @@ static float l2(const float *a, const float *b, size_t count) {
     return folded(sums);
 }
 
-static int32_t code_dot(const int8_t *a, const int8_t *b, size_t count) {
-    int32_t sum = 0;
-    for (size_t i = 0; i < count; i++) sum += a[i] * b[i];
-    return sum;
-}
-
 static void dot_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
     for (size_t i = 0; i < count; i++)
-        keys[i] = vk_key(1 - dot(query->floats, rows->floats + ids[i] * rows->stride, rows->dimension));
+        keys[i] = vk_key(1 - dot(query->floats, vk_floats(rows, ids[i]), rows->dimension));
 }
 
 static void l2_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
     for (size_t i = 0; i < count; i++)
-        keys[i] = vk_key(l2(query->floats, rows->floats + ids[i] * rows->stride, rows->dimension));
+        keys[i] = vk_key(l2(query->floats, vk_floats(rows, ids[i]), rows->dimension));
 }
 
-static float code_product(const vk_rows *rows, const vk_query *query, uint32_t row) {
-    int32_t product = code_dot(query->codes, rows->codes + (size_t)row * rows->code_stride, rows->code_stride);
-    return (float)product * (query->code_step * rows->code_terms[2 * (size_t)row]);
+/// Distance from an exact integer product; the same roundings in every variant.
+static float code_distance(const vk_rows *rows, const vk_query *query, uint32_t row, int32_t product) {
+#pragma STDC FP_CONTRACT OFF
+    const float *terms = rows->terms + 2 * (size_t)row;
+    float value = (float)product * (query->scale * terms[0]);
+    return (query->bias + terms[1]) + value;
 }
 
-static void code_dot_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
-    for (size_t i = 0; i < count; i++) keys[i] = vk_key(1 - code_product(rows, query, ids[i]));
-}
-
-static void code_l2_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+static void code8_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    const int flip = query->is_row ? 0x80 : 0;
     for (size_t i = 0; i < count; i++) {
-        float norms = query->code_norm + rows->code_terms[2 * (size_t)ids[i] + 1];
-        keys[i] = vk_key(norms - 2 * code_product(rows, query, ids[i]));
+        const uint8_t *row = rows->codes + (size_t)ids[i] * rows->code_stride;
+        int32_t product = 0;
+        for (size_t j = 0; j < rows->code_stride; j++) product += (int8_t)(query->codes[j] ^ flip) * ((int)row[j] - 128);
+        keys[i] = vk_key(code_distance(rows, query, ids[i], product));
     }
+}
+
+static void code4_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    const size_t stride = rows->code_stride;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *row = rows->codes + (size_t)ids[i] * stride;
+        int32_t product = 0;
+        for (size_t j = 0; j < stride; j++) product += query->codes[j] * (row[j] & 15) + query->codes[stride + j] * (row[j] >> 4);
+        keys[i] = vk_key(code_distance(rows, query, ids[i], 2 * product - query->offset));
+    }
+}
+
+static float single(uint16_t value);
+
+static void half_dot_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    for (size_t i = 0; i < count; i++) {
+        const uint16_t *row = rows->halves + (size_t)ids[i] * rows->half_stride;
+        float sums[lanes] = {0};
+        for (size_t j = 0; j < rows->half_stride; j++) sums[j % lanes] += query->floats[j] * single(row[j]);
+        keys[i] = vk_key(query->bias + query->scale * folded(sums));
+    }
+}
+
+static void half_l2_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    for (size_t i = 0; i < count; i++) {
+        const uint16_t *row = rows->halves + (size_t)ids[i] * rows->half_stride;
+        float sums[lanes] = {0};
+        for (size_t j = 0; j < rows->half_stride; j++) {
+            float difference = query->floats[j] - single(row[j]);
+            sums[j % lanes] += difference * difference;
+        }
+        keys[i] = vk_key(query->bias + query->scale * folded(sums));
+    }
+}
+
+static vk_coded encode8(
+    const float *from, const float *centre, uint32_t dimension, uint8_t *codes, uint32_t stride, uint8_t flip) {
+    return vk_encode8_body(from, centre, dimension, codes, stride, flip);
+}
+static vk_coded encode4(const float *from, const float *centre, uint32_t dimension, uint8_t *codes, uint32_t stride) {
+    return vk_encode4_body(from, centre, dimension, codes, stride);
 }
 
 size_t vk_pool_insert_portable(uint64_t *pool, size_t size, size_t capacity, uint64_t entry) {
@@ -114,11 +152,14 @@ const vk_kernels vk_portable = {
     .name = "portable",
     .dot = dot,
     .l2 = l2,
-    .code_dot = code_dot,
     .dot_rows = dot_rows,
     .l2_rows = l2_rows,
-    .code_dot_rows = code_dot_rows,
-    .code_l2_rows = code_l2_rows,
+    .code8_rows = code8_rows,
+    .code4_rows = code4_rows,
+    .half_dot_rows = half_dot_rows,
+    .half_l2_rows = half_l2_rows,
+    .encode8 = encode8,
+    .encode4 = encode4,
     .pool_insert = vk_pool_insert_portable,
     .to_f16 = to_f16,
     .from_f16 = from_f16,

@@ -10,6 +10,7 @@ struct SegmentShape: Sendable {
         var metric: Metric
         var m: Int
         var efConstruction: Int
+        var quantisation: Quantisation
         /// Hash of the name, part of a point's digest.
         var nameHash: UInt64
 
@@ -26,7 +27,7 @@ struct SegmentShape: Sendable {
         self.columns = schema.vectors.map {
             Column(
                 name: $0.name, dimension: $0.dimension, stride: ($0.dimension + 15) / 16 * 16, metric: $0.metric, m: $0.m,
-                efConstruction: $0.efConstruction, nameHash: StableHash.of($0.name))
+                efConstruction: $0.efConstruction, quantisation: $0.quantisation, nameHash: StableHash.of($0.name))
         }
         self.fields = schema.payloadIndexes
         let vectorBytes = max(1, self.columns.reduce(0) { $0 + $1.rowBytes })

@@ -101,7 +101,9 @@ extension ShardEngine: BackgroundWork {
     }
 
     private func linkMerge(_ scratch: SearchScratch) -> Bool {
-        guard let segment = self.maintenance.linking, let job = self.job(segment, ignoringDeleted: true) else { return false }
+        guard let segment = self.maintenance.linking, let job = self.job(segment, ignoringDeleted: true) else {
+            return false
+        }
         self.carryOut(job, scratch)
         return true
     }
@@ -157,11 +159,16 @@ extension ShardEngine: BackgroundWork {
 
     func makeLinker(_ segment: Segment, _ column: Int) -> Linker {
         let shape = segment.shape.columns[column]
+        // Spread over the rows that are there and have the vector: what codes are taken from.
+        let count = segment.visibleRows.load(ordering: .acquiring)
+        let step = max(1, count / HNSWGraph.sampleRows)
+        let sample = stride(from: 0, to: count, by: step)
+            .filter { segment.storage.rows[$0].present >> UInt16(column) & 1 == 1 }.map { UInt32($0) }
         return Linker(
             column: column,
             graph: HNSWGraph(
                 dimension: shape.dimension, metric: shape.metric, m: shape.m, efConstruction: shape.efConstruction,
                 capacity: segment.storage.capacity, rows: UnsafePointer(segment.storage.columns[column]),
-                stride: shape.stride))
+                stride: shape.stride, quantisation: shape.quantisation, sample: sample))
     }
 }

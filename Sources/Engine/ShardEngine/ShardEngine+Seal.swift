@@ -93,7 +93,9 @@ extension ShardEngine {
     ) throws(FileFault) {
         switch kind {
         case .graph:
-            try segment.graphs[column]!.serialise(rowCount: segment.rowCount) { (raw) throws(FileFault) in try sink(raw) }
+            try segment.graphs[column]!.serialise(
+                segment.shape.columns[column].quantisation, rowCount: segment.rowCount
+            ) { (raw) throws(FileFault) in try sink(raw) }
         case .payloadIndex:
             // A closed segment's index takes no more rows, so it is read without the lock.
             try segment.payloads.serialised().withBytes { (raw) throws(FileFault) in try sink(raw) }

@@ -4,7 +4,7 @@
 // themselves and a NaN sorts last, so a walk never loses its footing; what such a row's distance means is the caller's affair.
 //
 // Every variant adds up a row in one fixed order whatever the batch around it, so a row has one distance per variant.
-// Integer kernels (`code_*`) are exact: all variants agree to the bit.
+// Integer kernels (`code*`) and encoders are exact: all variants agree to the bit.
 #pragma once
 
 #include <stddef.h>
@@ -13,43 +13,76 @@
 #include "vk_atomic.h"
 #include "vk_memory.h"
 
-/// Rows to measure against. Row `i` starts at `floats + i * stride` and `codes + i * code_stride`.
+/// Rows to measure against. A row's floats, codes and halves lie each in an array of their own; one that no kernel in use
+/// reads may be null.
 typedef struct vk_rows {
+    /// Row `i` starts at `floats + place * stride`, where `place` is `places[i]`, or `i` if `places` is null.
     const float *floats;
+    const uint32_t *places;
     /// Floats from one row to the next; at least `dimension`.
     size_t stride;
     uint32_t dimension;
-    /// Bytes from one row's codes to the next: `dimension` rounded up to 64, zero filled. Codes start 64-byte aligned.
+    /// Bytes from one row's codes to the next, a multiple of 64; codes start 64-byte aligned.
     uint32_t code_stride;
-    const int8_t *codes;
-    /// Two a row: what one code step is worth, and the squared length of the coded vector.
-    const float *code_terms;
+    /// See `vk_encode8` and `vk_encode4`.
+    const uint8_t *codes;
+    /// Two a row: what one code step is worth, and what the row adds to any distance.
+    const float *terms;
+    /// float16, `half_stride` a row: a multiple of 32, zero filled, 64-byte aligned.
+    const uint16_t *halves;
+    uint32_t half_stride;
 } vk_rows;
 
-/// A query in the same shape as a row; the pointer that a kernel does not read may be null.
+/// What is compared with rows.
 typedef struct vk_query {
-    /// `dimension` floats, any alignment.
+    /// For float rows: `dimension` floats, any alignment. For float16 rows: `half_stride` floats, zero filled.
     const float *floats;
-    /// `code_stride` codes, zero filled, any alignment.
+    /// For 8-bit rows `code_stride` codes, for 4-bit rows twice as many; zero filled, any alignment.
     const int8_t *codes;
-    float code_step;
-    float code_norm;
+    /// The distance to a row is `bias + row bias + scale * row scale * dot`, to one of float16 `bias + scale * (dot or l2)`.
+    float scale;
+    float bias;
+    /// 128 times the sum of `codes` for 8-bit rows, 15 times for 4-bit rows.
+    int32_t offset;
+    /// `codes` are those of an 8-bit row, and `offset` is not read.
+    int32_t is_row;
 } vk_query;
 
 /// Writes to `keys[i]` the order-preserving key (see `vk_key`) of the distance from `query` to row `ids[i]`.
 /// `1 - dot` or squared Euclidean; smaller is nearer.
 typedef void (*vk_measure)(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys);
 
+/// What coding a vector came to. `x` is the vector less its centre.
+typedef struct vk_coded {
+    /// What one code step is worth.
+    float step;
+    /// Squared length of `x`; its product with what the codes stand for; its product with the centre.
+    float squares;
+    float cross;
+    float along;
+    /// Sum of the codes.
+    int32_t sum;
+} vk_coded;
+
 typedef struct vk_kernels {
     /// "avx512vnni", "avx512", "avx2", "neondot", "neon", "portable".
     const char *name;
     float (*dot)(const float *a, const float *b, size_t count);
     float (*l2)(const float *a, const float *b, size_t count);
-    int32_t (*code_dot)(const int8_t *a, const int8_t *b, size_t count);
     vk_measure dot_rows;
     vk_measure l2_rows;
-    vk_measure code_dot_rows;
-    vk_measure code_l2_rows;
+    /// Against coded rows, whatever the metric: the terms know it.
+    vk_measure code8_rows;
+    vk_measure code4_rows;
+    vk_measure half_dot_rows;
+    vk_measure half_l2_rows;
+    /// Symmetric 8-bit codes of `from - centre` (null: of `from`): `round(x / step)` in -127...127, `step = max|x| / 127`;
+    /// zero filled to `stride`, `flip` added to each (0x80 for rows, 0 for queries).
+    vk_coded (*encode8)(
+        const float *from, const float *centre, uint32_t dimension, uint8_t *codes, uint32_t stride, uint8_t flip);
+    /// Codes `v` in 0...15 that stand for `(v - 7.5) * step`; `step` is the better of a few for this row. Component `i` lies
+    /// in the low half of byte `i`, component `stride + i` in its high half.
+    vk_coded (*encode4)(const float *from, const float *centre, uint32_t dimension, uint8_t *codes, uint32_t stride);
     /// Inserts into `pool[0..<size]`, ascending, keeping the `capacity` smallest; returns the position taken.
     /// Needs `VK_POOL_SLACK` words before the pool that hold 0 and as many after it that may be written.
     size_t (*pool_insert)(uint64_t *pool, size_t size, size_t capacity, uint64_t entry);
@@ -81,9 +114,8 @@ static inline float vk_distance(uint32_t key) {
     return bits.f;
 }
 
-/// Symmetric 8-bit codes: `code = round(x / step)` in -127...127 with `step = max|x| / 127`, zero filled to `code_stride`.
-/// Writes `{step, squared length of step * codes}` to `terms`.
-void vk_encode(const float *from, uint32_t dimension, int8_t *codes, uint32_t code_stride, float *terms);
+/// The largest magnitude of a component of `from - centre`.
+float vk_largest(const float *from, const float *centre, size_t count);
 
 /// Scales to unit length; a zero vector is left as it is. Returns the length it had, summed in double precision.
 double vk_normalise(float *vector, size_t count);

@@ -49,3 +49,91 @@ static inline size_t vk_gather(const uint32_t *links, size_t limit, uint64_t *vi
     }
     return count;
 }
+
+/// A node's bit, under the number that the bitmap's rows have.
+static inline uint64_t vk_bit(const uint64_t *bitmap, const uint32_t *row_of, uint32_t node) {
+    uint32_t row = row_of ? row_of[node] : node;
+    return bitmap[row >> 6] >> (row & 63) & 1;
+}
+
+/// Like `vk_gather`, for eligible nodes alone: links of `node` that are, and, by way of those that are not, the eligible
+/// nodes behind, until there are `reach` or the ways end. `links` are all lists, `width` a node; `ways` has room for `width`
+/// and `ids` for `reach + 2 * width`. No branch depends on what is eligible: at a tenth, every tenth guess would fail.
+static inline size_t vk_gather_within(
+    const uint32_t *links, size_t width, uint32_t node, const uint64_t *eligible, const uint32_t *row_of, uint64_t *visited,
+    uint32_t *ways, size_t reach, uint32_t *ids) {
+    const uint32_t *own = links + node * width;
+    size_t count = 0, ways_count = 0;
+    for (size_t i = 0; i < width; i++) {
+        uint32_t id = vk_load_acquire(own + i);
+        if (id == VK_NO_ROW) break;
+        uint64_t word = visited[id >> 6], bit = 1ull << (id & 63), unseen = (word & bit) == 0;
+        uint64_t fits = vk_bit(eligible, row_of, id);
+        visited[id >> 6] = word | bit;
+        ids[count] = id;
+        count += unseen & fits;
+        ways[ways_count] = id;
+        ways_count += unseen & (fits ^ 1);
+    }
+    const size_t ahead = 3;
+    for (size_t w = 0; w < ahead && w < ways_count; w++)
+        for (size_t i = 0; i < width; i += 16) vk_prefetch(links + ways[w] * width + i);
+    for (size_t w = 0; w < ways_count && count < reach; w++) {
+        if (w + ahead < ways_count)
+            for (size_t i = 0; i < width; i += 16) vk_prefetch(links + ways[w + ahead] * width + i);
+        const uint32_t *list = links + ways[w] * width;
+        for (size_t i = 0; i < width; i++) {
+            uint32_t id = vk_load_acquire(list + i);
+            if (id == VK_NO_ROW) break;
+            uint64_t word = visited[id >> 6], bit = 1ull << (id & 63);
+            uint64_t take = ((word & bit) == 0) & vk_bit(eligible, row_of, id);
+            visited[id >> 6] = word | (bit & (0 - take));
+            ids[count] = id;
+            count += take;
+        }
+    }
+    return count;
+}
+
+/// How many of a node's links are eligible; adds those there are to `links_count`.
+static inline size_t vk_count_eligible(
+    const uint32_t *links, size_t width, const uint64_t *eligible, const uint32_t *row_of, size_t *links_count) {
+    size_t hits = 0;
+    for (size_t i = 0; i < width; i++) {
+        uint32_t id = vk_load_acquire(links + i);
+        if (id == VK_NO_ROW) break;
+        hits += vk_bit(eligible, row_of, id);
+        (*links_count)++;
+    }
+    return hits;
+}
+
+/// The nodes of rows whose bit is set, from `*row` (a multiple of 64) on and below `end`; `*row` moves behind the last looked
+/// at. `bitmap` null: all rows; `node_of` null: nodes are rows. A row without a node (`VK_NO_ROW`) is left out. `ids` has room
+/// for `limit + 64`; looking ends when there are `limit`, or at the end.
+static inline size_t vk_next_nodes(
+    const uint64_t *bitmap, const uint32_t *node_of, size_t *row, size_t end, size_t limit, uint32_t *ids) {
+    size_t first = *row, count = 0;
+    for (; first < end && count < limit; first += 64) {
+        uint64_t bits = bitmap ? bitmap[first >> 6] : ~0ull;
+        if (end - first < 64) bits &= (1ull << (end - first)) - 1;
+        size_t here = (size_t)__builtin_popcountll(bits);
+        // Four at a time, some of them in vain: how many bits a word has is anyone's guess.
+        for (size_t i = 0; i < here; i += 4) {
+            for (size_t j = 0; j < 4; j++) {
+                ids[count + i + j] = (uint32_t)(first + (size_t)__builtin_ctzll(bits | 1ull << 63));
+                bits &= bits - 1;
+            }
+        }
+        count += here;
+    }
+    *row = first;
+    if (node_of == 0) return count;
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t node = node_of[ids[i]];
+        ids[kept] = node;
+        kept += node != VK_NO_ROW;
+    }
+    return kept;
+}

@@ -1,0 +1,128 @@
+import Glibc
+import HNSW
+import Primitives
+import Synchronization
+
+/// What searching all queries again and again for a while came to.
+struct Measured {
+    var qps = 0.0
+    var recall = 0.0
+    /// Queries that found fewer than `k` though `k` match.
+    var short = 0
+    var hops = 0
+    var distances = 0
+    var last = SearchStats()
+
+    var line: String {
+        """
+        qps \(Int(self.qps)) recall \(self.recall) short \(self.short) hops \(self.hops) distances \(self.distances) \
+        strategy \(self.last.strategy) ef \(self.last.ef)
+        """
+    }
+}
+
+let k = 10
+
+/// The first pass tells the recall and warms up; the passes after it are timed.
+func measure(
+    _ data: DataSet, _ graph: HNSWGraph, ef: Int, seconds: Double, threads: Int = 1,
+    filter: RowFilters? = nil, strategy: GraphSearch.Strategy = .automatic
+) -> Measured {
+    let queries = filter?.queryCount ?? data.queryCount
+    func request(_ q: Int) -> GraphSearch {
+        var request = GraphSearch(query: data.query(q), k: k)
+        request.ef = ef
+        request.strategy = strategy
+        request.allowed = filter?.bitmap(q)
+        return request
+    }
+    var result = Measured()
+    let scratch = SearchScratch()
+    let top = TopK(k: k)
+    var hits = 0
+    var wanted = 0
+    for q in 0..<queries {
+        top.reset(k: k)
+        result.last = graph.search(request(q), scratch: scratch, into: top)
+        result.hops += result.last.hops
+        result.distances += result.last.distances
+        let found = top.neighbours().map(\.row)
+        let truth = filter?.truth(q) ?? (0..<k).map { data.truth[q * data.truthCount + $0] }
+        hits += data.hits(found, data.query(q), truth: truth)
+        wanted += truth.count
+        if found.count < truth.count { result.short += 1 }
+    }
+    result.recall = Double(hits) / Double(max(1, wanted))
+    result.hops /= queries
+    result.distances /= queries
+    guard seconds > 0 else { return result }
+    let total = Atomic<Int>(0)
+    // One thread alone is measured by its processor time: others on the machine take less of that than of the clock.
+    let clock = threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC
+    let start = now(clock)
+    withUnsafePointer(to: total) { total in
+        nonisolated(unsafe) let total = total
+        nonisolated(unsafe) let request = request
+        onThreads(threads) { thread in
+            let scratch = SearchScratch()
+            let top = TopK(k: k)
+            var done = 0
+            var q = thread * queries / threads
+            while done % 64 != 0 || now(clock) - start < seconds {
+                top.reset(k: k)
+                graph.search(request(q), scratch: scratch, into: top)
+                top.sort()
+                q = q + 1 == queries ? 0 : q + 1
+                done += 1
+            }
+            total.pointee.add(done, ordering: .relaxed)
+        }
+    }
+    result.qps = Double(total.load(ordering: .relaxed)) / (now(clock) - start)
+    return result
+}
+
+/// Which rows each query may be answered with.
+final class RowFilters {
+    enum Pattern: String {
+        /// Rows drawn one by one, the same for every query.
+        case random
+        /// The rows around the query.
+        case near
+        /// Drawn from the half of the rows that is farther from the query.
+        case far
+    }
+
+    let queryCount: Int
+    private let words: Int
+    private var bits: [UnsafeMutablePointer<UInt64>] = []
+    private var truths: [[UInt32]] = []
+
+    init(_ data: DataSet, share: Double, pattern: Pattern) {
+        self.queryCount = min(200, data.queryCount)
+        self.words = (data.count + 63) / 64
+        let wanted = max(k, Int(Double(data.count) * share))
+        var rng = SeededRNG(seed: 7)
+        let drawn = (0..<data.count).map { _ in Double.random(in: 0..<1, using: &rng) }
+        for q in 0..<self.queryCount {
+            let query = data.query(q)
+            let sorted = (0..<data.count).map { (data.distance(query, $0), $0) }.sorted { $0 < $1 }.map(\.1)
+            let rows: [Int] =
+                switch pattern {
+                case .random: sorted.filter { drawn[$0] < share }
+                case .near: Array(sorted[..<wanted])
+                case .far: sorted[(data.count / 2)...].filter { drawn[$0] < 2 * share }
+                }
+            let bitmap = UnsafeMutablePointer<UInt64>.allocate(capacity: self.words)
+            bitmap.initialize(repeating: 0, count: self.words)
+            for row in rows { bitmap[row / 64] |= 1 << UInt64(row % 64) }
+            self.bits.append(bitmap)
+            self.truths.append(rows.prefix(k).map { UInt32($0) })
+        }
+    }
+
+    deinit { for bitmap in self.bits { bitmap.deallocate() } }
+
+    func bitmap(_ q: Int) -> UnsafePointer<UInt64> { UnsafePointer(self.bits[q]) }
+    func truth(_ q: Int) -> [UInt32] { self.truths[q] }
+}

@@ -1,0 +1,293 @@
+package import Primitives
+internal import Synchronization
+internal import VectorKernels
+
+extension HNSWGraph {
+    /// What a sealed graph is tried at before its codes are chosen: candidates kept.
+    package static let trialEfs = [24, 96]
+
+    /// The graph as one block, its points numbered so that neighbours lie together, with the codes asked for. No insertion
+    /// may run meanwhile. A sealed graph can be sealed again, with other codes.
+    ///
+    /// - Parameters:
+    ///   - rowCount: Rows of the segment, when some at its end were never linked.
+    ///   - rescoring: What candidates are measured again on.
+    package func sealed(
+        _ quantisation: Quantisation = .auto, rowCount: Int? = nil, rescoring: Rescoring = .float32
+    ) -> SealedBlock {
+        let bound = Int(self.rowBound.load(ordering: .acquiring))
+        let rowCount = rowCount ?? bound
+        precondition(rowCount >= bound, "a segment of \(rowCount) rows, of which row \(bound - 1) is linked")
+        var sealing = GraphSealing(
+            self, rowCount: rowCount, largest: quantisation == .none ? .none : .int8, halves: rescoring == .float16)
+        let halves = rescoring == .float16
+        let choices: [(CodeKind, Bool)] =
+            switch quantisation {
+            case .none: [(.none, false)]
+            case .int8: [(.int8, halves)]
+            case .int4: [(.int4, halves)]
+            case .auto: [(.int4, halves), (.int8, halves)] + (halves ? [(.int8, false)] : []) + [(.none, false)]
+            }
+        var trials: [SealReport.Trial] = []
+        for (kind, halves) in choices {
+            sealing.encode(kind, halves: halves)
+            if quantisation != .auto || kind == .none { break }
+            let trial = sealing.trial()
+            trials.append(trial)
+            if trial.holds { break }
+        }
+        return sealing.finish(trials)
+    }
+
+    /// Writes what ``sealed(_:rowCount:rescoring:)`` makes.
+    @discardableResult
+    package func serialise<Failure: Error>(
+        _ quantisation: Quantisation = .auto, rowCount: Int? = nil, rescoring: Rescoring = .float32,
+        to sink: (UnsafeRawBufferPointer) throws(Failure) -> Void
+    ) throws(Failure) -> SealReport {
+        let block = self.sealed(quantisation, rowCount: rowCount, rescoring: rescoring)
+        try block.withBytes { (bytes) throws(Failure) in try sink(bytes) }
+        return block.report
+    }
+}
+
+/// A sealed graph in the making.
+private struct GraphSealing {
+    private let source: HNSWGraph
+    private var layout: GraphLayout
+    private let base: UnsafeMutableRawPointer
+    private let capacity: Int
+    /// For float16 rows; nil if these rows cannot be kept so.
+    private let halfShift: Int?
+
+    /// Writes all but codes and float16 rows, leaving room for those of `largest`.
+    init(_ source: HNSWGraph, rowCount: Int, largest: CodeKind, halves: Bool) {
+        let order = NodeOrder(source)
+        self.source = source
+        self.layout = GraphLayout(
+            metric: source.rows.metric, kind: largest, m: source.m, efConstruction: source.efConstruction,
+            dimension: source.rows.dimension, rowCount: rowCount, nodeCount: order.nodes.count,
+            upperLists: order.nodes.reduce(0) { $0 + Int(source.levels[Int($1)]) }, halfShift: halves ? 0 : nil,
+            entry: order.entry)
+        self.capacity = self.layout.bytes
+        guard let base = vk_allocate(self.capacity) else {
+            preconditionFailure("no address space for \(self.capacity) bytes of a sealed graph")
+        }
+        self.base = base
+        let centre = (base + self.layout.centre.lowerBound).bindMemory(to: Float.self, capacity: source.rows.dimension)
+        if largest != .none {
+            let rows = order.nodes.map { source.row(of: $0) }
+            let step = max(1, rows.count / 20_000)
+            CodeBook.mean(source.rows, stride(from: 0, to: rows.count, by: step).map { rows[$0] }, into: centre)
+        }
+        var most: Float = 0
+        var suit = halves
+        for node in order.nodes where halves {
+            let vector = source.rows.base + Int(source.row(of: node)) * source.rows.stride
+            let squares = VectorMath.dot(vector, vector, count: source.rows.dimension)
+            suit = suit && HalfRows.suits(source.rows.metric, squaredLength: squares)
+            most = max(most, vk_largest(vector, centre, source.rows.dimension))
+        }
+        self.halfShift = suit ? HalfRows.shift(largest: most) : nil
+        self.writeNumbering(order)
+        self.writeLinks(order)
+    }
+
+    private func section<T>(_ range: Range<Int>, _: T.Type) -> UnsafeMutablePointer<T> {
+        (self.base + range.lowerBound).assumingMemoryBound(to: T.self)
+    }
+
+    private func writeNumbering(_ order: NodeOrder) {
+        let levels = self.section(self.layout.levels, UInt8.self)
+        let rowOf = self.section(self.layout.rowOf, UInt32.self)
+        let nodeOf = self.section(self.layout.nodeOf, UInt32.self)
+        nodeOf.update(repeating: VK_NO_ROW, count: self.layout.rowCount)
+        for (node, from) in order.nodes.enumerated() {
+            levels[node] = self.source.levels[Int(from)]
+            rowOf[node] = self.source.row(of: from)
+            nodeOf[Int(rowOf[node])] = UInt32(node)
+        }
+    }
+
+    private func writeLinks(_ order: NodeOrder) {
+        let links0 = self.section(self.layout.links0, UInt32.self)
+        let upperStart = self.section(self.layout.upperStart, UInt32.self)
+        let upper = self.section(self.layout.upper, UInt32.self)
+        var lists = 0
+        for (node, from) in order.nodes.enumerated() {
+            self.copy(from, level: 0, order, to: links0 + node * self.source.m0)
+            upperStart[node] = UInt32(lists)
+            for level in 0..<Int(self.source.levels[Int(from)]) {
+                self.copy(from, level: level + 1, order, to: upper + lists * self.source.m)
+                lists += 1
+            }
+        }
+    }
+
+    private func copy(_ node: UInt32, level: Int, _ order: NodeOrder, to links: UnsafeMutablePointer<UInt32>) {
+        let from = self.source.view.links(node, level: level)
+        for i in 0..<self.source.view.width(level: level) {
+            links[i] = from[i] == VK_NO_ROW ? VK_NO_ROW : order.place[Int(from[i])]
+        }
+    }
+
+    /// Writes codes, their terms and the float16 rows, over those of the last attempt.
+    mutating func encode(_ kind: CodeKind, halves: Bool) {
+        self.layout.kind = kind
+        self.layout.halfShift = halves ? self.halfShift : nil
+        precondition(self.layout.bytes <= self.capacity, "\(self.layout.bytes) bytes in \(self.capacity)")
+        let rows = self.source.rows
+        let rowOf = self.section(self.layout.rowOf, UInt32.self)
+        let centre = self.section(self.layout.centre, Float.self)
+        let book = CodeBook(kind: kind, metric: rows.metric, dimension: rows.dimension, centre: centre)
+        let codes = self.section(self.layout.codes, UInt8.self)
+        let terms = self.section(self.layout.terms, Float.self)
+        if kind != .none {
+            for node in 0..<self.layout.nodeCount {
+                book.encode(
+                    rows.base + Int(rowOf[node]) * rows.stride, codes: codes + node * book.stride,
+                    terms: terms + 2 * node)
+            }
+        }
+        if let shift = self.layout.halfShift {
+            let halves = self.section(self.layout.halves, UInt16.self)
+            let stride = HalfRows.stride(dimension: rows.dimension)
+            withUnsafeTemporaryAllocation(of: Float.self, capacity: stride) { scratch in
+                scratch.initialize(repeating: 0)
+                for node in 0..<self.layout.nodeCount {
+                    HalfRows.encode(
+                        rows.base + Int(rowOf[node]) * rows.stride, dimension: rows.dimension, shift: shift,
+                        centre: centre,
+                        scratch: scratch.baseAddress!, to: halves + node * stride)
+                }
+            }
+        }
+        self.section(0..<GraphLayout.headerBytes, UInt8.self).update(
+            from: self.layout.header, count: GraphLayout.headerBytes)
+    }
+
+    private var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: self.base, count: self.layout.bytes) }
+
+    func trial() -> SealReport.Trial {
+        var plain = self.layout
+        plain.kind = .none
+        plain.halfShift = nil
+        let trial = SealTrial(
+            coded: HNSWGraph(sound: self.layout, in: self.bytes, rows: self.source.rows),
+            floats: HNSWGraph(sound: plain, in: self.bytes, rows: self.source.rows))
+        return trial.run()
+    }
+
+    func finish(_ trials: [SealReport.Trial]) -> SealedBlock {
+        SealedBlock(
+            base: self.base, capacity: self.capacity,
+            report: SealReport(
+                kind: self.layout.kind, halves: self.layout.halfShift != nil, bytes: self.layout.bytes,
+                residentBytes: self.layout.residentBytes, trials: trials))
+    }
+}
+
+/// The points of a graph in the order in which a breadth-first search from the entry point meets them: those that a walk
+/// visits one after another share cache lines and pages.
+private struct NodeOrder {
+    /// Nodes of the source, and the new number of each.
+    private(set) var nodes: [UInt32] = []
+    private(set) var place: [UInt32]
+    private(set) var entry: UInt64 = 0
+
+    init(_ source: HNSWGraph) {
+        let entry = EntryPoint(word: source.entry.load(ordering: .acquiring))
+        let isSealed = source.rowOf != nil
+        let bound = isSealed ? source.linked : Int(source.rowBound.load(ordering: .acquiring))
+        self.place = [UInt32](repeating: VK_NO_ROW, count: bound)
+        self.nodes.reserveCapacity(source.linked)
+        if isSealed {
+            for node in 0..<UInt32(bound) { self.append(node) }
+        } else if let entry {
+            self.follow(entry.row, source)
+            // What no link leads to keeps a place all the same: a scan finds it.
+            for node in 0..<UInt32(bound) where self.place[Int(node)] == VK_NO_ROW && source.isLinked(node) {
+                self.follow(node, source)
+            }
+        }
+        if let entry { self.entry = EntryPoint(row: self.place[Int(entry.row)], level: entry.level).word }
+    }
+
+    private mutating func append(_ node: UInt32) {
+        self.place[Int(node)] = UInt32(self.nodes.count)
+        self.nodes.append(node)
+    }
+
+    private mutating func follow(_ start: UInt32, _ source: HNSWGraph) {
+        var next = self.nodes.count
+        self.append(start)
+        while next < self.nodes.count {
+            let links = source.view.links(self.nodes[next], level: 0)
+            for i in 0..<source.m0 {
+                let link = links[i]
+                if link == VK_NO_ROW { break }
+                if self.place[Int(link)] == VK_NO_ROW { self.append(link) }
+            }
+            next += 1
+        }
+    }
+}
+
+/// Recall of a sealed graph on its own points.
+private struct SealTrial {
+    let coded: HNSWGraph
+    let floats: HNSWGraph
+    private static let queries = 200
+    private static let k = 10
+    /// What stands for the truth: floats with so many candidates.
+    private static let truthEf = 400
+    /// Recall that codes may cost at each of the efs, beside chance.
+    private static let losses = [0.01, 0.005]
+
+    func run() -> SealReport.Trial {
+        let scratch = SearchScratch()
+        let top = TopK()
+        let count = min(Self.queries, self.floats.linked)
+        let queries = (0..<count).map { UInt32($0 * self.floats.linked / count) }
+        let truths = queries.map { node in
+            self.find(self.floats, node, ef: Self.truthEf, scratch, top).map(\.distance).max() ?? 0
+        }
+        func recall(_ graph: HNSWGraph, _ ef: Int) -> Double {
+            var hits = 0
+            for (node, limit) in zip(queries, truths) {
+                let found = self.find(graph, node, ef: ef, scratch, top)
+                hits += found.filter { self.distance(node, $0.row) <= limit + 1e-6 * abs(limit) }.count
+            }
+            return Double(hits) / Double(max(1, count * min(Self.k, self.floats.linked - 1)))
+        }
+        let baseline = HNSWGraph.trialEfs.map { recall(self.floats, $0) }
+        let recalls = HNSWGraph.trialEfs.map { recall(self.coded, $0) }
+        let holds = zip(zip(recalls, baseline), Self.losses).allSatisfy { $0.0 >= $0.1 - $1 }
+        return SealReport.Trial(
+            kind: self.coded.kind, halves: self.coded.halves != nil, recalls: recalls, baseline: baseline, holds: holds)
+    }
+
+    private func vector(_ row: UInt32) -> UnsafePointer<Float> {
+        self.floats.rows.base + Int(row) * self.floats.rows.stride
+    }
+
+    private func distance(_ node: UInt32, _ row: UInt32) -> Float {
+        let rows = self.floats.rows
+        let query = self.vector(self.floats.row(of: node))
+        return rows.metric == .l2
+            ? VectorMath.l2(query, self.vector(row), count: rows.dimension)
+            : 1 - VectorMath.dot(query, self.vector(row), count: rows.dimension)
+    }
+
+    /// The nearest to a point, itself left out.
+    private func find(_ graph: HNSWGraph, _ node: UInt32, ef: Int, _ scratch: SearchScratch, _ top: TopK) -> [Neighbour]
+    {
+        let row = self.floats.row(of: node)
+        var request = GraphSearch(query: self.vector(row), k: Self.k + 1)
+        request.ef = ef
+        request.strategy = .plainWalk
+        top.reset(k: request.k)
+        graph.search(request, scratch: scratch, into: top)
+        return top.neighbours().filter { $0.row != row }.prefix(Self.k).map { $0 }
+    }
+}

@@ -1,0 +1,49 @@
+internal import VectorKernels
+
+/// A sealed graph in memory of its own, in the form that ``HNSWGraph/init(mapped:rows:rowCount:)`` reads.
+// Sendable: nobody writes to it any more.
+package final class SealedBlock: @unchecked Sendable {
+    let base: UnsafeMutableRawPointer
+    private let capacity: Int
+    package let report: SealReport
+
+    init(base: UnsafeMutableRawPointer, capacity: Int, report: SealReport) {
+        self.base = base
+        self.capacity = capacity
+        self.report = report
+    }
+
+    deinit { vk_deallocate(self.base, self.capacity) }
+
+    package func withBytes<Result, Failure: Error>(
+        _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        defer { withExtendedLifetime(self) {} }
+        return try body(self.bytes)
+    }
+
+    /// 64-byte aligned. Valid as long as the caller keeps this object.
+    package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: self.base, count: self.report.bytes) }
+}
+
+/// What sealing a graph came to.
+package struct SealReport: Sendable {
+    /// Recall of ten on the graph's own points, against floats on the same graph.
+    package struct Trial: Sendable {
+        package var kind: CodeKind
+        /// Candidates are measured again on float16 rather than float32 rows.
+        package var halves: Bool
+        /// At each of ``HNSWGraph/trialEfs``, on codes and on floats.
+        package var recalls: [Double]
+        package var baseline: [Double]
+        package var holds: Bool
+    }
+
+    package var kind: CodeKind
+    package var halves: Bool
+    package var bytes: Int
+    /// Of them, what walks read: all but the float16 rows.
+    package var residentBytes: Int
+    /// What was measured to choose, in order; empty unless ``Quantisation/auto`` was asked for.
+    package var trials: [Trial]
+}
