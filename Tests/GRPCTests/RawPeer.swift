@@ -13,6 +13,7 @@ final class RawPeer: Sendable {
     static func connect(host: String = "127.0.0.1", port: Int, window: Int = 65_535) async throws -> RawPeer {
         let (frames, continuation) = AsyncStream<HTTP2Frame>.makeStream()
         let channel = try await ClientBootstrap(group: testLoops)
+            .connectTimeout(.minutes(10))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     var settings = NIOHTTP2Handler.ConnectionConfiguration()

@@ -22,7 +22,8 @@ final class RawSocket: Sendable {
     private let received = Mutex<[UInt8]>([])
 
     static func connect(port: Int) async throws -> RawSocket {
-        let socket = RawSocket(try await ClientBootstrap(group: testLoops).connect(host: "127.0.0.1", port: port).get())
+        let bootstrap = ClientBootstrap(group: testLoops).connectTimeout(.minutes(10))
+        let socket = RawSocket(try await bootstrap.connect(host: "127.0.0.1", port: port).get())
         try await socket.channel.pipeline.addHandler(Collector { bytes in socket.received.withLock { $0 += bytes } })
             .get()
         return socket
