@@ -20,7 +20,7 @@ extension RaftReplica {
             guard let order = self.take(entries) else { return }
             isNew = order
         }
-        self.verified = max(self.verified, append.entries?.last ?? append.previous.index)
+        self.verified = min(max(self.verified, append.entries?.last ?? append.previous.index), self.log.last.index)
         self.learnCommit(append.commit)
         self.finishRecovery()
         // What is new is acknowledged when it is durable: one answer for all that one sync made so.
@@ -32,7 +32,7 @@ extension RaftReplica {
     /// - Returns: Whether anything is written; nil if the batch is not taken.
     private mutating func take(_ entries: EntryRange) -> Bool? {
         // The sender's window bounds what is under way; a second leader's comes on top. Dropped, it is sent again.
-        guard self.log.writes.count < self.settings.maxUncommittedBatches else { return nil }
+        guard self.log.writes.count < self.settings.maxUncommittedBatches, self.mayWrite else { return nil }
         var entries = entries
         entries.first = max(entries.first, self.log.start.index + 1)
         if !self.plantedBugs.contains(.truncateCommitted) {
@@ -90,7 +90,8 @@ extension RaftReplica {
     package mutating func logStaged(_ transfer: LogTransfer, summary: LogSummary, now: MonotonicInstant) {
         guard self.begin(now) else { return }
         let isCurrent = transfer.term == self.state.term && (self.leader == nil || self.leader == transfer.from)
-        guard transfer.term > self.state.term || isCurrent, self.leadership == nil, transfer.to == self.id else {
+        guard transfer.term > self.state.term || isCurrent, self.leadership == nil, transfer.to == self.id, self.mayWrite
+        else {
             return self.actions.append(.discardLog(transfer))
         }
         self.follow(term: transfer.term, leader: transfer.from)

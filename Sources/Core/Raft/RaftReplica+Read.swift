@@ -7,7 +7,7 @@ extension RaftReplica {
     /// - Parameter now: Read after the request came: a lease that holds then covers all that was answered before the request.
     package mutating func read(id: UInt64, now: MonotonicInstant) throws(RaftRefusal) {
         try self.beginAsLeader(now)
-        if self.hasLease || self.plantedBugs.contains(.staleLease) {
+        if self.hasLease || (self.plantedBugs.contains(.staleLease) && self.commit >= self.leadership!.termStart) {
             self.counters.leaseReads += 1
             return self.actions.append(.readReady(id: id, index: self.commit))
         }

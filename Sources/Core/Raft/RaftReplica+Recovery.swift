@@ -4,6 +4,7 @@
 // says so, under a new incarnation, and neither votes nor campaigns until it again has all it may have promised:
 //
 // 1. The incarnation and the fact are durable before anything is said (``HardState``): a second crash does not hide the first.
+//    Until then the damage stays on the disk, and nothing is written behind it.
 // 2. A leader that hears of a new incarnation forgets what older ones acknowledged and ignores what still arrives from them.
 // 3. It answers with its last index at that moment. Every entry that an older incarnation acknowledged and that is committed is in
 //    that leader's log by then: the leader was elected either with this replica's vote from before the loss, whose log had it, or
@@ -30,6 +31,9 @@ extension RaftReplica {
         if self.plantedBugs.contains(.voteTwice) { self.state.votedFor = nil }
         if self.state != start.hardState { self.save() }
     }
+
+    /// While the disk may still say that nothing was lost, nothing is written over the damage that would say otherwise.
+    var mayWrite: Bool { !self.state.isRecovering || self.saves.isDone }
 
     /// The leader said how far to catch up, or the log got further.
     mutating func finishRecovery() {

@@ -7,6 +7,8 @@ struct Checker {
     struct Committed {
         let entry: SimulatedEntry
         let by: ReplicaID
+        /// In which it was committed: that of the leader who did it, who is always the first to know.
+        let term: Term
     }
     /// What is wrong; the first finding stays.
     private(set) var finding: String?
@@ -25,13 +27,14 @@ struct Checker {
 
     // MARK: Replicas
 
-    /// Election safety: at most one leader a term. Leader completeness: it has all that is committed.
+    /// Election safety: at most one leader a term. Leader completeness: it has all that was committed in earlier terms. (Its votes
+    /// may have been long on their way: then there are later terms, of which it need know nothing.)
     mutating func leads(_ replica: ReplicaID, _ term: Term, log: LogImage) {
         if let other = self.leaders[term] {
             return self.fail("election safety: \(other) and \(replica) both lead term \(term)")
         }
         self.leaders[term] = replica
-        let last = UInt64(self.history.count)
+        let last = UInt64(self.history.lastIndex { $0.term < term }.map { $0 + 1 } ?? 0)
         guard log.lastIndex >= last else {
             return self.fail("leader completeness: \(replica) leads term \(term) with a log through \(log.lastIndex), \(last) is committed")
         }
@@ -55,7 +58,7 @@ struct Checker {
     }
 
     /// State machine safety: what one has committed at an index, nobody commits otherwise. No key is committed twice.
-    mutating func commits(_ replica: ReplicaID, _ entry: SimulatedEntry, at index: LogIndex) {
+    mutating func commits(_ replica: ReplicaID, _ entry: SimulatedEntry, at index: LogIndex, in term: Term) {
         if index <= UInt64(self.history.count) {
             let other = self.history[Int(index - 1)]
             if other.entry != entry { self.fail("state machine safety: \(replica) commits another entry \(index) than \(other.by)") }
@@ -64,7 +67,7 @@ struct Checker {
         guard index == UInt64(self.history.count) + 1 else {
             return self.fail("\(replica) commits \(index) before \(self.history.count + 1): a gap")
         }
-        self.history.append(Committed(entry: entry, by: replica))
+        self.history.append(Committed(entry: entry, by: replica, term: term))
         guard let key = entry.key else { return }
         if let place = self.places[key] { self.fail("key \(key) is committed at \(place) and at \(index)") }
         self.places[key] = index

@@ -14,6 +14,7 @@ enum SimulatedEvent {
     case clientTimeout(Int, attempt: Int)
     case clientNext(Int)
     case chaos
+    case administration
 }
 
 /// Events in order of time, and of their making when times are equal.

@@ -4,7 +4,7 @@ internal import Raft
 /// Which faults a seed has, and how many: each seed another mix, so that rare ones are not drowned by common ones.
 struct FaultPlan {
     enum Fault: CaseIterable {
-        case crash, crashBetweenActions, cutOneWay, isolate, split, heal, badNetwork, slowDisk, stallDisk, pause
+        case crash, crashBetweenActions, crashAtVote, crashAtLead, crashAtAcknowledge, cutOneWay, isolate, split, heal, badNetwork, slowDisk, stallDisk, pause
         case leapForward, stepBack, flipBit, addLearner, setVoters, removeLearner, handOver, trim, linkReset, crashLeader, cutLeader
         case crashAll
     }
@@ -20,6 +20,12 @@ struct FaultPlan {
     let faults: [Fault]
     let usesLease: Bool
     let hasSmallLimits: Bool
+    /// Little apart: votes are split often.
+    let hasNarrowTimeouts: Bool
+    /// How long those stay down that die at a certain action, milliseconds.
+    let shortAbsence: ClosedRange<UInt64>
+    /// Between an administrator's wishes; nil without one.
+    let administration: ClosedRange<UInt64>?
 
     init(using rng: inout SeededRNG) {
         self.voters = [1, 3, 3, 3, 3, 5, 5].randomElement(using: &rng)!
@@ -35,10 +41,14 @@ struct FaultPlan {
         self.faults = faults.isEmpty ? [.crash] : faults
         self.usesLease = UInt8.random(in: 0..<4, using: &rng) > 0
         self.hasSmallLimits = UInt8.random(in: 0..<3, using: &rng) == 0
+        self.hasNarrowTimeouts = UInt8.random(in: 0..<3, using: &rng) == 0
+        self.shortAbsence = [1...5, 1...100, 50...600].randomElement(using: &rng)!
+        self.administration = UInt8.random(in: 0..<3, using: &rng) == 0 ? nil : 30_000_000...[150_000_000, 600_000_000].randomElement(using: &rng)!
     }
 
     func adjust(_ settings: inout RaftSettings, using rng: inout SeededRNG) {
         settings.readsUnderLease = self.usesLease
+        if self.hasNarrowTimeouts { settings.electionTimeoutMax = settings.electionTimeoutMin * 1.2 }
         guard self.hasSmallLimits else { return }
         settings.maxBatchBytes = 4 << 10
         settings.maxProbeBytes = 1 << 10
@@ -51,6 +61,31 @@ struct FaultPlan {
 }
 
 extension Simulation {
+    mutating func causeAdministration() {
+        guard !self.isCalm, let pause = self.plan.administration else { return }
+        let wishes: [FaultPlan.Fault] = [.addLearner, .addLearner, .setVoters, .setVoters, .removeLearner, .handOver, .trim]
+        self.administer(wishes.randomElement(using: &self.rng)!)
+        self.queue.add(.administration, at: self.now + UInt64.random(in: pause, using: &self.rng))
+    }
+
+    /// Some die in the middle of what they do just when it counts most.
+    mutating func fray(_ action: RaftAction, _ i: Int) {
+        guard let fragile = self.fragile, self.replicas[i].actionsLeft == nil, !self.isCalm else { return }
+        func dies(_ share: Double) -> Bool { Double.random(in: 0..<1, using: &self.rng) < share }
+        switch (fragile, action) {
+        case (.crashAtVote, .send(let message)):
+            guard case .voteReply(let isGranted) = message.body, isGranted, dies(0.5) else { return }
+            self.replicas[i].actionsLeft = 0
+        case (.crashAtLead, .lead):
+            guard dies(0.5) else { return }
+            self.replicas[i].actionsLeft = Int.random(in: 1...30, using: &self.rng)
+        case (.crashAtAcknowledge, .send(let message)):
+            guard case .acknowledge = message.body, dies(0.01) else { return }
+            self.replicas[i].actionsLeft = Int.random(in: 0...2, using: &self.rng)
+        default: break
+        }
+    }
+
     mutating func causeChaos() {
         guard !self.isCalm else { return }
         let fault = self.plan.faults.randomElement(using: &self.rng)!
@@ -72,6 +107,9 @@ extension Simulation {
         case .crashBetweenActions:
             let i = Bool.random(using: &self.rng) ? self.leaderPosition ?? self.anyone() : self.anyone()
             self.replicas[i].actionsLeft = Int.random(in: 0...12, using: &self.rng)
+        case .crashAtVote, .crashAtLead, .crashAtAcknowledge:
+            self.fragile = self.fragile == fault ? nil : fault
+            self.record("--- fragile: \(self.fragile.map { "\($0)" } ?? "nobody")")
         case .cutOneWay, .isolate, .split, .heal, .badNetwork, .cutLeader, .linkReset: self.disturbNetwork(fault)
         case .slowDisk, .stallDisk, .pause, .leapForward, .stepBack, .flipBit: self.disturbMachine(fault, self.anyone())
         case .addLearner, .setVoters, .removeLearner, .handOver, .trim: self.administer(fault)

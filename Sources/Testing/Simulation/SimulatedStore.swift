@@ -128,21 +128,25 @@ final class SimulatedStore: RaftLogView, @unchecked Sendable {  // one thread ru
         case .trim(let start):
             self.durable.trim(to: start)
             self.damaged.removeAll { $0 <= start.position.index }
-        case .save(_, let state): self.hardState = state
+        case .save(_, let state):
+            self.hardState = state
+            // Now that a restart would know of the loss, the damage may go.
+            if state.isRecovering { self.cutDamage() }
         }
     }
 
     /// What the next life of the process finds: the log ends before the first entry that is damaged.
     func restart() -> RaftStart {
-        var hasLostEntries = false
-        if let first = self.damaged.min() {
-            self.durable.truncate(from: first)
-            self.damaged = []
-            hasLostEntries = true
-        }
         self.image = self.durable
+        let first = self.damaged.min()
+        if let first { self.image.truncate(from: first) }
         self.readKeys()
-        return RaftStart(hardState: self.hardState, log: self.image.summary, hasLostEntries: hasLostEntries)
+        return RaftStart(hardState: self.hardState, log: self.image.summary, hasLostEntries: first != nil)
+    }
+
+    private func cutDamage() {
+        if let first = self.damaged.min() { self.durable.truncate(from: first) }
+        self.damaged = []
     }
 }
 

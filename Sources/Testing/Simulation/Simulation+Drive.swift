@@ -21,6 +21,7 @@ extension Simulation {
         case .clientTimeout(let client, let attempt): self.giveUp(client, attempt)
         case .clientNext(let client): self.wish(client)
         case .chaos: self.causeChaos()
+        case .administration: self.causeAdministration()
         }
     }
 
@@ -100,12 +101,14 @@ extension Simulation {
             if let left = self.replicas[i].actionsLeft {
                 guard left > 0 else {
                     self.crash(i)
-                    self.queue.add(.start(i), at: self.now + UInt64.random(in: 1_000_000...800_000_000, using: &self.rng))
+                    let absence = UInt64.random(in: self.plan.shortAbsence, using: &self.rng) * 1_000_000
+                    self.queue.add(.start(i), at: self.now + absence)
                     return
                 }
                 self.replicas[i].actionsLeft = left - 1
             }
             self.carryOut(action, i, entries, firstEntry)
+            if self.fragile != nil { self.fray(action, i) }
             guard self.checker.finding == nil, self.replicas[i].isUp else { return }
         }
         if let done = self.replicas[i].disk.begin(now: self.now, using: &self.rng) {
@@ -150,12 +153,7 @@ extension Simulation {
         if case .append(let append) = message.body, let range = append.entries {
             let store = self.replicas[i].store
             // A frame that does not match its checksum is never sent: the process ends, and comes back without it.
-            if !store.damaged.isEmpty, store.damaged.contains(where: { range.first <= $0 && $0 <= range.last }) {
-                self.record("\(message.from) finds damage")
-                self.crash(i)
-                self.queue.add(.start(i), at: self.now + 1_000_000)
-                return
-            }
+            guard !self.findsDamage(i, range.first, range.last) else { return }
             entries = store.image.slice(range.first, range.last)
         }
         guard !self.network.isCut(message.from, message.to) else { return self.record("lost: \(message)") }
@@ -164,6 +162,14 @@ extension Simulation {
         self.record("sent: \(message)")
         self.queue.add(.deliver(message, entries), at: self.now + first)
         if let second { self.queue.add(.deliver(message, entries), at: self.now + second) }
+    }
+
+    private mutating func findsDamage(_ i: Int, _ first: LogIndex, _ last: LogIndex) -> Bool {
+        guard self.replicas[i].store.damaged.contains(where: { first <= $0 && $0 <= last }) else { return false }
+        self.record("\(self.replicas[i].id) finds damage")
+        self.crash(i)
+        self.queue.add(.start(i), at: self.now + 1_000_000)
+        return true
     }
 
     private mutating func deliver(_ message: RaftMessage, _ entries: [SimulatedEntry], _ event: SimulatedEvent) {
@@ -239,9 +245,11 @@ extension Simulation {
             return self.checker.fail(
                 "\(self.replicas[i].id) commits through \(index), applied \(self.replicas[i].applied), log ends \(store.image.lastIndex)")
         }
+        let term = self.replicas[i].raft?.term ?? 0
         while self.replicas[i].applied < index {
             self.replicas[i].applied += 1
-            self.checker.commits(self.replicas[i].id, store.image[self.replicas[i].applied], at: self.replicas[i].applied)
+            let next = self.replicas[i].applied
+            self.checker.commits(self.replicas[i].id, store.image[next], at: next, in: term)
         }
         self.answerWaiters(i)
     }
@@ -252,6 +260,7 @@ extension Simulation {
         self.record("\(transfer.from) sends \(transfer.to) its log, \(transfer.start.position)...\(transfer.through)")
         self.counts.transfers += 1
         let store = self.replicas[i].store
+        guard !self.findsDamage(i, transfer.start.position.index + 1, transfer.through.index) else { return }
         var image = LogImage(start: transfer.start)
         image.entries = store.image.slice(transfer.start.position.index + 1, transfer.through.index)
         image.oldKeys = store.keys.filter { $0.value <= transfer.start.position.index }
@@ -259,9 +268,8 @@ extension Simulation {
         let length = UInt64.random(in: 1_000_000...200_000_000, using: &self.rng)
         self.queue.add(.transferAdvanced(transfer, from: i, life: life), at: self.now + length / 2)
         let fails = !self.isCalm && UInt8.random(in: 0..<4, using: &self.rng) == 0
-        let isDamaged = store.damaged.contains { $0 > transfer.start.position.index && $0 <= transfer.through.index }
         self.queue.add(
-            .transferEnded(transfer, image, from: i, life: life, isDelivered: !fails && !isDamaged), at: self.now + length)
+            .transferEnded(transfer, image, from: i, life: life, isDelivered: !fails), at: self.now + length)
     }
 
     private mutating func transferEnded(

@@ -78,6 +78,8 @@ package struct Simulation {
     var settings = RaftSettings()
     var nextRead: UInt64 = 0
     var isCalm = false
+    /// At which action replicas die now.
+    var fragile: FaultPlan.Fault?
     let recorder: Recorder?
 
     static let tick: UInt64 = 10_000_000
@@ -133,6 +135,7 @@ package struct Simulation {
             self.queue.add(.clientNext(number - 1), at: self.now + UInt64(number) * 1_000_000)
         }
         self.queue.add(.chaos, at: self.now + 300_000_000)
+        self.queue.add(.administration, at: self.now + 400_000_000)
     }
 
     private mutating func goOn(until end: UInt64, _ isDone: (borrowing Simulation) -> Bool) {
