@@ -14,8 +14,17 @@ extension RaftReplica {
         }
     }
 
+    /// A replica that its newest configuration leaves out goes on campaigning until that is committed: it may be the only one that
+    /// has it (thesis, 4.2.2). It does not count itself then.
+    private var mayCampaign: Bool {
+        guard !self.state.isRecovering else { return false }
+        let latest = self.log.memberships.latest
+        if latest.membership.isVoter(self.id) { return true }
+        return latest.index > self.commit && self.log.memberships.membership(at: self.commit).isVoter(self.id)
+    }
+
     private mutating func loseLeader() {
-        if self.membership.isVoter(self.id), !self.state.isRecovering {
+        if self.mayCampaign {
             self.campaign(.preVote)
         } else {
             self.follow(term: self.state.term, leader: nil)
@@ -116,7 +125,7 @@ extension RaftReplica {
 
     /// The leader hands over (thesis, 3.10).
     mutating func receiveTimeoutNow() {
-        guard self.membership.isVoter(self.id), !self.state.isRecovering else { return }
+        guard self.mayCampaign else { return }
         self.campaign(.vote(isTransfer: true))
     }
 

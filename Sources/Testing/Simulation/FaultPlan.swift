@@ -7,6 +7,8 @@ struct FaultPlan {
         case crash, crashBetweenActions, crashAtVote, crashAtLead, crashAtAcknowledge, cutOneWay, isolate, split, heal, badNetwork, slowDisk, stallDisk, pause
         case leapForward, stepBack, flipBit, addLearner, setVoters, removeLearner, handOver, trim, linkReset, crashLeader, cutLeader
         case crashAll
+
+        static let storm: [Fault] = [.crashLeader, .crash, .cutOneWay, .isolate, .cutLeader, .heal, .heal, .badNetwork, .slowDisk]
     }
     let voters: Int
     let spares: Int
@@ -20,35 +22,46 @@ struct FaultPlan {
     let faults: [Fault]
     let usesLease: Bool
     let hasSmallLimits: Bool
-    /// Little apart: votes are split often.
-    let hasNarrowTimeouts: Bool
+    /// The longest election timeout as a multiple of the shortest: votes are split often when it is small.
+    let timeoutSpread: Double
+    /// On the network, mostly; up to nearly an election timeout.
+    let delay: ClosedRange<UInt64>
+    /// At which action replicas die from the start.
+    let fragile: Fault?
+    /// How often they then do.
+    let fragility: Double
     /// How long those stay down that die at a certain action, milliseconds.
     let shortAbsence: ClosedRange<UInt64>
     /// Between an administrator's wishes; nil without one.
     let administration: ClosedRange<UInt64>?
 
     init(using rng: inout SeededRNG) {
-        self.voters = [1, 3, 3, 3, 3, 5, 5].randomElement(using: &rng)!
+        // Leaders that die soon after they are elected, one after the other: logs part as often as they can.
+        let isStorm = UInt8.random(in: 0..<5, using: &rng) == 0
+        self.voters = (isStorm ? [3, 5] : [1, 3, 3, 3, 3, 5, 5]).randomElement(using: &rng)!
         self.spares = Int.random(in: 0...2, using: &rng)
         self.clients = Int.random(in: 2...5, using: &rng)
         self.readShare = UInt8.random(in: 1...6, using: &rng)
         self.pause = [1_000_000, 10_000_000, 60_000_000].randomElement(using: &rng)!
-        let longest = UInt64([80_000_000, 250_000_000, 700_000_000].randomElement(using: &rng)!)
+        let longest = isStorm ? 80_000_000 : UInt64([80_000_000, 250_000_000, 700_000_000].randomElement(using: &rng)!)
         self.interval = longest / 8...longest
         let share = Double.random(in: 0.25...1, using: &rng)
         var faults: [Fault] = []
-        for fault in Fault.allCases where Double.random(in: 0..<1, using: &rng) < share { faults.append(fault) }
+        for fault in isStorm ? Fault.storm : Fault.allCases where Double.random(in: 0..<1, using: &rng) < share { faults.append(fault) }
         self.faults = faults.isEmpty ? [.crash] : faults
         self.usesLease = UInt8.random(in: 0..<4, using: &rng) > 0
         self.hasSmallLimits = UInt8.random(in: 0..<3, using: &rng) == 0
-        self.hasNarrowTimeouts = UInt8.random(in: 0..<3, using: &rng) == 0
-        self.shortAbsence = [1...5, 1...100, 50...600].randomElement(using: &rng)!
+        self.timeoutSpread = [1.2, 2, 2, 4].randomElement(using: &rng)!
+        self.delay = isStorm ? 50_000...1_000_000 : [50_000...1_000_000, 50_000...1_000_000, 1_000_000...20_000_000, 5_000_000...110_000_000].randomElement(using: &rng)!
+        self.fragility = [0.1, 0.5, 1].randomElement(using: &rng)!
+        self.fragile = isStorm ? .crashAtLead : [nil, nil, .crashAtVote, .crashAtLead, .crashAtAcknowledge].randomElement(using: &rng)!
+        self.shortAbsence = isStorm ? 1...100 : [1...5, 1...100, 50...600].randomElement(using: &rng)!
         self.administration = UInt8.random(in: 0..<3, using: &rng) == 0 ? nil : 30_000_000...[150_000_000, 600_000_000].randomElement(using: &rng)!
     }
 
     func adjust(_ settings: inout RaftSettings, using rng: inout SeededRNG) {
         settings.readsUnderLease = self.usesLease
-        if self.hasNarrowTimeouts { settings.electionTimeoutMax = settings.electionTimeoutMin * 1.2 }
+        settings.electionTimeoutMax = settings.electionTimeoutMin * self.timeoutSpread
         guard self.hasSmallLimits else { return }
         settings.maxBatchBytes = 4 << 10
         settings.maxProbeBytes = 1 << 10
@@ -74,13 +87,13 @@ extension Simulation {
         func dies(_ share: Double) -> Bool { Double.random(in: 0..<1, using: &self.rng) < share }
         switch (fragile, action) {
         case (.crashAtVote, .send(let message)):
-            guard case .voteReply(let isGranted) = message.body, isGranted, dies(0.5) else { return }
+            guard case .voteReply(let isGranted) = message.body, isGranted, dies(self.plan.fragility) else { return }
             self.replicas[i].actionsLeft = 0
         case (.crashAtLead, .lead):
-            guard dies(0.5) else { return }
-            self.replicas[i].actionsLeft = Int.random(in: 1...30, using: &self.rng)
+            guard dies(self.plan.fragility) else { return }
+            self.replicas[i].actionsLeft = Int.random(in: 1...60, using: &self.rng)
         case (.crashAtAcknowledge, .send(let message)):
-            guard case .acknowledge = message.body, dies(0.01) else { return }
+            guard case .acknowledge = message.body, dies(self.plan.fragility / 50) else { return }
             self.replicas[i].actionsLeft = Int.random(in: 0...2, using: &self.rng)
         default: break
         }
@@ -102,13 +115,13 @@ extension Simulation {
     private mutating func cause(_ fault: FaultPlan.Fault) {
         switch fault {
         case .crash: self.crashFor(self.anyone(), 1...1500)
-        case .crashLeader: if let leader = self.leaderPosition { self.crashFor(leader, 1...1500) }
+        case .crashLeader: if let leader = self.leaderPosition { self.crashFor(leader, 1...500) }
         case .crashAll: for i in self.replicas.indices { self.crashFor(i, 1...300) }
         case .crashBetweenActions:
             let i = Bool.random(using: &self.rng) ? self.leaderPosition ?? self.anyone() : self.anyone()
             self.replicas[i].actionsLeft = Int.random(in: 0...12, using: &self.rng)
         case .crashAtVote, .crashAtLead, .crashAtAcknowledge:
-            self.fragile = self.fragile == fault ? nil : fault
+            self.fragile = self.fragile == nil ? fault : nil
             self.record("--- fragile: \(self.fragile.map { "\($0)" } ?? "nobody")")
         case .cutOneWay, .isolate, .split, .heal, .badNetwork, .cutLeader, .linkReset: self.disturbNetwork(fault)
         case .slowDisk, .stallDisk, .pause, .leapForward, .stepBack, .flipBit: self.disturbMachine(fault, self.anyone())

@@ -28,8 +28,10 @@ struct SimulatedClient {
     var wish: ClientRequest.Wish?
     /// What had been seen by anyone when the wish began.
     var floor: LogIndex = 0
-    /// Counts all attempts; answers to earlier ones are ignored.
+    /// Counts all attempts; a refusal of an earlier one is ignored, its success is not.
     var attempt = 0
+    /// The first for this wish.
+    var firstAttempt = 0
     var made: UInt64 = 0
     var target: Int?
 

@@ -11,6 +11,7 @@ extension Simulation {
         let count = UInt8.random(in: 0..<8, using: &self.rng) == 0 ? Int.random(in: 2...12, using: &self.rng) : 1
         self.clients[c].wish = isRead ? .read : .append(self.clients[c].keys(count))
         self.clients[c].floor = self.checker.told
+        self.clients[c].firstAttempt = self.clients[c].attempt + 1
         self.ask(c)
     }
 
@@ -18,6 +19,8 @@ extension Simulation {
         guard let wish = self.clients[c].wish else { return }
         self.clients[c].attempt += 1
         let attempt = self.clients[c].attempt
+        // Some ask anyone, who may still believe that it leads.
+        if case .read = wish, UInt8.random(in: 0..<4, using: &self.rng) == 0 { self.clients[c].target = nil }
         let target = self.clients[c].target ?? Int.random(in: 0..<self.replicas.count, using: &self.rng)
         self.clients[c].target = target
         let request = ClientRequest(client: c, attempt: attempt, wish: wish)
@@ -32,7 +35,7 @@ extension Simulation {
 
     mutating func hear(_ answer: ClientAnswer) {
         let c = answer.client
-        guard answer.attempt == self.clients[c].attempt, let wish = self.clients[c].wish else { return }
+        guard answer.attempt >= self.clients[c].firstAttempt, let wish = self.clients[c].wish else { return }
         switch answer.outcome {
         case .done(let index):
             self.record("client \(self.clients[c].number) is told \(index)")
@@ -44,6 +47,7 @@ extension Simulation {
             let pause = UInt64.random(in: 100_000...self.plan.pause, using: &self.rng)
             self.queue.add(.clientNext(c), at: self.now + pause)
         case .refused(let hint):
+            guard answer.attempt == self.clients[c].attempt else { return }
             self.clients[c].target = hint.map { self.position(of: $0) }
             self.clients[c].attempt += 1
             self.queue.add(.clientTimeout(c, attempt: self.clients[c].attempt), at: self.now + 20_000_000)

@@ -120,6 +120,8 @@ package struct Simulation {
     private mutating func begin() {
         let voters = (1...UInt64(self.plan.voters)).map { ReplicaID($0) }
         self.plan.adjust(&self.settings, using: &self.rng)
+        self.network.delay = self.plan.delay
+        self.fragile = self.plan.fragile
         for number in 1...UInt64(self.plan.voters + self.plan.spares) {
             let id = ReplicaID(number)
             let membership = voters.contains(id) ? Membership(voters: voters) : .none
