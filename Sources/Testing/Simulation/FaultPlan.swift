@@ -8,7 +8,7 @@ struct FaultPlan {
         case leapForward, stepBack, flipBit, addLearner, setVoters, removeLearner, handOver, trim, linkReset, crashLeader, cutLeader
         case crashAll
 
-        static let storm: [Fault] = [.crashLeader, .crash, .cutOneWay, .isolate, .cutLeader, .heal, .heal, .badNetwork, .slowDisk]
+        static let storm: [Fault] = [.crashLeader, .crash, .cutOneWay, .isolate, .cutLeader, .heal, .badNetwork, .slowDisk]
     }
     let voters: Int
     let spares: Int
@@ -35,15 +35,14 @@ struct FaultPlan {
     /// Between an administrator's wishes; nil without one.
     let administration: ClosedRange<UInt64>?
 
-    init(using rng: inout SeededRNG) {
-        // Leaders that die soon after they are elected, one after the other: logs part as often as they can.
-        let isStorm = UInt8.random(in: 0..<5, using: &rng) == 0
+    init(_ profile: SimulationOptions.Profile, using rng: inout SeededRNG) {
+        let isStorm = UInt8.random(in: 0..<5, using: &rng) == 0 || profile == .storm
         self.voters = (isStorm ? [3, 5] : [1, 3, 3, 3, 3, 5, 5]).randomElement(using: &rng)!
         self.spares = Int.random(in: 0...2, using: &rng)
         self.clients = Int.random(in: 2...5, using: &rng)
         self.readShare = UInt8.random(in: 1...6, using: &rng)
         self.pause = [1_000_000, 10_000_000, 60_000_000].randomElement(using: &rng)!
-        let longest = isStorm ? 80_000_000 : UInt64([80_000_000, 250_000_000, 700_000_000].randomElement(using: &rng)!)
+        let longest = isStorm ? 160_000_000 : UInt64([80_000_000, 250_000_000, 700_000_000].randomElement(using: &rng)!)
         self.interval = longest / 8...longest
         let share = Double.random(in: 0.25...1, using: &rng)
         var faults: [Fault] = []
@@ -53,7 +52,7 @@ struct FaultPlan {
         self.hasSmallLimits = UInt8.random(in: 0..<3, using: &rng) == 0
         self.timeoutSpread = [1.2, 2, 2, 4].randomElement(using: &rng)!
         self.delay = isStorm ? 50_000...1_000_000 : [50_000...1_000_000, 50_000...1_000_000, 1_000_000...20_000_000, 5_000_000...110_000_000].randomElement(using: &rng)!
-        self.fragility = [0.1, 0.5, 1].randomElement(using: &rng)!
+        self.fragility = isStorm ? 1 : [0.1, 0.5, 1].randomElement(using: &rng)!
         self.fragile = isStorm ? .crashAtLead : [nil, nil, .crashAtVote, .crashAtLead, .crashAtAcknowledge].randomElement(using: &rng)!
         self.shortAbsence = isStorm ? 1...100 : [1...5, 1...100, 50...600].randomElement(using: &rng)!
         self.administration = UInt8.random(in: 0..<3, using: &rng) == 0 ? nil : 30_000_000...[150_000_000, 600_000_000].randomElement(using: &rng)!
@@ -91,11 +90,25 @@ extension Simulation {
             self.replicas[i].actionsLeft = 0
         case (.crashAtLead, .lead):
             guard dies(self.plan.fragility) else { return }
+            if Bool.random(using: &self.rng) { return self.mute(i) }
             self.replicas[i].actionsLeft = Int.random(in: 1...60, using: &self.rng)
+        case (.crashAtLead, .commit):
+            guard self.replicas[i].raft?.role == .leader, dies(self.plan.fragility / 2) else { return }
+            self.replicas[i].actionsLeft = 0
         case (.crashAtAcknowledge, .send(let message)):
             guard case .acknowledge = message.body, dies(self.plan.fragility / 50) else { return }
             self.replicas[i].actionsLeft = Int.random(in: 0...2, using: &self.rng)
         default: break
+        }
+    }
+
+    /// Some of the others do not hear it any more.
+    private mutating func mute(_ i: Int) {
+        let id = self.replicas[i].id
+        for other in self.replicas where other.id != id {
+            guard UInt8.random(in: 0..<5, using: &self.rng) > 0 else { continue }
+            self.record("--- cut \(id) -> \(other.id)")
+            self.network.cut(id, other.id)
         }
     }
 

@@ -4,10 +4,18 @@ package import Raft
 /// What a simulation is run with; all else comes from the seed.
 package struct SimulationOptions: Sendable {
     package var bugs: PlantedBugs = []
+    package var profile = Profile.mixed
     /// Simulated time with faults, then without until all is well.
     package var faulty: Duration = .seconds(6)
     package var calm: Duration = .seconds(20)
     package init() {}
+
+    package enum Profile: String, Sendable, CaseIterable {
+        /// Each seed its own mix of all faults.
+        case mixed
+        /// Leaders that die or fall silent soon after they are elected, one after the other: logs part as often as they can.
+        case storm
+    }
 }
 
 /// What came of one seed.
@@ -88,7 +96,7 @@ package struct Simulation {
         self.seed = seed
         self.options = options
         self.rng = SeededRNG(seed: seed)
-        self.plan = FaultPlan(using: &self.rng)
+        self.plan = FaultPlan(options.profile, using: &self.rng)
         self.recorder = isRecording ? Recorder() : nil
         self.counts.seeds = 1
     }
