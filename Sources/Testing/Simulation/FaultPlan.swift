@@ -8,6 +8,7 @@ struct FaultPlan {
         case leapForward, stepBack, flipBit, addLearner, setVoters, removeLearner, handOver, trim, linkReset, crashLeader, cutLeader
         case crashAll
 
+        static let duel: [Fault] = [.crashLeader, .crash, .cutOneWay, .cutLeader, .heal, .badNetwork, .crashAll]
         static let storm: [Fault] = [.crashLeader, .crash, .cutOneWay, .isolate, .cutLeader, .heal, .badNetwork, .slowDisk]
     }
     let voters: Int
@@ -36,8 +37,10 @@ struct FaultPlan {
     let administration: ClosedRange<UInt64>?
 
     init(_ profile: SimulationOptions.Profile, using rng: inout SeededRNG) {
-        let isStorm = UInt8.random(in: 0..<5, using: &rng) == 0 || profile == .storm
-        self.voters = (isStorm ? [3, 5] : [1, 3, 3, 3, 3, 5, 5]).randomElement(using: &rng)!
+        let kind = UInt8.random(in: 0..<10, using: &rng)
+        let isStorm = profile == .storm || (profile == .mixed && kind < 2)
+        let isDuel = profile == .duel || (profile == .mixed && kind == 2)
+        self.voters = (isStorm || isDuel ? [3, 5] : [1, 3, 3, 3, 3, 5, 5]).randomElement(using: &rng)!
         self.spares = Int.random(in: 0...2, using: &rng)
         self.clients = Int.random(in: 2...5, using: &rng)
         self.readShare = UInt8.random(in: 1...6, using: &rng)
@@ -46,15 +49,15 @@ struct FaultPlan {
         self.interval = longest / 8...longest
         let share = Double.random(in: 0.25...1, using: &rng)
         var faults: [Fault] = []
-        for fault in isStorm ? Fault.storm : Fault.allCases where Double.random(in: 0..<1, using: &rng) < share { faults.append(fault) }
+        for fault in isStorm ? Fault.storm : isDuel ? Fault.duel : Fault.allCases where Double.random(in: 0..<1, using: &rng) < share { faults.append(fault) }
         self.faults = faults.isEmpty ? [.crash] : faults
         self.usesLease = UInt8.random(in: 0..<4, using: &rng) > 0
         self.hasSmallLimits = UInt8.random(in: 0..<3, using: &rng) == 0
         self.timeoutSpread = [1.2, 2, 2, 4].randomElement(using: &rng)!
-        self.delay = isStorm ? 50_000...1_000_000 : [50_000...1_000_000, 50_000...1_000_000, 1_000_000...20_000_000, 5_000_000...110_000_000].randomElement(using: &rng)!
-        self.fragility = isStorm ? 1 : [0.1, 0.5, 1].randomElement(using: &rng)!
-        self.fragile = isStorm ? .crashAtLead : [nil, nil, .crashAtVote, .crashAtLead, .crashAtAcknowledge].randomElement(using: &rng)!
-        self.shortAbsence = isStorm ? 1...100 : [1...5, 1...100, 50...600].randomElement(using: &rng)!
+        self.delay = isStorm ? 50_000...1_000_000 : isDuel ? 5_000_000...180_000_000 : [50_000...1_000_000, 50_000...1_000_000, 1_000_000...20_000_000, 5_000_000...110_000_000].randomElement(using: &rng)!
+        self.fragility = isStorm || isDuel ? 1 : [0.1, 0.5, 1].randomElement(using: &rng)!
+        self.fragile = isStorm ? .crashAtLead : isDuel ? .crashAtVote : [nil, nil, .crashAtVote, .crashAtLead, .crashAtAcknowledge].randomElement(using: &rng)!
+        self.shortAbsence = isStorm ? 1...100 : isDuel ? 1...5 : [1...5, 1...100, 50...600].randomElement(using: &rng)!
         self.administration = UInt8.random(in: 0..<3, using: &rng) == 0 ? nil : 30_000_000...[150_000_000, 600_000_000].randomElement(using: &rng)!
     }
 

@@ -15,6 +15,8 @@ package struct SimulationOptions: Sendable {
         case mixed
         /// Leaders that die or fall silent soon after they are elected, one after the other: logs part as often as they can.
         case storm
+        /// A network about as slow as the election timeout, and voters that die once they have voted: many candidates a term.
+        case duel
     }
 }
 
