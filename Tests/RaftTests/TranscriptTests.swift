@@ -4,7 +4,8 @@ import Testing
 
 /// Readable protocols of the protocol's corners: `Transcripts/*.txt`. `VECRAFT_REWRITE_TRANSCRIPTS=1` writes them anew; read the difference.
 @Suite struct TranscriptTests {
-    static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Transcripts")
+    static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+        "Transcripts")
     static let names: [String] = {
         let all = (try? FileManager.default.contentsOfDirectory(atPath: Self.folder.path)) ?? []
         return all.filter { $0.hasSuffix(".txt") }.sorted()

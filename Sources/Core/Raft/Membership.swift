@@ -24,7 +24,8 @@ package struct Membership: Equatable, Sendable, CustomStringConvertible {
     package init(members: [Member]) { self.members = members.sorted { $0.id < $1.id } }
 
     package init(voters: [ReplicaID], learners: [ReplicaID] = []) {
-        self.init(members: voters.map { Member(id: $0, isVoter: true) } + learners.map { Member(id: $0, isVoter: false) })
+        self.init(
+            members: voters.map { Member(id: $0, isVoter: true) } + learners.map { Member(id: $0, isVoter: false) })
     }
 
     /// What a replica holds that has not been told of a group yet.
@@ -72,7 +73,8 @@ package struct Membership: Equatable, Sendable, CustomStringConvertible {
     /// Leaves it: who votes no more is a member no more.
     func leavingJoint() -> Membership {
         Membership(
-            members: self.members.filter { $0.isVoter || !$0.isOutgoing }.map { Member(id: $0.id, isVoter: $0.isVoter) })
+            members: self.members.filter { $0.isVoter || !$0.isOutgoing }.map { Member(id: $0.id, isVoter: $0.isVoter) }
+        )
     }
 
     /// "{1 2 3}", "{1 2 4 <- 1 2 3}" while joint, "{1 2 3 learning 4}".

@@ -61,6 +61,15 @@ package struct LogTransfer: Equatable, Sendable {
     package var start: LogStart
     /// The last entry of it; committed.
     package var through: LogPosition
+
+    package init(from: ReplicaID, to: ReplicaID, term: Term, number: UInt64, start: LogStart, through: LogPosition) {
+        self.from = from
+        self.to = to
+        self.term = term
+        self.number = number
+        self.start = start
+        self.through = through
+    }
 }
 
 /// Why a request was not taken. Nothing has changed.

@@ -27,6 +27,13 @@ package struct RaftMessage: Equatable, Sendable {
     package var term: Term
     package var body: Body
 
+    package init(from: ReplicaID, to: ReplicaID, term: Term, body: Body) {
+        self.from = from
+        self.to = to
+        self.term = term
+        self.body = body
+    }
+
     package enum Body: Equatable, Sendable {
         /// Would you vote for me? Changes nothing (thesis, 9.6).
         case preVote(last: LogPosition)
@@ -52,6 +59,13 @@ package struct RaftMessage: Equatable, Sendable {
         package var entries: EntryRange?
         package var commit: LogIndex
         package var round: UInt64
+
+        package init(previous: LogPosition, entries: EntryRange? = nil, commit: LogIndex, round: UInt64) {
+            self.previous = previous
+            self.entries = entries
+            self.commit = commit
+            self.round = round
+        }
     }
 
     package struct Heartbeat: Equatable, Sendable {
@@ -60,11 +74,22 @@ package struct RaftMessage: Equatable, Sendable {
         package var round: UInt64
         /// To a replica that lost entries: how far it must have caught up before it votes again.
         package var recovery: RecoveryPoint?
+
+        package init(commit: LogIndex, round: UInt64, recovery: RecoveryPoint? = nil) {
+            self.commit = commit
+            self.round = round
+            self.recovery = recovery
+        }
     }
 
     package struct RecoveryPoint: Equatable, Sendable {
         package var incarnation: UInt32
         package var through: LogIndex
+
+        package init(incarnation: UInt32, through: LogIndex) {
+            self.incarnation = incarnation
+            self.through = through
+        }
     }
 
     package struct Acknowledge: Equatable, Sendable {
@@ -76,6 +101,14 @@ package struct RaftMessage: Equatable, Sendable {
         package var round: UInt64
         package var incarnation: UInt32
         package var isRecovering: Bool
+
+        package init(matched: LogIndex, durable: LogIndex, round: UInt64, incarnation: UInt32, isRecovering: Bool) {
+            self.matched = matched
+            self.durable = durable
+            self.round = round
+            self.incarnation = incarnation
+            self.isRecovering = isRecovering
+        }
     }
 
     /// `previous` of an append is not in the log.
@@ -85,6 +118,13 @@ package struct RaftMessage: Equatable, Sendable {
         package var hint: LogPosition
         package var incarnation: UInt32
         package var isRecovering: Bool
+
+        package init(previous: LogIndex, hint: LogPosition, incarnation: UInt32, isRecovering: Bool) {
+            self.previous = previous
+            self.hint = hint
+            self.incarnation = incarnation
+            self.isRecovering = isRecovering
+        }
     }
 }
 

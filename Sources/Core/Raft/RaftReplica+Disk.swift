@@ -52,7 +52,9 @@ extension RaftReplica {
     /// - Returns: False if they must stay: not committed, or not durable here, or gone already.
     @discardableResult
     package mutating func trim(through index: LogIndex, now: MonotonicInstant) -> Bool {
-        guard self.begin(now), index > self.log.start.index, index <= min(self.commit, self.log.durable) else { return false }
+        guard self.begin(now), index > self.log.start.index, index <= min(self.commit, self.log.durable) else {
+            return false
+        }
         self.counters.trims += 1
         self.actions.append(.trim(self.log.trim(through: index)))
         return true

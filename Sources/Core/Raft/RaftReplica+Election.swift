@@ -76,7 +76,8 @@ extension RaftReplica {
 
     mutating func receivePreVote(_ last: LogPosition, term: Term, from candidate: ReplicaID) {
         let isGranted =
-            term > self.state.term && !self.isPromised && !self.state.isRecovering && last.isUpToDate(with: self.log.last)
+            term > self.state.term && !self.isPromised && !self.state.isRecovering
+            && last.isUpToDate(with: self.log.last)
         if !isGranted { self.counters.refusedVotes += 1 }
         self.send(.preVoteReply(isGranted: isGranted), to: candidate, term: isGranted ? term : self.state.term)
     }

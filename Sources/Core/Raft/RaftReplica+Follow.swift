@@ -12,7 +12,8 @@ extension RaftReplica {
     mutating func receiveAppend(_ append: RaftMessage.Append) {
         self.heardRound = max(self.heardRound, append.round)
         // What is committed here is in every leader's log (leader completeness), also where it has been trimmed.
-        guard append.previous.index <= self.commit || self.log.term(at: append.previous.index) == append.previous.term else {
+        guard append.previous.index <= self.commit || self.log.term(at: append.previous.index) == append.previous.term
+        else {
             return self.reject(append.previous)
         }
         var isNew = false
@@ -49,7 +50,8 @@ extension RaftReplica {
             self.halt("entry \(cut) of term \(entries.term) contradicts one that is committed or the leader's own")
             return nil
         }
-        self.actions.append(.write(self.log.write(entries, content: .received, truncatingFrom: cut, at: self.clock.own)))
+        self.actions.append(
+            .write(self.log.write(entries, content: .received, truncatingFrom: cut, at: self.clock.own)))
         return true
     }
 
@@ -57,7 +59,9 @@ extension RaftReplica {
         guard let leader = self.leader else { return }
         self.counters.rejects += 1
         var hint = self.log.runs.floor(index: previous.index, term: previous.term)
-        if hint.index < self.commit { hint = LogPosition(index: self.commit, term: self.log.term(at: self.commit) ?? 0) }
+        if hint.index < self.commit {
+            hint = LogPosition(index: self.commit, term: self.log.term(at: self.commit) ?? 0)
+        }
         self.send(
             .reject(
                 .init(
@@ -90,13 +94,15 @@ extension RaftReplica {
     package mutating func logStaged(_ transfer: LogTransfer, summary: LogSummary, now: MonotonicInstant) {
         guard self.begin(now) else { return }
         let isCurrent = transfer.term == self.state.term && (self.leader == nil || self.leader == transfer.from)
-        guard transfer.term > self.state.term || isCurrent, self.leadership == nil, transfer.to == self.id, self.mayWrite
+        guard transfer.term > self.state.term || isCurrent, self.leadership == nil, transfer.to == self.id,
+            self.mayWrite
         else {
             return self.actions.append(.discardLog(transfer))
         }
         self.follow(term: transfer.term, leader: transfer.from)
         // If its last entry is here, so is all before it; what stands behind it may be promised and must stay (Raft paper, 7).
-        guard transfer.through.index > self.commit, self.log.term(at: transfer.through.index) != transfer.through.term else {
+        guard transfer.through.index > self.commit, self.log.term(at: transfer.through.index) != transfer.through.term
+        else {
             self.actions.append(.discardLog(transfer))
             self.verified = max(self.verified, min(transfer.through.index, self.log.last.index))
             return self.acknowledge()

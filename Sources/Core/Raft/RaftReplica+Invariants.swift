@@ -24,7 +24,9 @@ extension RaftReplica {
     }
 
     private func brokenState() -> String? {
-        if self.log.last.term > self.state.term { return "the log ends \(self.log.last), the term is \(self.state.term)" }
+        if self.log.last.term > self.state.term {
+            return "the log ends \(self.log.last), the term is \(self.state.term)"
+        }
         if self.leadership != nil, self.campaign != nil { return "leader and candidate at once" }
         if self.saves.done > self.saves.last { return "saved what was not asked for" }
         if self.owed.vote != nil, self.owed.vote != self.state.votedFor { return "owes another vote than it gave" }
@@ -38,13 +40,17 @@ extension RaftReplica {
         if !self.saves.isDone { return "leads a term that is not durable" }
         for peer in leadership.peers {
             if peer.match >= peer.next { return "peer \(peer.id): match \(peer.match), next \(peer.next)" }
-            if peer.next > self.log.last.index + 1 { return "peer \(peer.id): next \(peer.next) beyond \(self.log.last)" }
+            if peer.next > self.log.last.index + 1 {
+                return "peer \(peer.id): next \(peer.next) beyond \(self.log.last)"
+            }
             if peer.inFlight.bytes < 0 || peer.inFlight.count > self.settings.maxInFlightMessages {
                 return "peer \(peer.id): \(peer.inFlight.count) messages, \(peer.inFlight.bytes) bytes in flight"
             }
             if peer.mode == .probing, !peer.inFlight.isEmpty { return "peer \(peer.id): probed with batches in flight" }
         }
-        if leadership.peers.map(\.id) + [self.id] != self.membership.members.map(\.id).filter({ $0 != self.id }) + [self.id] {
+        if leadership.peers.map(\.id) + [self.id] != self.membership.members.map(\.id).filter({ $0 != self.id }) + [
+            self.id
+        ] {
             return "peers are not the members"
         }
         return nil

@@ -65,7 +65,8 @@ extension RaftReplica {
     mutating func tickLeader() {
         let now = self.clock.own
         // Check-quorum: one that a majority does not answer any more leads nobody (thesis, 6.2).
-        let heard = MonotonicInstant(nanoseconds: self.leadership!.quorum(own: now.nanoseconds) { $0.heard.nanoseconds })
+        let heard = MonotonicInstant(
+            nanoseconds: self.leadership!.quorum(own: now.nanoseconds) { $0.heard.nanoseconds })
         guard now - heard <= self.timing.electionMax else { return self.follow(term: self.state.term, leader: nil) }
         if now >= self.leadership!.heartbeatDue { self.beginRound() }
         for i in self.leadership!.peers.indices { self.tickPeer(i, now) }
@@ -81,7 +82,8 @@ extension RaftReplica {
         case .replicating:
             let isMissing = self.leadership!.peers[i].received + 1 < self.leadership!.peers[i].next
             guard isMissing, now - self.leadership!.peers[i].advanced > self.timing.retransmit else { return }
-            self.leadership!.peers[i].probe(next: max(self.leadership!.peers[i].match, self.leadership!.peers[i].received) + 1)
+            self.leadership!.peers[i].probe(
+                next: max(self.leadership!.peers[i].match, self.leadership!.peers[i].received) + 1)
         case .transferring(let transfer):
             guard now - self.leadership!.peers[i].advanced > self.timing.logTransferStall else { return }
             return self.endLogTransfer(transfer, isDelivered: false)

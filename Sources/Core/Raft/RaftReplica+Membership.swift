@@ -10,7 +10,9 @@ extension RaftReplica {
         if let handover = self.leadership!.handover { throw .handingOver(to: handover.to) }
         // One at a time, and not before an entry of its own term is committed: else a leader could build on a configuration that
         // another one is just replacing (Ongaro, raft-dev, "bug in single-server membership changes", 2015).
-        guard self.commit >= max(self.leadership!.termStart, self.log.memberships.latest.index), !self.membership.isJoint else {
+        guard self.commit >= max(self.leadership!.termStart, self.log.memberships.latest.index),
+            !self.membership.isJoint
+        else {
             throw .changePending
         }
         return self.append(try self.changed(change))
@@ -21,7 +23,9 @@ extension RaftReplica {
         switch change {
         case .addLearner(let id):
             guard membership.member(id) == nil else { throw .invalid("\(id) is a member already") }
-            guard membership.members.count < RaftSettings.maxMembers else { throw .limit("members", RaftSettings.maxMembers) }
+            guard membership.members.count < RaftSettings.maxMembers else {
+                throw .limit("members", RaftSettings.maxMembers)
+            }
             return membership.adding(learner: id)
         case .removeLearner(let id):
             guard membership.learners.contains(id) else { throw .invalid("\(id) is no learner") }
@@ -33,7 +37,9 @@ extension RaftReplica {
     }
 
     private func check(voters: [ReplicaID]) throws(RaftRefusal) {
-        guard !voters.isEmpty, Set(voters).count == voters.count else { throw .invalid("the voters must be some, each once") }
+        guard !voters.isEmpty, Set(voters).count == voters.count else {
+            throw .invalid("the voters must be some, each once")
+        }
         guard voters.count <= RaftSettings.maxVoters else { throw .limit("voters", RaftSettings.maxVoters) }
         guard voters.sorted() != self.membership.voters else { throw .invalid("these are the voters already") }
         for id in voters where id != self.id {
@@ -56,7 +62,8 @@ extension RaftReplica {
         // In force from here on, for this entry too (thesis, 4.1).
         self.leadership!.adopt(membership, own: self.id, next: index, now: self.clock.own)
         self.append(
-            EntryRange(first: index, last: index, term: self.state.term, bytes: 0, membership: membership), .configuration)
+            EntryRange(first: index, last: index, term: self.state.term, bytes: 0, membership: membership),
+            .configuration)
         return index
     }
 
@@ -64,13 +71,17 @@ extension RaftReplica {
     /// that is without the leader ends its leading (thesis, 4.2.2 and 4.3).
     mutating func advanceMembership() {
         let record = self.log.memberships.latest
-        guard let leadership = self.leadership, record.index <= self.commit, self.commit >= leadership.termStart else { return }
+        guard let leadership = self.leadership, record.index <= self.commit, self.commit >= leadership.termStart else {
+            return
+        }
         if record.membership.isJoint {
             _ = self.append(record.membership.leavingJoint())
         } else if !record.membership.isVoter(self.id) {
             for i in leadership.peers.indices { self.tellCommit(i) }
             // The best of those that stay need not wait for a timeout.
-            let heir = leadership.peers.filter { $0.isVoter && $0.recovery == nil }.max { ($0.match, $1.id) < ($1.match, $0.id) }
+            let heir = leadership.peers.filter { $0.isVoter && $0.recovery == nil }.max {
+                ($0.match, $1.id) < ($1.match, $0.id)
+            }
             if let heir { self.send(.timeoutNow, to: heir.id) }
             self.follow(term: self.state.term, leader: nil)
         }
@@ -95,7 +106,8 @@ extension RaftReplica {
     }
 
     mutating func advanceHandover() {
-        guard let handover = self.leadership!.handover, !handover.isTold, let i = self.leadership!.position(of: handover.to),
+        guard let handover = self.leadership!.handover, !handover.isTold,
+            let i = self.leadership!.position(of: handover.to),
             self.leadership!.peers[i].match == self.log.last.index
         else { return }
         self.leadership!.handover!.isTold = true

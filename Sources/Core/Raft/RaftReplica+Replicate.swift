@@ -76,7 +76,8 @@ extension RaftReplica {
         }
         let extent = self.view.extent(from: first, through: last, maxBytes: maxBytes)
         return EntryRange(
-            first: first, last: extent.last, term: self.log.term(at: first) ?? 0, bytes: extent.bytes, membership: membership)
+            first: first, last: extent.last, term: self.log.term(at: first) ?? 0, bytes: extent.bytes,
+            membership: membership)
     }
 
     // MARK: Answers
@@ -105,7 +106,9 @@ extension RaftReplica {
         guard self.leadership != nil else { return }
         if reply.durable > match { self.advanceCommit() }
         // Committing its own removal ends a leader.
-        guard self.leadership != nil, i < self.leadership!.peers.count, self.leadership!.peers[i].id == from else { return }
+        guard self.leadership != nil, i < self.leadership!.peers.count, self.leadership!.peers[i].id == from else {
+            return
+        }
         self.replicate(to: i)
         self.tellCommit(i)
         self.advanceHandover()
@@ -115,7 +118,9 @@ extension RaftReplica {
         switch self.leadership!.peers[i].mode {
         case .probing:
             // An answer to a heartbeat may say less than the question would find: it ends the probing only if it says as much.
-            if reply.matched + 1 >= self.leadership!.peers[i].next { self.leadership!.peers[i].replicate(now: self.clock.own) }
+            if reply.matched + 1 >= self.leadership!.peers[i].next {
+                self.leadership!.peers[i].replicate(now: self.clock.own)
+            }
         case .replicating:
             // Knows less than it had durable: started anew. One question, and it knows again how far its log is the leader's.
             if hasRestarted { self.leadership!.peers[i].probe(next: self.leadership!.peers[i].match + 1) }
@@ -174,7 +179,8 @@ extension RaftReplica {
         let start = LogStart(
             position: self.log.start, membership: self.log.memberships.membership(at: self.log.start.index))
         let transfer = LogTransfer(
-            from: self.id, to: self.leadership!.peers[i].id, term: self.state.term, number: self.leadership!.transferNumber,
+            from: self.id, to: self.leadership!.peers[i].id, term: self.state.term,
+            number: self.leadership!.transferNumber,
             start: start, through: LogPosition(index: through, term: term))
         self.leadership!.peers[i].mode = .transferring(transfer)
         self.leadership!.peers[i].advanced = now

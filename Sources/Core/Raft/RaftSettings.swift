@@ -58,15 +58,19 @@ package struct RaftSettings: Sendable {
             "at least 1.2 times raft.election_timeout_min, so that timeouts differ")
         try check((0...0.2).contains(self.clockRateError), "raft.clock_rate_error", "0 to 0.2")
         try check(
-            self.maxTimerStep >= .milliseconds(1) && self.maxTimerStep <= self.electionTimeoutMin, "raft.max_timer_step",
+            self.maxTimerStep >= .milliseconds(1) && self.maxTimerStep <= self.electionTimeoutMin,
+            "raft.max_timer_step",
             "1 ms to raft.election_timeout_min")
         try check((4 << 10...64 << 20).contains(self.maxBatchBytes), "raft.max_batch_bytes", "4 KiB to 64 MiB")
-        try check((0...self.maxBatchBytes).contains(self.maxProbeBytes), "raft.max_probe_bytes", "0 to raft.max_batch_bytes")
+        try check(
+            (0...self.maxBatchBytes).contains(self.maxProbeBytes), "raft.max_probe_bytes", "0 to raft.max_batch_bytes")
         try check(
             (self.maxBatchBytes...1 << 30).contains(self.maxInFlightBytes), "raft.max_in_flight_bytes",
             "raft.max_batch_bytes to 1 GiB")
         try check((1...65_536).contains(self.maxInFlightMessages), "raft.max_in_flight_messages", "1 to 65,536")
-        try check(self.maxUncommittedBytes >= self.maxBatchBytes, "raft.max_uncommitted_bytes", "at least raft.max_batch_bytes")
+        try check(
+            self.maxUncommittedBytes >= self.maxBatchBytes, "raft.max_uncommitted_bytes",
+            "at least raft.max_batch_bytes")
         try check((1...1 << 20).contains(self.maxUncommittedBatches), "raft.max_uncommitted_batches", "1 to 1,048,576")
         try check((1...1 << 24).contains(self.maxPendingReads), "raft.max_pending_reads", "1 to 16,777,216")
         try check(self.retransmit >= self.heartbeat, "raft.retransmit", "at least raft.heartbeat")

@@ -19,7 +19,8 @@ struct ReplicaLog: Sendable {
 
     /// Adds entries at the end, after what is cut off.
     mutating func write(
-        _ entries: EntryRange, content: WriteOrder.Content, truncatingFrom cut: LogIndex? = nil, at now: MonotonicInstant
+        _ entries: EntryRange, content: WriteOrder.Content, truncatingFrom cut: LogIndex? = nil,
+        at now: MonotonicInstant
     ) -> WriteOrder {
         if let cut { self.truncate(from: cut) }
         assert(entries.first == self.runs.lastIndex + 1)

@@ -43,7 +43,9 @@ struct PendingReads: Sendable {
     /// The round that the last one waits for.
     var lastRound: UInt64 { self.waiting.last?.round ?? 0 }
 
-    mutating func add(id: UInt64, index: LogIndex, round: UInt64) { self.waiting.append(Read(id: id, index: index, round: round)) }
+    mutating func add(id: UInt64, index: LogIndex, round: UInt64) {
+        self.waiting.append(Read(id: id, index: index, round: round))
+    }
 
     /// The next one that may be answered.
     mutating func next(confirmed: UInt64, commit: LogIndex) -> Read? {

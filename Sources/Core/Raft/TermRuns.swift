@@ -21,7 +21,8 @@ struct TermRuns: Equatable, Sendable {
     var isOrdered: Bool {
         let first = self.runs.first.map { $0.term >= self.start.term && $0.first == self.start.index + 1 } ?? true
         let within = self.runs.last.map { $0.first <= self.lastIndex } ?? (self.lastIndex == self.start.index)
-        return first && within && zip(self.runs, self.runs.dropFirst()).allSatisfy { $0.first < $1.first && $0.term < $1.term }
+        return first && within
+            && zip(self.runs, self.runs.dropFirst()).allSatisfy { $0.first < $1.first && $0.term < $1.term }
     }
 
     /// Nil outside the log, where `start` still counts as inside.
@@ -40,7 +41,9 @@ struct TermRuns: Equatable, Sendable {
     /// The greatest position at or before `index` whose term is at most `term`, not before `start`.
     func floor(index: LogIndex, term: Term) -> LogPosition {
         var index = min(index, self.lastIndex)
-        while index > self.start.index, let run = self.run(of: index), self.runs[run].term > term { index = self.runs[run].first - 1 }
+        while index > self.start.index, let run = self.run(of: index), self.runs[run].term > term {
+            index = self.runs[run].first - 1
+        }
         index = max(index, self.start.index)
         return LogPosition(index: index, term: self.term(at: index) ?? self.start.term)
     }

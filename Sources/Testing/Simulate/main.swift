@@ -12,7 +12,9 @@ if words.first == "steady" {
     let clock = ContinuousClock()
     var group = SteadyGroup()
     let elapsed = clock.measure { group.run(batches: batches) }
-    print("\(batches) batches of one entry, three replicas: \(elapsed.nanoseconds / UInt64(max(1, batches))) ns each, committed \(group.committed)")
+    print(
+        "\(batches) batches of one entry, three replicas: \(elapsed.nanoseconds / UInt64(max(1, batches))) ns each, committed \(group.committed)"
+    )
 } else {
     var seeds: Range<UInt64> = 0..<2000
     var options = SimulationOptions()

@@ -36,11 +36,14 @@ struct Checker {
         self.leaders[term] = replica
         let last = UInt64(self.history.lastIndex { $0.term < term }.map { $0 + 1 } ?? 0)
         guard log.lastIndex >= last else {
-            return self.fail("leader completeness: \(replica) leads term \(term) with a log through \(log.lastIndex), \(last) is committed")
+            return self.fail(
+                "leader completeness: \(replica) leads term \(term) with a log through \(log.lastIndex), \(last) is committed"
+            )
         }
         guard last >= log.firstIndex else { return }
         for index in log.firstIndex...last where log[index] != self.history[Int(index - 1)].entry {
-            return self.fail("leader completeness: \(replica) leads term \(term) with another entry \(index) than is committed")
+            return self.fail(
+                "leader completeness: \(replica) leads term \(term) with another entry \(index) than is committed")
         }
     }
 
@@ -61,7 +64,9 @@ struct Checker {
     mutating func commits(_ replica: ReplicaID, _ entry: SimulatedEntry, at index: LogIndex, in term: Term) {
         if index <= UInt64(self.history.count) {
             let other = self.history[Int(index - 1)]
-            if other.entry != entry { self.fail("state machine safety: \(replica) commits another entry \(index) than \(other.by)") }
+            if other.entry != entry {
+                self.fail("state machine safety: \(replica) commits another entry \(index) than \(other.by)")
+            }
             return
         }
         guard index == UInt64(self.history.count) + 1 else {
@@ -79,7 +84,9 @@ struct Checker {
     mutating func acknowledges(_ keys: [UInt64], last: LogIndex, floor: LogIndex) {
         self.appends += 1
         for key in keys {
-            guard let place = self.places[key] else { return self.fail("key \(key) was acknowledged and is not committed") }
+            guard let place = self.places[key] else {
+                return self.fail("key \(key) was acknowledged and is not committed")
+            }
             if place <= floor, self.acknowledged[key] == nil {
                 self.fail("linearizability: key \(key) was appended after \(floor) had been seen, and is at \(place)")
             }
@@ -105,8 +112,11 @@ struct Checker {
         guard log.lastIndex >= UInt64(self.history.count) else {
             return self.fail("\(replica) ends with \(log.lastIndex) of \(self.history.count) entries")
         }
-        for index in log.firstIndex...max(log.firstIndex, UInt64(self.history.count)) where index <= log.lastIndex && index <= UInt64(self.history.count) {
-            if log[index] != self.history[Int(index - 1)].entry { return self.fail("\(replica) ends with another entry \(index)") }
+        for index in log.firstIndex...max(log.firstIndex, UInt64(self.history.count))
+        where index <= log.lastIndex && index <= UInt64(self.history.count) {
+            if log[index] != self.history[Int(index - 1)].entry {
+                return self.fail("\(replica) ends with another entry \(index)")
+            }
         }
         for (key, place) in self.acknowledged where log.oldKeys[key] != place {
             guard place >= log.firstIndex, log[place].key == key else {

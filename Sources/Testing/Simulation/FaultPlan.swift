@@ -4,12 +4,16 @@ internal import Raft
 /// Which faults a seed has, and how many: each seed another mix, so that rare ones are not drowned by common ones.
 struct FaultPlan {
     enum Fault: CaseIterable {
-        case crash, crashBetweenActions, crashAtVote, crashAtLead, crashAtAcknowledge, cutOneWay, isolate, split, heal, badNetwork, slowDisk, stallDisk, pause
-        case leapForward, stepBack, flipBit, addLearner, setVoters, removeLearner, handOver, trim, linkReset, crashLeader, cutLeader
+        case crash, crashBetweenActions, crashAtVote, crashAtLead, crashAtAcknowledge, cutOneWay, isolate, split, heal,
+            badNetwork, slowDisk, stallDisk, pause
+        case leapForward, stepBack, flipBit, addLearner, setVoters, removeLearner, handOver, trim, linkReset,
+            crashLeader, cutLeader
         case crashAll
 
         static let duel: [Fault] = [.crashLeader, .crash, .cutOneWay, .cutLeader, .heal, .badNetwork, .crashAll]
-        static let storm: [Fault] = [.crashLeader, .crash, .cutOneWay, .isolate, .cutLeader, .heal, .badNetwork, .slowDisk]
+        static let storm: [Fault] = [
+            .crashLeader, .crash, .cutOneWay, .isolate, .cutLeader, .heal, .badNetwork, .slowDisk,
+        ]
     }
     let voters: Int
     let spares: Int
@@ -45,20 +49,35 @@ struct FaultPlan {
         self.clients = Int.random(in: 2...5, using: &rng)
         self.readShare = UInt8.random(in: 1...6, using: &rng)
         self.pause = [1_000_000, 10_000_000, 60_000_000].randomElement(using: &rng)!
-        let longest = isStorm ? 160_000_000 : UInt64([80_000_000, 250_000_000, 700_000_000].randomElement(using: &rng)!)
+        let longest =
+            isStorm ? 160_000_000 : UInt64([80_000_000, 250_000_000, 700_000_000].randomElement(using: &rng)!)
         self.interval = longest / 8...longest
         let share = Double.random(in: 0.25...1, using: &rng)
         var faults: [Fault] = []
-        for fault in isStorm ? Fault.storm : isDuel ? Fault.duel : Fault.allCases where Double.random(in: 0..<1, using: &rng) < share { faults.append(fault) }
+        for fault in isStorm ? Fault.storm : isDuel ? Fault.duel : Fault.allCases
+        where Double.random(in: 0..<1, using: &rng) < share { faults.append(fault) }
         self.faults = faults.isEmpty ? [.crash] : faults
         self.usesLease = UInt8.random(in: 0..<4, using: &rng) > 0
         self.hasSmallLimits = UInt8.random(in: 0..<3, using: &rng) == 0
         self.timeoutSpread = [1.2, 2, 2, 4].randomElement(using: &rng)!
-        self.delay = isStorm ? 50_000...1_000_000 : isDuel ? 5_000_000...180_000_000 : [50_000...1_000_000, 50_000...1_000_000, 1_000_000...20_000_000, 5_000_000...110_000_000].randomElement(using: &rng)!
+        self.delay =
+            isStorm
+            ? 50_000...1_000_000
+            : isDuel
+                ? 5_000_000...180_000_000
+                : [50_000...1_000_000, 50_000...1_000_000, 1_000_000...20_000_000, 5_000_000...110_000_000]
+                    .randomElement(using: &rng)!
         self.fragility = isStorm || isDuel ? 1 : [0.1, 0.5, 1].randomElement(using: &rng)!
-        self.fragile = isStorm ? .crashAtLead : isDuel ? .crashAtVote : [nil, nil, .crashAtVote, .crashAtLead, .crashAtAcknowledge].randomElement(using: &rng)!
+        self.fragile =
+            isStorm
+            ? .crashAtLead
+            : isDuel
+                ? .crashAtVote
+                : [nil, nil, .crashAtVote, .crashAtLead, .crashAtAcknowledge].randomElement(using: &rng)!
         self.shortAbsence = isStorm ? 1...100 : isDuel ? 1...5 : [1...5, 1...100, 50...600].randomElement(using: &rng)!
-        self.administration = UInt8.random(in: 0..<3, using: &rng) == 0 ? nil : 30_000_000...[150_000_000, 600_000_000].randomElement(using: &rng)!
+        self.administration =
+            UInt8.random(in: 0..<3, using: &rng) == 0
+            ? nil : 30_000_000...[150_000_000, 600_000_000].randomElement(using: &rng)!
     }
 
     func adjust(_ settings: inout RaftSettings, using rng: inout SeededRNG) {
@@ -78,7 +97,9 @@ struct FaultPlan {
 extension Simulation {
     mutating func causeAdministration() {
         guard !self.isCalm, let pause = self.plan.administration else { return }
-        let wishes: [FaultPlan.Fault] = [.addLearner, .addLearner, .setVoters, .setVoters, .removeLearner, .handOver, .trim]
+        let wishes: [FaultPlan.Fault] = [
+            .addLearner, .addLearner, .setVoters, .setVoters, .removeLearner, .handOver, .trim,
+        ]
         self.administer(wishes.randomElement(using: &self.rng)!)
         self.queue.add(.administration, at: self.now + UInt64.random(in: pause, using: &self.rng))
     }
@@ -160,7 +181,8 @@ extension Simulation {
         case .isolate, .cutLeader:
             let lone = fault == .cutLeader ? self.leaderPosition ?? self.anyone() : self.anyone()
             let direction = UInt8.random(in: 0..<4, using: &self.rng)
-            self.record("--- isolate \(ids[lone])\(direction == 0 ? ", deaf only" : direction == 1 ? ", mute only" : "")")
+            self.record(
+                "--- isolate \(ids[lone])\(direction == 0 ? ", deaf only" : direction == 1 ? ", mute only" : "")")
             for other in ids where other != ids[lone] {
                 if direction != 0 { self.network.cut(ids[lone], other) }
                 if direction != 1 { self.network.cut(other, ids[lone]) }
@@ -175,7 +197,9 @@ extension Simulation {
             self.network.lateness = Bool.random(using: &self.rng) ? 0 : Double.random(in: 0...0.2, using: &self.rng)
             let late: UInt64 = [20_000_000, 200_000_000, 3_000_000_000].randomElement(using: &self.rng)!
             self.network.lateDelay = 1_000_000...late
-            self.record("--- network loses \(self.network.loss), doubles \(self.network.doubling), delays \(self.network.lateness)")
+            self.record(
+                "--- network loses \(self.network.loss), doubles \(self.network.doubling), delays \(self.network.lateness)"
+            )
         case .linkReset:
             let (i, peer) = (self.anyone(), ids[self.anyone()])
             guard self.replicas[i].pausedUntil <= self.now else { return }
@@ -219,12 +243,14 @@ extension Simulation {
     /// Damages an entry on a disk: one replica at a time, for what a majority has lost is lost.
     private mutating func flipBit(_ i: Int) {
         let someoneRecovers = self.replicas.contains { replica in
-            !replica.store.damaged.isEmpty || replica.store.hardState.isRecovering || replica.raft?.state.isRecovering == true
+            !replica.store.damaged.isEmpty || replica.store.hardState.isRecovering
+                || replica.raft?.state.isRecovering == true
         }
         let store = self.replicas[i].store
         guard !someoneRecovers, self.plan.voters >= 3, !store.durable.entries.isEmpty else { return }
         // Mostly near the end, where what is lost was promised last.
-        let depth = Int.random(in: 1...(Bool.random(using: &self.rng) ? 5 : store.durable.entries.count), using: &self.rng)
+        let depth = Int.random(
+            in: 1...(Bool.random(using: &self.rng) ? 5 : store.durable.entries.count), using: &self.rng)
         let index = store.durable.lastIndex + 1 - UInt64(min(depth, store.durable.entries.count))
         self.record("--- entry \(index) on the disk of \(self.replicas[i].id) is damaged")
         store.damaged.append(index)
@@ -234,11 +260,14 @@ extension Simulation {
     private mutating func administer(_ fault: FaultPlan.Fault) {
         if fault == .trim {
             let i = self.anyone()
-            guard let raft = self.replicas[i].raft, raft.commit > raft.logStart.index, self.replicas[i].pausedUntil <= self.now else { return }
+            guard let raft = self.replicas[i].raft, raft.commit > raft.logStart.index,
+                self.replicas[i].pausedUntil <= self.now
+            else { return }
             let index = LogIndex.random(in: raft.logStart.index + 1...raft.commit, using: &self.rng)
             return self.step(i) { raft, now in raft.trim(through: index, now: now) }
         }
-        guard let i = self.leaderPosition, self.replicas[i].pausedUntil <= self.now, let membership = self.replicas[i].raft?.membership
+        guard let i = self.leaderPosition, self.replicas[i].pausedUntil <= self.now,
+            let membership = self.replicas[i].raft?.membership
         else { return }
         let ids = self.replicas.map(\.id)
         switch fault {
@@ -253,7 +282,8 @@ extension Simulation {
             let candidates = membership.members.map(\.id).shuffled(using: &self.rng)
             guard candidates.count >= self.plan.voters else { return }
             let most = self.plan.voters == 1 ? candidates.count : min(candidates.count, self.plan.voters + 2)
-            self.change(.setVoters(Array(candidates.prefix(Int.random(in: self.plan.voters...most, using: &self.rng)))), i)
+            self.change(
+                .setVoters(Array(candidates.prefix(Int.random(in: self.plan.voters...most, using: &self.rng)))), i)
         default:
             guard let id = membership.voters.randomElement(using: &self.rng), id != ids[i] else { return }
             self.counts.handovers += 1

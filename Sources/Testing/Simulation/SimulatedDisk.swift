@@ -82,9 +82,13 @@ struct SimulatedNetwork {
         let to: UInt64
     }
 
-    mutating func cut(_ from: ReplicaID, _ to: ReplicaID) { self.cuts.insert(Pair(from: from.rawValue, to: to.rawValue)) }
+    mutating func cut(_ from: ReplicaID, _ to: ReplicaID) {
+        self.cuts.insert(Pair(from: from.rawValue, to: to.rawValue))
+    }
     mutating func heal() { self.cuts = [] }
-    mutating func heal(_ from: ReplicaID, _ to: ReplicaID) { self.cuts.remove(Pair(from: from.rawValue, to: to.rawValue)) }
+    mutating func heal(_ from: ReplicaID, _ to: ReplicaID) {
+        self.cuts.remove(Pair(from: from.rawValue, to: to.rawValue))
+    }
     func isCut(_ from: ReplicaID, _ to: ReplicaID) -> Bool {
         !self.cuts.isEmpty && self.cuts.contains(Pair(from: from.rawValue, to: to.rawValue))
     }

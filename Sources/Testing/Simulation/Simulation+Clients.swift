@@ -146,7 +146,8 @@ extension Simulation {
         }
         let read = self.replicas[i].reads.remove(at: place)
         if let index, index > self.replicas[i].applied {
-            return self.checker.fail("\(self.replicas[i].id) answers a read at \(index), committed \(self.replicas[i].applied)")
+            return self.checker.fail(
+                "\(self.replicas[i].id) answers a read at \(index), committed \(self.replicas[i].applied)")
         }
         self.answer(read.client, read.attempt, index.map { .done($0) } ?? .refused(hint: nil))
     }

@@ -53,7 +53,9 @@ extension Simulation {
         self.replicas[i].raft = RaftReplica(
             id: self.replicas[i].id, start: start, view: self.replicas[i].store, settings: self.settings,
             seed: self.rng.next(), now: clock, plantedBugs: self.options.bugs)
-        self.record("\(self.replicas[i].id) starts: \(self.replicas[i].raft!.summary)\(start.hasLostEntries ? ", entries lost" : "")")
+        self.record(
+            "\(self.replicas[i].id) starts: \(self.replicas[i].raft!.summary)\(start.hasLostEntries ? ", entries lost" : "")"
+        )
         self.carryOut(i)
         let tick = self.now + UInt64.random(in: 0..<Self.tick, using: &self.rng)
         self.queue.add(.tick(i, life: self.replicas[i].life), at: tick)
@@ -116,7 +118,8 @@ extension Simulation {
         }
     }
 
-    private mutating func carryOut(_ action: RaftAction, _ i: Int, _ entries: [SimulatedEntry], _ firstEntry: LogIndex) {
+    private mutating func carryOut(_ action: RaftAction, _ i: Int, _ entries: [SimulatedEntry], _ firstEntry: LogIndex)
+    {
         let id = self.replicas[i].id
         switch action {
         case .send(let message): self.send(message, i)
@@ -202,12 +205,14 @@ extension Simulation {
         case .transfer(let transfer): return self.adopt(transfer, order.ticket, i)
         }
         guard written.count == Int(range.count), range.first == (order.truncateFrom ?? store.image.lastIndex + 1) else {
-            return self.checker.fail("\(id) writes \(written.count) entries as \(range) behind \(store.image.lastIndex)")
+            return self.checker.fail(
+                "\(id) writes \(written.count) entries as \(range) behind \(store.image.lastIndex)")
         }
         store.write(written, truncatingFrom: order.truncateFrom)
         for (k, entry) in written.enumerated() {
             let index = range.first + UInt64(k)
-            let previous = index > store.image.firstIndex ? store.image[index - 1].term : store.image.start.position.term
+            let previous =
+                index > store.image.firstIndex ? store.image[index - 1].term : store.image.start.position.term
             self.checker.writes(id, entry, at: index, after: previous)
         }
         if let cut = order.truncateFrom, self.replicas[i].applied >= cut {
@@ -243,7 +248,8 @@ extension Simulation {
         self.record("\(self.replicas[i].id) commits through \(index)")
         guard index <= store.image.lastIndex, index >= self.replicas[i].applied else {
             return self.checker.fail(
-                "\(self.replicas[i].id) commits through \(index), applied \(self.replicas[i].applied), log ends \(store.image.lastIndex)")
+                "\(self.replicas[i].id) commits through \(index), applied \(self.replicas[i].applied), log ends \(store.image.lastIndex)"
+            )
         }
         let term = self.replicas[i].raft?.term ?? 0
         while self.replicas[i].applied < index {
@@ -276,7 +282,8 @@ extension Simulation {
         _ transfer: LogTransfer, _ image: LogImage, _ i: Int, _ life: Int, _ isDelivered: Bool, _ event: SimulatedEvent
     ) {
         let to = self.position(of: transfer.to)
-        let hasArrived = isDelivered && self.replicas[to].isUp && self.replicas[to].pausedUntil <= self.now
+        let hasArrived =
+            isDelivered && self.replicas[to].isUp && self.replicas[to].pausedUntil <= self.now
             && !self.network.isCut(transfer.from, transfer.to)
         if hasArrived {
             self.record("\(transfer.to) has staged the log through \(transfer.through)")

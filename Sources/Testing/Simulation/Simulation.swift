@@ -122,7 +122,8 @@ package struct Simulation {
         simulation.counts.appends = simulation.checker.appends
         simulation.counts.reads = simulation.checker.reads
         return SimulationResult(
-            seed: seed, finding: simulation.checker.finding, transcript: simulation.recorder?.lines ?? [], counts: simulation.counts)
+            seed: seed, finding: simulation.checker.finding, transcript: simulation.recorder?.lines ?? [],
+            counts: simulation.counts)
     }
 
     // MARK: Start and end
@@ -203,7 +204,8 @@ package struct Simulation {
             let states = self.replicas.map { "\($0.id): \($0.raft.map { $0.summary } ?? "down")" }
             let waiting = self.clients.filter { $0.wish != nil }.map { "client \($0.number)" }
             return self.checker.fail(
-                "liveness: not settled \(self.options.calm) after the faults stopped: \((states + waiting).joined(separator: "; "))")
+                "liveness: not settled \(self.options.calm) after the faults stopped: \((states + waiting).joined(separator: "; "))"
+            )
         }
         let leader = self.replicas.first { $0.raft?.role == .leader && $0.raft!.term == self.maxTerm }!.raft!
         for replica in self.replicas where leader.membership.member(replica.id) != nil {
@@ -244,7 +246,8 @@ extension RaftReplica {
     package var summary: String {
         let hint = self.role == .follower ? " of \(self.leader.map(\.description) ?? "nobody")" : ""
         let recovering = self.state.isRecovering ? ", recovering" : ""
-        return "\(self.role.rawValue)\(hint) term \(self.term), log \(self.logStart.index)...\(self.last), commit \(self.commit), "
+        return
+            "\(self.role.rawValue)\(hint) term \(self.term), log \(self.logStart.index)...\(self.last), commit \(self.commit), "
             + "durable \(self.durable), \(self.membership)\(recovering)\(self.failure.map { ", halted: \($0)" } ?? "")"
     }
 }

@@ -4,7 +4,9 @@ internal import Raft
 /// Three replicas in the steady state, with nothing beside them: what the machine itself costs.
 package struct SteadyGroup {
     private final class NoView: RaftLogView {
-        func extent(from first: LogIndex, through last: LogIndex, maxBytes: Int) -> (last: LogIndex, bytes: Int) { (last, 0) }
+        func extent(from first: LogIndex, through last: LogIndex, maxBytes: Int) -> (last: LogIndex, bytes: Int) {
+            (last, 0)
+        }
     }
     private var replicas: [RaftReplica]
     private var wire: [RaftMessage] = []

@@ -63,7 +63,9 @@ package struct Transcript {
         for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
             if line.hasPrefix(">") {
                 lines.append(String(line))
-                lines += transcript.output(of: line.dropFirst().split(separator: " ").map(String.init)).map { "    \($0)" }
+                lines += transcript.output(of: line.dropFirst().split(separator: " ").map(String.init)).map {
+                    "    \($0)"
+                }
             } else if line.hasPrefix("#") || line.isEmpty {
                 lines.append(String(line))
             }
@@ -138,7 +140,9 @@ package struct Transcript {
             case "change": try node.raft!.change(self.change(rest), now: node.now)
             case "transfer": try node.raft!.transferLeadership(to: self.id(rest, 1), now: node.now)
             case "trim":
-                if !node.raft!.trim(through: self.id(rest, 1).rawValue, now: node.now) { self.output.append("not trimmed") }
+                if !node.raft!.trim(through: self.id(rest, 1).rawValue, now: node.now) {
+                    self.output.append("not trimmed")
+                }
             case "staged": self.stage(node)
             default: self.output.append("unknown command \(verb)")
             }
@@ -149,12 +153,15 @@ package struct Transcript {
     // MARK: Words
 
     private func node(_ words: [String], _ place: Int) throws(Fault) -> Node {
-        guard place < words.count, let number = UInt64(words[place]), let node = self.nodes.first(where: { $0.id.rawValue == number })
+        guard place < words.count, let number = UInt64(words[place]),
+            let node = self.nodes.first(where: { $0.id.rawValue == number })
         else { throw Fault(what: "a replica's number is due") }
         return node
     }
 
-    private func id(_ words: [String], _ place: Int) -> ReplicaID { ReplicaID(place < words.count ? UInt64(words[place]) ?? 0 : 0) }
+    private func id(_ words: [String], _ place: Int) -> ReplicaID {
+        ReplicaID(place < words.count ? UInt64(words[place]) ?? 0 : 0)
+    }
 
     private func duration(_ words: [String], _ place: Int) throws(Fault) -> Nanoseconds {
         guard place < words.count else { throw Fault(what: "a duration is due") }
@@ -181,7 +188,8 @@ package struct Transcript {
         }
         let name = words.isEmpty ? nil : words.joined(separator: " ")
         return { message in
-            (from == nil || from == "*" || from == "\(message.from)") && (to == nil || to == "*" || to == "\(message.to)")
+            (from == nil || from == "*" || from == "\(message.from)")
+                && (to == nil || to == "*" || to == "\(message.to)")
                 && (name == nil || name == message.body.name)
         }
     }
@@ -199,7 +207,8 @@ package struct Transcript {
 
     private mutating func start(_ node: Node) {
         node.raft = RaftReplica(
-            id: node.id, start: node.store.restart(), view: node.store, seed: node.id.rawValue, now: node.now, plantedBugs: self.bugs)
+            id: node.id, start: node.store.restart(), view: node.store, seed: node.id.rawValue, now: node.now,
+            plantedBugs: self.bugs)
         self.carryOut(node)
     }
 
@@ -286,11 +295,15 @@ package struct Transcript {
         if !node.isStalled { self.sync(node) }
     }
 
-    private mutating func carryOut(_ action: RaftAction, _ node: Node, _ entries: [SimulatedEntry], _ firstEntry: LogIndex) {
+    private mutating func carryOut(
+        _ action: RaftAction, _ node: Node, _ entries: [SimulatedEntry], _ firstEntry: LogIndex
+    ) {
         switch action {
         case .send(let message):
             var sent: [SimulatedEntry] = []
-            if case .append(let append) = message.body, let range = append.entries { sent = node.store.image.slice(range.first, range.last) }
+            if case .append(let append) = message.body, let range = append.entries {
+                sent = node.store.image.slice(range.first, range.last)
+            }
             self.wire.append(Envelope(message: message, entries: sent))
         case .save(let state, let ticket):
             self.output.append("\(node.id) saves \(state)")
@@ -298,7 +311,8 @@ package struct Transcript {
         case .write(let order): self.write(order, node, entries, firstEntry)
         case .commit(let index): self.output.append("\(node.id) commits through \(index)")
         case .lead(let term): self.output.append("\(node.id) leads term \(term)")
-        case .follow(let term, let leader): self.output.append("\(node.id) follows \(leader.map(\.description) ?? "nobody") in term \(term)")
+        case .follow(let term, let leader):
+            self.output.append("\(node.id) follows \(leader.map(\.description) ?? "nobody") in term \(term)")
         case .readReady(let id, let index): self.output.append("\(node.id) answers read \(id) at \(index)")
         case .readRefused(let id): self.output.append("\(node.id) refuses read \(id)")
         case .trim(let start):
@@ -306,7 +320,8 @@ package struct Transcript {
             node.store.image.trim(to: start)
             node.disk.append(.trim(start))
         case .sendLog(let transfer):
-            self.output.append("\(node.id) sends \(transfer.to) its log \(transfer.start.position)...\(transfer.through)")
+            self.output.append(
+                "\(node.id) sends \(transfer.to) its log \(transfer.start.position)...\(transfer.through)")
             var image = LogImage(start: transfer.start)
             image.entries = node.store.image.slice(transfer.start.position.index + 1, transfer.through.index)
             node.sending = (transfer, image)
@@ -318,14 +333,16 @@ package struct Transcript {
         }
     }
 
-    private mutating func write(_ order: WriteOrder, _ node: Node, _ entries: [SimulatedEntry], _ firstEntry: LogIndex) {
+    private mutating func write(_ order: WriteOrder, _ node: Node, _ entries: [SimulatedEntry], _ firstEntry: LogIndex)
+    {
         let range = order.entries
         self.output.append("\(node.id) writes \(range)\(order.truncateFrom.map { ", cutting from \($0)" } ?? "")")
         var written = entries
         switch order.content {
         case .proposed: break
         case .barrier: written = [SimulatedEntry(term: range.term, content: .barrier, bytes: 64)]
-        case .configuration: written = [SimulatedEntry(term: range.term, content: .configuration(range.membership!), bytes: 128)]
+        case .configuration:
+            written = [SimulatedEntry(term: range.term, content: .configuration(range.membership!), bytes: 128)]
         case .received: written = Array(entries[Int(range.first - firstEntry)...Int(range.last - firstEntry)])
         case .transfer(let transfer):
             guard let image = node.staged.first(where: { $0.transfer == transfer })?.image else { return }
@@ -352,7 +369,9 @@ package struct Transcript {
 
     /// The log that somebody sends has arrived here.
     private mutating func stage(_ node: Node) {
-        guard let sender = self.nodes.first(where: { $0.sending?.transfer.to == node.id }), let (transfer, image) = sender.sending else {
+        guard let sender = self.nodes.first(where: { $0.sending?.transfer.to == node.id }),
+            let (transfer, image) = sender.sending
+        else {
             return self.output.append("nobody sends \(node.id) a log")
         }
         sender.sending = nil
