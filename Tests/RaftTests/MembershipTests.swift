@@ -82,6 +82,31 @@ import Testing
         #expect("\(leader.raft.membership)" == "{1 2}" && leader.raft.last.index == 3)
     }
 
+    /// Found by simulation: it alone may have the newest configuration, and then nobody else can be elected.
+    @Test func aReplicaLeftOutCampaignsUntilThatIsCommitted() {
+        var log = LogSummary(start: LogStart(membership: Membership(voters: self.ids(7, 8, 9))))
+        log.append(Membership(voters: self.ids(1, 2, 3)), term: 1)
+        log.append(
+            Membership(members: [
+                .init(id: ReplicaID(1), isVoter: false, isOutgoing: true),
+                .init(id: ReplicaID(2), isVoter: true, isOutgoing: true),
+                .init(id: ReplicaID(3), isVoter: true, isOutgoing: true),
+            ]), term: 1)
+        log.append(Membership(voters: self.ids(2, 3)), term: 1)
+        var leftOut = Lone(start: RaftStart(hardState: HardState(term: 1), log: log))
+        leftOut.pass(.milliseconds(310))
+        #expect(leftOut.raft.role == .preCandidate)
+        // Its own vote does not count.
+        leftOut.hear(.preVoteReply(isGranted: true), from: 2, term: 2)
+        #expect(leftOut.raft.role == .preCandidate)
+        leftOut.hear(.preVoteReply(isGranted: true), from: 3, term: 2)
+        #expect(leftOut.raft.role == .candidate)
+        // One that is long gone and learns so stays quiet.
+        leftOut.hear(.append(.init(previous: LogPosition(index: 3, term: 1), commit: 3, round: 1)), from: 2, term: 2)
+        leftOut.pass(.seconds(2))
+        #expect(leftOut.raft.role == .follower)
+    }
+
     @Test func aCutOfTheLogTakesAConfigurationBack() {
         var follower = Lone()
         let wider = Membership(voters: self.ids(1, 2, 3), learners: self.ids(4))

@@ -15,12 +15,14 @@ extension RaftReplica {
     }
 
     /// A replica that its newest configuration leaves out goes on campaigning until that is committed: it may be the only one that
-    /// has it (thesis, 4.2.2). It does not count itself then.
+    /// has it, and its log the longest (thesis, 4.2.2). It does not count itself then. The configuration before the newest is the one
+    /// that may still be in force, for no change is begun before the last is committed.
     private var mayCampaign: Bool {
         guard !self.state.isRecovering else { return false }
-        let latest = self.log.memberships.latest
-        if latest.membership.isVoter(self.id) { return true }
-        return latest.index > self.commit && self.log.memberships.membership(at: self.commit).isVoter(self.id)
+        let records = self.log.memberships.records
+        let newest = records[records.count - 1]
+        if newest.membership.isVoter(self.id) { return true }
+        return newest.index > self.commit && records.count > 1 && records[records.count - 2].membership.isVoter(self.id)
     }
 
     private mutating func loseLeader() {
@@ -62,7 +64,9 @@ extension RaftReplica {
     }
 
     private mutating func count(voteOf voter: ReplicaID) {
-        guard var campaign = self.campaign, !campaign.granted.contains(voter) else { return }
+        guard var campaign = self.campaign, !campaign.granted.contains(voter),
+            voter == self.id || self.membership.isVoter(voter)
+        else { return }
         campaign.granted.append(voter)
         self.campaign = campaign
         guard self.membership.isQuorum(campaign.granted.contains) else { return }

@@ -6,7 +6,7 @@ package struct SeedRun: Sendable {
     package let findings: Int
     package let elapsed: Duration
 
-    /// - Parameter report: Called with each finding and its transcript, at most a few times.
+    /// - Parameter report: Called with the first few findings and the end of their transcripts; of a single seed, the whole.
     package static func run(
         _ seeds: Range<UInt64>, options: SimulationOptions, threads: Int, report: @escaping @Sendable (String) -> Void
     ) -> SeedRun {
@@ -24,7 +24,7 @@ package struct SeedRun: Sendable {
                     if result.finding != nil { total.findings += 1 }
                     return result.finding != nil && total.findings <= 3
                 }
-                if isWorthTelling { report(result.description) }
+                if isWorthTelling { report(seeds.count == 1 ? result.description : result.brief) }
                 // Enough is known; the rest would only take time.
                 if total.withLock({ $0.findings }) >= 20 { return }
             }

@@ -33,6 +33,12 @@ package struct SimulationResult: Sendable, CustomStringConvertible {
         guard let finding = self.finding else { return "seed \(self.seed): clean" }
         return (["seed \(self.seed): \(finding)"] + self.transcript).joined(separator: "\n")
     }
+
+    /// What was found, and the last that happened before.
+    package var brief: String {
+        guard let finding = self.finding else { return self.description }
+        return (["seed \(self.seed): \(finding)"] + self.transcript.suffix(60)).joined(separator: "\n")
+    }
 }
 
 /// How much was tried.
