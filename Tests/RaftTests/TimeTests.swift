@@ -101,6 +101,36 @@ import Testing
         #expect(leader.actions().reads == [2, 3])
     }
 
+    /// Disks slower than any election timeout: somebody is elected all the same.
+    @Test func slowDisksStillElect() {
+        var group = [Lone(1), Lone(2), Lone(3)]
+        let sync = Duration.milliseconds(700).nanoseconds
+        var disk: [(at: UInt64, replica: Int, action: RaftAction)] = []
+        var step = 0
+        while !group.contains(where: { $0.raft.role == .leader && $0.raft.commit > 0 }), step < 6_000 {
+            step += 1
+            for i in group.indices { group[i].pass(.milliseconds(10)) }
+            let now = group[0].now.nanoseconds
+            for (_, i, action) in disk.filter({ $0.at <= now }) {
+                if case .save(_, let ticket) = action { group[i].raft.saved(ticket, now: group[i].now) }
+                if case .write(let order) = action { group[i].raft.written(order.ticket, now: group[i].now) }
+            }
+            disk.removeAll { $0.at <= now }
+            for i in group.indices {
+                for action in group[i].actions(syncs: false) {
+                    switch action {
+                    case .save, .write: disk.append((now + sync, i, action))
+                    case .send(let message):
+                        let to = Int(message.to.rawValue) - 1
+                        group[to].raft.receive(message, now: group[to].now)
+                    default: break
+                    }
+                }
+            }
+        }
+        #expect(step < 6_000, "nobody was elected within a minute")
+    }
+
     @Test func settingsAreChecked() {
         func refused(_ change: (inout RaftSettings) -> Void) -> String? {
             var settings = RaftSettings()

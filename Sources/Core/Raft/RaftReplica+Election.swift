@@ -9,7 +9,8 @@ extension RaftReplica {
         guard self.begin(now) else { return }
         if self.leadership != nil {
             self.tickLeader()
-        } else if self.clock.own >= self.electionDue {
+        } else if self.clock.own >= self.electionDue, self.saves.isDone {
+            // While its disk has not answered, a replica cannot vote for itself either; a vote it has given is on its way.
             self.loseLeader()
         }
     }
@@ -54,6 +55,10 @@ extension RaftReplica {
         guard let campaign = self.campaign, !campaign.isAsked else { return }
         guard campaign.stage == .preVote || self.saves.isDone else { return }
         self.campaign!.isAsked = true
+        if campaign.stage != .preVote {
+            self.resetElectionTimer(times: 1 << min(Nanoseconds(self.campaigns), 3))
+            self.campaigns += 1
+        }
         for member in self.membership.members where member.id != self.id && (member.isVoter || member.isOutgoing) {
             switch campaign.stage {
             case .preVote: self.send(.preVote(last: self.log.last), to: member.id, term: self.state.term + 1)
@@ -139,6 +144,7 @@ extension RaftReplica {
     private mutating func lead() {
         self.counters.leaderships += 1
         self.campaign = nil
+        self.campaigns = 0
         self.leader = self.id
         let last = self.log.last.index
         var leadership = Leadership(termStart: last + 1, now: self.clock.own)

@@ -56,6 +56,7 @@ extension RaftReplica {
             return self.halt("\(known) and \(leader) both lead term \(term)")
         }
         self.follow(term: term, leader: leader)
+        self.campaigns = 0
         self.promisedUntil = self.clock.own + self.timing.electionMin
         self.resetElectionTimer()
     }

@@ -42,6 +42,9 @@ package struct RaftReplica: Sendable {
     var promisedUntil: MonotonicInstant
     /// Own clock: without a leader until then, campaign.
     var electionDue: MonotonicInstant
+    /// Real campaigns since a leader was last heard. Each waits twice as long for its votes, up to eight times, so that disks
+    /// slower than an election timeout still elect somebody.
+    var campaigns = 0
 
     package internal(set) var actions: [RaftAction] = []
     /// Why it does nothing more.
@@ -131,9 +134,9 @@ package struct RaftReplica: Sendable {
         self.actions.append(.halt(why))
     }
 
-    mutating func resetElectionTimer() {
+    mutating func resetElectionTimer(times factor: Nanoseconds = 1) {
         let timeout = Nanoseconds.random(in: self.timing.electionMin...self.timing.electionMax, using: &self.rng)
-        self.electionDue = self.clock.own + timeout
+        self.electionDue = self.clock.own + factor * timeout
     }
 
     /// Becomes a follower, in this term or a later one (Raft paper, figure 2, rules for all servers).

@@ -214,7 +214,7 @@ extension Simulation {
         let id = self.replicas[i].id
         switch fault {
         case .slowDisk:
-            let slow = UInt64.random(in: 1...120, using: &self.rng) * 1_000_000
+            let slow = UInt64.random(in: 1...(Bool.random(using: &self.rng) ? 120 : 800), using: &self.rng) * 1_000_000
             self.record("--- disk of \(id) takes up to \(slow / 1_000_000) ms")
             self.replicas[i].disk.latency = 100_000...slow
         case .stallDisk:

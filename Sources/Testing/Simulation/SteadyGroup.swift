@@ -35,8 +35,8 @@ package struct SteadyGroup {
 
     /// Each batch is one entry: proposed, written, sent, acknowledged, committed, told.
     package mutating func run(batches: Int) {
+        guard let leader = self.leader else { preconditionFailure("no leader") }
         for _ in 0..<batches {
-            guard let leader = self.leader else { preconditionFailure("no leader") }
             self.now = self.now + 1000
             do throws(RaftRefusal) {
                 _ = try self.replicas[leader].propose(count: 1, bytes: 4096, now: self.now)
