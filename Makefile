@@ -13,7 +13,7 @@ SWIFT_FILES := $$(git ls-files '*.swift' | grep -v -i generated)
 export PATH := $(CURDIR)/.build/tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve build packages proto format lint torture clean
+.PHONY: help demo test simulate serve build packages proto format lint torture clean
 .PHONY: bench bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-index
 
 help: ## This list
@@ -45,6 +45,10 @@ torture: ## The crash tests for long (ROUNDS=200 kills at random moments)
 	@$(BUILD) --build-tests
 	@VECRAFT_TORTURE_ROUNDS=$(or $(ROUNDS),200) \
 	    swift test -c $(CONFIGURATION) --skip-build --disable-xctest --filter Torture
+
+simulate: ## Whole Raft groups, one seed each (SEEDS=FROM..TO, PROFILE=mixed|storm|duel)
+	@$(BUILD) --product simulate
+	@.build/$(CONFIGURATION)/simulate $(or $(SEEDS),0..20000) $(or $(PROFILE),mixed)
 
 proto: packages ## Generate again what is made from Proto/
 	@Proto/generate.py

@@ -73,6 +73,7 @@ let package = Package(
         core("Filter", ["Primitives"]),
         core("PayloadIndex", ["Primitives", "Filter"]),
         core("HNSW", ["Primitives", "VectorKernels"]),
+        core("Raft", ["Primitives"]),
 
         // Wire: the contracts of Proto/, encoded by protobuf-c. `Wire` is the one door to C.
         .systemLibrary(
@@ -124,7 +125,12 @@ let package = Package(
             name: "index-benchmark", dependencies: ["HNSW", "Primitives"], path: "Benchmarks/Sources/IndexBenchmark"),
 
         layer("Testing", "TestSupport", ["Primitives", "FileStore"]),
+        layer("Testing", "Simulation", ["Primitives", "Raft"]),
+        .executableTarget(
+            name: "simulate", dependencies: ["Primitives", "Raft", "Simulation"], path: "Sources/Testing/Simulate",
+            swiftSettings: strict),
         tests("Primitives", ["Primitives", "CChecksum"]),
+        tests("Raft", ["Raft", "Simulation", "Primitives"], resources: ["Transcripts"]),
         tests("HLC", ["HLC", "Primitives", "TestSupport"]),
         tests("JournalFormat", ["JournalFormat", "Primitives", "CChecksum"]),
         tests("Filter", ["Filter", "Primitives"]),

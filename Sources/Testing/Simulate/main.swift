@@ -1,0 +1,39 @@
+import Primitives
+import Raft
+import Simulation
+
+// simulate [FROM..TO] [mixed|storm|duel] [bug=N]   seeds of whole groups; what is found is printed with its transcript
+// simulate steady [N]                              the machine alone: N batches through three replicas, nanoseconds each
+
+let words = Array(CommandLine.arguments.dropFirst())
+
+if words.first == "steady" {
+    let batches = words.count > 1 ? Int(words[1]) ?? 1_000_000 : 1_000_000
+    let clock = ContinuousClock()
+    var group = SteadyGroup()
+    let elapsed = clock.measure { group.run(batches: batches) }
+    print(
+        "\(batches) batches of one entry, three replicas: \(elapsed.nanoseconds / UInt64(max(1, batches))) ns each, committed \(group.committed)"
+    )
+} else {
+    var seeds: Range<UInt64> = 0..<2000
+    var options = SimulationOptions()
+    for word in words {
+        let bounds = word.split(separator: ".", omittingEmptySubsequences: true).compactMap { UInt64($0) }
+        if bounds.count == 2, bounds[0] <= bounds[1] {
+            seeds = bounds[0]..<bounds[1]
+        } else if let profile = SimulationOptions.Profile(rawValue: word) {
+            options.profile = profile
+        } else if word.hasPrefix("bug="), let bug = UInt8(word.dropFirst(4)) {
+            options.bugs = PlantedBugs(rawValue: bug)
+        } else if let seed = UInt64(word) {
+            seeds = seed..<seed + 1
+        } else {
+            fatalError("usage: simulate [FROM..TO] [mixed|storm|duel] [bug=N] | steady [N]; \(word) is neither")
+        }
+    }
+    let outcome = SeedRun.run(seeds, options: options, threads: 2) { print($0) }
+    print(outcome.counts.summary)
+    print("\(seeds.count) seeds, \(outcome.findings) findings, \(outcome.elapsed)")
+    if outcome.findings > 0 { fatalError("there are findings") }
+}

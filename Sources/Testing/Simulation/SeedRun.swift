@@ -1,0 +1,46 @@
+internal import Synchronization
+
+/// Many seeds, on a few threads.
+package struct SeedRun: Sendable {
+    package let counts: SimulationCounts
+    package let findings: Int
+    package let elapsed: Duration
+
+    /// - Parameter report: Called with the first few findings and the end of their transcripts; of a single seed, the whole.
+    package static func run(
+        _ seeds: Range<UInt64>, options: SimulationOptions, threads: Int, report: @escaping @Sendable (String) -> Void
+    ) -> SeedRun {
+        let next = Atomic<UInt64>(seeds.lowerBound)
+        let total = Mutex((counts: SimulationCounts(), findings: 0))
+        let clock = ContinuousClock()
+        let start = clock.now
+        SimulationThreads.run(threads) {
+            while true {
+                let seed = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                guard seed < seeds.upperBound else { return }
+                let result = Simulation.run(seed: seed, options: options)
+                let isWorthTelling = total.withLock { total in
+                    total.counts += result.counts
+                    if result.finding != nil { total.findings += 1 }
+                    return result.finding != nil && total.findings <= 3
+                }
+                if isWorthTelling { report(seeds.count == 1 ? result.description : result.brief) }
+                // Enough is known; the rest would only take time.
+                if total.withLock({ $0.findings }) >= 20 { return }
+            }
+        }
+        return total.withLock { SeedRun(counts: $0.counts, findings: $0.findings, elapsed: clock.now - start) }
+    }
+}
+
+extension SimulationCounts {
+    /// One line for a person.
+    package var summary: String {
+        """
+        \(self.seeds) seeds, \(Int(self.simulated)) s simulated, \(self.steps) steps; \(self.commits) entries committed, \
+        \(self.appends) appends and \(self.reads) reads answered (\(self.leaderReads) under a lease), \(self.elections) leaders, \
+        \(self.crashes) crashes, \(self.losses) lost tails, \(self.changes) membership changes, \(self.handovers) handovers, \
+        \(self.transfers) log transfers, \(self.trims) trims
+        """
+    }
+}
