@@ -1,3 +1,4 @@
+import Glibc
 import Primitives
 import Raft
 import Simulation
@@ -29,11 +30,12 @@ if words.first == "steady" {
         } else if let seed = UInt64(word) {
             seeds = seed..<seed + 1
         } else {
-            fatalError("usage: simulate [FROM..TO] [mixed|storm|duel] [bug=N] | steady [N]; \(word) is neither")
+            print("usage: simulate [FROM..TO] [mixed|storm|duel] [bug=N] | steady [N]; \(word) is neither")
+            exit(2)
         }
     }
     let outcome = SeedRun.run(seeds, options: options, threads: 2) { print($0) }
     print(outcome.counts.summary)
     print("\(seeds.count) seeds, \(outcome.findings) findings, \(outcome.elapsed)")
-    if outcome.findings > 0 { fatalError("there are findings") }
+    if outcome.findings > 0 { exit(1) }
 }

@@ -191,7 +191,7 @@ package struct Simulation {
     /// One leads, its whole configuration has the whole log, durable and committed, and no client waits.
     private var isSettled: Bool {
         guard self.clients.allSatisfy({ $0.wish == nil }),
-            let leader = self.replicas.first(where: { $0.raft?.role == .leader && $0.raft!.term == self.maxTerm })?.raft
+            let leader = self.newestLeader
         else { return false }
         let membership = leader.membership
         guard !membership.isJoint, leader.commit == leader.last.index else { return false }
@@ -203,7 +203,10 @@ package struct Simulation {
         }
     }
 
-    private var maxTerm: Term { self.replicas.map { $0.raft?.term ?? 0 }.max() ?? 0 }
+    /// Of the greatest term. A replica that was removed and not told may have a greater one, and disturbs nobody.
+    private var newestLeader: RaftReplica? {
+        self.replicas.compactMap(\.raft).filter { $0.role == .leader }.max { $0.term < $1.term }
+    }
 
     private mutating func finish() {
         guard self.isSettled else {
@@ -213,7 +216,7 @@ package struct Simulation {
                 "liveness: not settled \(self.options.calm) after the faults stopped: \((states + waiting).joined(separator: "; "))"
             )
         }
-        let leader = self.replicas.first { $0.raft?.role == .leader && $0.raft!.term == self.maxTerm }!.raft!
+        let leader = self.newestLeader!
         for replica in self.replicas where leader.membership.member(replica.id) != nil {
             self.checker.ends(replica.id, log: replica.store.image)
         }
