@@ -95,13 +95,13 @@ final class ServedNode: Sendable {
                 maxClockOffset: UInt64(self.settings.clock.maxOffsetMilliseconds), observer: reporting))
         let clock = journal.journal.clock
         do {
-            let store = try SQLiteMetadataStore(path: Paths.join(directory, "metadata.sqlite"))
-            let meta = MetaManager(journal: journal, store: store)
-            try await meta.load()
+            let (store, copy) = try await self.openCatalogCopy(Paths.join(directory, "metadata.sqlite"), journal)
+            let meta = MetaManager(journal: journal, copy: copy)
+            try meta.load()
             let storage = try StorageNode(
                 directory: directory, settings: self.settings.storage.node, journal: journal, clock: clock,
                 files: self.files, metrics: StorageMetrics(self.registry))
-            try storage.start(Array(meta.catalog.byID.values))
+            try storage.start(Array(meta.catalog.byID.values)) { (ids) throws(VecraftError) in try meta.dropped(among: ids) }
             try meta.start(CatalogToStorage(storage))
             let gateway = self.gateway(journal, clock, meta, storage)
             return Parts(
@@ -110,6 +110,36 @@ final class ServedNode: Sendable {
                 goals: ReplayGoals(storage))
         } catch {
             journal.journal.close()
+            throw error
+        }
+    }
+
+    /// The copy of the catalog; one that cannot be trusted is put aside for an empty one, since the journal has it all.
+    private func openCatalogCopy(
+        _ path: String, _ journal: LocalJournal
+    ) async throws(VecraftError) -> (SQLiteMetadataStore, CatalogCopy) {
+        let metrics = MetaMetrics(self.registry)
+        do throws(VecraftError) {
+            return try await Self.catalogCopy(path, journal)
+        } catch {
+            guard [MetadataDamage.reason, "NOT_METADATA", "FORMAT_TOO_NEW"].contains(error.reason) else { throw error }
+            let aside = try SQLiteMetadataStore.putAside(path)
+            metrics.quarantined.increment()
+            self.log.error(
+                "the copy of the catalog cannot be trusted; it is put aside and made anew from the journal",
+                metadata: ["error": "\(error)", "file": "\(aside)"])
+            return try await Self.catalogCopy(path, journal)
+        }
+    }
+
+    private static func catalogCopy(
+        _ path: String, _ journal: LocalJournal
+    ) async throws(VecraftError) -> (SQLiteMetadataStore, CatalogCopy) {
+        let store = try SQLiteMetadataStore(path: path)
+        do throws(VecraftError) {
+            return (store, try await CatalogCopy(store, journal: journal))
+        } catch {
+            try? store.close()
             throw error
         }
     }
