@@ -95,19 +95,14 @@ package final class StorageNode: Sendable {
         }
     }
 
-    /// Stops replay, then makes every shard durable. Reads are refused afterwards.
-    package func stop() {
+    /// Stops replay, then makes shards durable for as long as `budget` allows; what is not checkpointed is replayed at the next
+    /// start. Reads are refused afterwards.
+    /// - Returns: False if a checkpoint did not end in time; the process must end without waiting for it.
+    package func stop(within budget: Duration) -> Bool {
         for replay in self.replays.withLock({ Array($0.values) }) { replay.stop() }
-        for replica in self.replicas.withLock({ Array($0.values) }) {
-            do throws(VecraftError) {
-                try replica.engine.close()
-            } catch {
-                // Nothing is lost: the journal has it, the next start replays more.
-                self.log.error(
-                    "last checkpoint failed", metadata: ["collection": "\(replica.schema.name)", "error": "\(error)"])
-            }
-        }
+        guard ShardClosing(self.replicas.withLock { Array($0.values) }, within: budget).run() else { return false }
         self.workers.stop()
+        return true
     }
 
     // MARK: Collections
@@ -142,10 +137,8 @@ package final class StorageNode: Sendable {
     package func drop(_ schema: CollectionSchema) {
         guard let replica = self.replicas.withLock({ $0.removeValue(forKey: schema.id) }) else { return }
         _ = replica.replay.remove(replica.engine.id)
+        replica.engine.abandon()
         self.forgetMetrics(replica)
-        do throws(VecraftError) { try replica.engine.close() } catch {
-            self.log.warning("closing a dropped shard", metadata: ["collection": "\(schema.name)", "error": "\(error)"])
-        }
         do throws(FileFault) { try self.files.removeTree(replica.directory) } catch {
             // An orphan; the next start removes it.
             self.log.warning("files of a dropped shard remain", metadata: ["path": "\(replica.directory)", "error": "\(error)"])

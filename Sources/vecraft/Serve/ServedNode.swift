@@ -31,13 +31,12 @@ final class ServedNode: Sendable {
     let log = Logger(label: "vecraft")
 
     /// Serves until a signal ends it.
-    static func serve(_ settings: Settings) async throws {
+    static func serve(_ settings: Settings, _ signals: TerminationSignals) async throws {
         guard settings.node.roles == [.all] else {
             throw VecraftError(
                 .invalidArgument, "node.roles: this release runs all roles in one process; leave it at \"all\"",
                 field: "node.roles")
         }
-        let signals = TerminationSignals()
         let registry = MetricsRegistry()
         LogControl(level: settings.log.level, format: settings.log.format, registry: registry).bootstrap()
         MetricsSystem.bootstrap(MetricsBridge(registry))
@@ -84,10 +83,19 @@ final class ServedNode: Sendable {
 
     private func open() async throws -> Parts {
         let directory = self.settings.node.dataDirectory
-        do { try self.files.createDirectory(directory) } catch {
-            throw VecraftError(.failedPrecondition, "node.data_directory \(directory) cannot be made: \(error)", field: "node.data_directory")
+        do throws(FileFault) {
+            try self.files.createDirectory(directory)
+            // What is there and no folder is found out now, and not by whoever first writes into it.
+            _ = try self.files.list(directory)
+        } catch {
+            throw VecraftError(
+                .invalidArgument, "node.data_directory: \(directory) cannot be used as a folder: \(error)",
+                field: "node.data_directory")
         }
-        let reporting = JournalReporting(JournalMetrics(self.registry))
+        let reserve = self.settings.journal.reserveBytes
+        let reporting = JournalReporting(JournalMetrics(self.registry)) { [files] in
+            ((try? files.freeBytes(directory)) ?? 0) > reserve
+        }
         let journal = LocalJournal(
             try Journal(
                 directory: Paths.join(directory, "journal"), dataPartitions: self.settings.journal.dataPartitions,
