@@ -6,7 +6,7 @@ package struct Table: Sendable {
         package var right: Bool
         /// May be cut when the terminal is too narrow.
         package var flexible: Bool
-        /// Is left out when the terminal is too narrow for it all, the last of them first.
+        /// Is left out when the terminal is too narrow for it all, the first of them first.
         package var optional: Bool
 
         package init(_ title: String, right: Bool = false, flexible: Bool = false, optional: Bool = false) {
@@ -52,7 +52,7 @@ package struct Table: Sendable {
                 .max { widths[$0] < widths[$1] }
             if let widest {
                 widths[widest] -= 1
-            } else if let least = shown.last(where: { self.columns[$0].optional }) {
+            } else if let least = shown.first(where: { self.columns[$0].optional }) {
                 shown.removeAll { $0 == least }
             } else {
                 break
