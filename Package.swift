@@ -146,7 +146,15 @@ let package = Package(
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
         tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
-        tests("CommandLine", ["vecraft", "GRPC", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
+        tests("JournalService", ["JournalService", "Observability", "Primitives"]),
+        tests("StorageNode", [
+            "StorageNode", "JournalService", "JournalStore", "JournalFormat", "HLC", "Observability", "FileStore", "Primitives", "TestSupport",
+        ]),
+        tests("MetaManager", [
+            "MetaManager", "JournalService", "JournalStore", "JournalFormat", "HLC", "Metadata", "Observability", "FileStore", "Primitives",
+            "TestSupport",
+        ]),
+        tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
         tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "TestSupport", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]

@@ -1,5 +1,7 @@
+import JournalFormat
 import Primitives
 import Testing
+import Wire
 import vecraft
 
 @Suite struct TextWidthTests {
@@ -153,7 +155,61 @@ import vecraft
     }
 }
 
+/// What is asked of a node fits a terminal of 80 columns.
+@Suite struct NarrowTests {
+    private let narrow = Terminal(width: 80, colour: false, unicode: true)
+
+    private func check(_ text: String) {
+        for line in text.split(separator: "\n") { #expect(TextWidth.of(String(line)) <= 80, "\(line)") }
+    }
+
+    @Test func partitionsAndHealth() {
+        let partitions = ["data-0", "data-1023", "sys-0"].map {
+            VecraftV1.PartitionStatus(
+                partition: $0, term: 12, firstOffset: 1, committedOffset: 123_456_789, appliedOffset: 123_456_000,
+                lastHLC: HLCTimestamp(milliseconds: 1_763_840_103_007, counter: 3).rawValue, diskBytes: 123_456_789_012,
+                segments: 1_840, lagEntries: 789, lagMs: 1_250)
+        }
+        let status = VecraftV1.StatusResponse(
+            node: "a-node-with-a-rather-long-name.example.internal", version: "0.1.0+abcdef012345", state: "ready",
+            uptimeMs: 12_345_678,
+            checks: [VecraftV1.Check(name: "journal", ok: false, detail: String(repeating: "long ", count: 40))],
+            partitions: partitions, replayProgress: 1)
+        let text = StatusView.text(status, ready: false, self.narrow)
+        self.check(text)
+        #expect(text.contains("committed") && text.contains("applied") && text.contains("lag"))
+        let wide = StatusView.text(status, ready: false, Terminal(width: 200, colour: false, unicode: true))
+        #expect(wide.contains("last write") && wide.contains("files"))
+    }
+
+    @Test func entries() throws {
+        let header = EntryHeader(
+            offset: 123_456, term: 1, hlc: HLCTimestamp(milliseconds: 1_763_840_103_007, counter: 3), partition: .data(10),
+            tier: .batch, operation: .transactionPrepare, tenant: "default", requestID: "0123456789abcdef0123456789abcdef",
+            trace: TraceContext(traceHigh: 1, traceLow: 2, spanID: 3, sampled: true))
+        let entry = [UInt8](repeating: 0, count: 2_000).withUnsafeBytes { EncodedEntry.raw(header: header, body: $0) }
+        try entry.withView { view throws(DecodingFault) in
+            let line = try EntryLine(view)
+            self.check(line.text(self.narrow))
+            #expect(line.text(Terminal.plain).contains("request 0123456789abcdef0123456789abcdef"))
+        }
+    }
+
+    @Test func optionalColumnsGoBeforeAnythingIsCut() {
+        var table = Table([Table.Column("name"), Table.Column("more", optional: true), Table.Column("value", right: true)])
+        table.add(["abcdef", "ghijkl", "1"])
+        #expect(table.render(Terminal(width: 21, colour: false, unicode: true)) == "name    more    value\nabcdef  ghijkl      1\n")
+        #expect(table.render(Terminal(width: 20, colour: false, unicode: true)) == "name    value\nabcdef      1\n")
+    }
+}
+
 @Suite struct FieldListTests {
+    @Test func namesCannotDriveTheTerminal() {
+        var fields = FieldList(Terminal.plain)
+        fields.add("v\u{1B}[2J", "1")
+        #expect(fields.text == "  v\\u{1b}[2J  1\n")
+    }
+
     @Test func longValuesGoOnUnderTheirBeginning() {
         var fields = FieldList(Terminal(width: 28, colour: false, unicode: true))
         fields.title("A point", note: "new")

@@ -59,6 +59,8 @@ final class UpsertStream: Sendable {
     enum Fault: Sendable {
         /// Answers this request with a code; the stream goes on.
         case refuse(VecraftError.Code)
+        /// Answers this request as the gateway does when one point of it cannot be taken.
+        case refusePoint(Int)
         /// Stores the request, then breaks the stream before answering.
         case breakAfterStoring
     }
@@ -91,6 +93,11 @@ final class UpsertStream: Sendable {
             }
             if case .refuse(let code) = fault {
                 try await call.send(VecraftV1.UpsertResponse(code: UInt32(code.rawValue), message: "as told").encode())
+                continue
+            }
+            if case .refusePoint(let index) = fault {
+                let error = VecraftError.invalid("points[\(index)].vector", "has 2 components, not 3")
+                try await call.send(VecraftV1.UpsertResponse(code: UInt32(error.code.rawValue), message: error.message).encode())
                 continue
             }
             let replayed = self.store(request, bytes)

@@ -88,6 +88,37 @@ import vecraft
         #expect(stream.result.ids.count == 30)
     }
 
+    @Test func aRefusedPointIsNamedByItsLine() async throws {
+        let text = (0..<30).map { "{\"id\": \"p\($0)\", \"vector\": [\($0), 0.5]}\n" + ($0 % 7 == 0 ? "\n" : "") }
+        let file = try self.folder.write("gaps.jsonl", text.joined())
+        // Point 13 of the file; empty lines follow points 0 and 7.
+        let stream = UpsertStream(faults: [1: .refusePoint(3)])
+        try await FakeNode.with(upsertStream: stream) { fake in
+            let failed = try await Program.run(["import", "c", file, "--batch", "10", "--in-flight", "1"], node: fake)
+            #expect(failed.status == 2)
+            #expect(failed.errors.contains("\(file), line 16: vector: has 2 components, not 3"), "\(failed.errors)")
+            #expect(failed.errors.contains("The first 10 points"))
+        }
+        let first = UpsertStream(faults: [0: .refuse(.notFound)])
+        try await FakeNode.with(upsertStream: first) { fake in
+            let failed = try await Program.run(["import", "c", file], node: fake)
+            #expect(failed.status == 3 && !failed.errors.contains("The first 0"), "\(failed.errors)")
+        }
+    }
+
+    @Test func pointsWithoutVectorsAreWarnedOf() async throws {
+        let file = try self.folder.write("bare.jsonl", "{\"id\": \"a\"}\n{\"id\": \"b\", \"vector\": [1]}\n")
+        try await FakeNode.with(upsertStream: UpsertStream()) { fake in
+            let done = try await Program.run(["import", "c", file], node: fake)
+            #expect(done.status == 0)
+            #expect(done.errors.contains("Warning: 1 point of 2 came without a vector"), "\(done.errors)")
+        }
+        try await FakeNode.with(upsertStream: UpsertStream()) { fake in
+            let done = try await Program.run(["import", "c", try self.lines(3)], node: fake)
+            #expect(!done.errors.contains("Warning"))
+        }
+    }
+
     @Test func standardInputIsAFileToo() async throws {
         let stream = UpsertStream()
         try await FakeNode.with(upsertStream: stream) { fake in

@@ -7,12 +7,14 @@ extension JournalPartition {
     /// Reads the whole log: checksums, gaps, order of HLCs. Appends go on meanwhile; what they add is not looked at.
     ///
     /// - Parameter report: Gets a line a fault as it is found: file, byte, what is wrong.
-    package func verify(_ report: (String) -> Void = { _ in }) -> PartitionReport {
-        var check = LogCheck(partition: self.id)
-        for segment in self.log.segments.withLock({ $0 }) {
+    package func verify(_ report: (String) -> Void = { _ in }) -> PartitionReport { Self.verify(self.log, report) }
+
+    static func verify(_ log: PartitionLog, _ report: (String) -> Void) -> PartitionReport {
+        var check = LogCheck(partition: log.partition)
+        for segment in log.segments.withLock({ $0 }) {
             let before = check.report.faults.count
             do throws(FileFault) {
-                try check.read(segment, file: try self.log.file(of: segment))
+                try check.read(segment, file: try log.file(of: segment))
             } catch {
                 check.add("\(error)")
             }

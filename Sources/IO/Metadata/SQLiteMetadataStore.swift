@@ -93,7 +93,7 @@ package final class SQLiteMetadataStore: MetadataStore {
                 try database.cachedStatement(
                     sql: "SELECT key, value, created, modified FROM entry WHERE \(condition) ORDER BY key"),
                 arguments: arguments)
-            return MetadataListing(revision: try Self.revision(database), entries: rows.map(Self.entry(of:)))
+            return MetadataListing(revision: try Self.revision(database), entries: try rows.map(Self.entry(of:)))
         }
     }
 
@@ -130,11 +130,11 @@ package final class SQLiteMetadataStore: MetadataStore {
                         SELECT key, value, created, revision, value IS NULL AS gone FROM change
                         WHERE revision > ? AND \(condition) ORDER BY revision LIMIT \(Self.pullLimit)
                         """), arguments: StatementArguments([Int64(after)]) + range)
-            let events = rows.map { row -> MetadataEvent in
-                let entry = MetadataEntry(
-                    key: String(decoding: row[0] as Data, as: UTF8.self), value: [UInt8](row[1] as Data? ?? Data()),
-                    created: UInt64(row[2] as Int64), modified: UInt64(row[3] as Int64))
-                return row[4] ? .delete(key: entry.key, revision: entry.modified) : .put(entry)
+            let events = try rows.map { row -> MetadataEvent in
+                if try row.decode(Bool.self, atIndex: 4) {
+                    return .delete(key: try Self.key(of: row), revision: try Self.revision(of: row, 3))
+                }
+                return .put(try Self.entry(of: row))
             }
             return (events, events.count == Self.pullLimit ? events.last?.revision ?? last : last)
         }
@@ -163,22 +163,48 @@ package final class SQLiteMetadataStore: MetadataStore {
             return 0
         }
         guard application == Self.applicationID else {
-            throw VecraftError(.failedPrecondition, "the file is a SQLite database, but no metadata store")
+            throw VecraftError(
+                .failedPrecondition, "the file is a SQLite database, but no metadata store", reason: "NOT_METADATA")
         }
         guard version <= Self.formatVersion else {
             throw VecraftError(
                 .failedPrecondition,
-                "metadata format \(version) is newer than this release, which knows formats up to \(Self.formatVersion)"
-            )
+                "metadata format \(version) is newer than this release, which knows formats up to \(Self.formatVersion)",
+                reason: "FORMAT_TOO_NEW")
         }
         // Small enough to be looked through whole at each start.
         let finding = try String.fetchOne(database, sql: "PRAGMA integrity_check(1)") ?? "no answer"
-        guard finding == "ok" else { throw VecraftError(.dataLoss, "the metadata store is damaged: \(finding)") }
-        return try Self.revision(database)
+        guard finding == "ok" else { throw Self.damaged(finding) }
+        let revision = try Self.revision(database)
+        let newest = try Int64.fetchOne(
+            database, sql: "SELECT max(coalesce((SELECT max(modified) FROM entry), 0), coalesce((SELECT max(revision) FROM change), 0))")
+        guard UInt64(exactly: newest ?? 0) == revision else { throw Self.damaged("the revisions do not fit each other") }
+        return revision
+    }
+
+    private static func damaged(_ what: String) -> VecraftError {
+        VecraftError(.dataLoss, "the metadata store is damaged: \(what)", reason: MetadataDamage.reason)
     }
 
     private static func revision(_ database: Database) throws -> Revision {
-        UInt64(try Int64.fetchOne(try database.cachedStatement(sql: "SELECT revision FROM counter")) ?? 0)
+        let row = try Row.fetchOne(try database.cachedStatement(sql: "SELECT revision FROM counter"))
+        guard let row else { throw Self.damaged("it has no revision") }
+        return try Self.revision(of: row, 0)
+    }
+
+    // Damage may have made any column of any type: what does not fit is an error.
+    private static func revision(of row: Row, _ column: Int) throws -> Revision {
+        guard let revision = UInt64(exactly: try row.decode(Int64.self, atIndex: column)) else {
+            throw Self.damaged("a negative revision")
+        }
+        return revision
+    }
+
+    private static func key(of row: Row) throws -> String {
+        guard let key = String(validating: try row.decode(Data.self, atIndex: 0), as: UTF8.self) else {
+            throw Self.damaged("a key is not UTF-8")
+        }
+        return key
     }
 
     private static func entry(_ key: String, _ database: Database) throws -> MetadataEntry? {
@@ -188,10 +214,10 @@ package final class SQLiteMetadataStore: MetadataStore {
         ).map(Self.entry(of:))
     }
 
-    private static func entry(of row: Row) -> MetadataEntry {
+    private static func entry(of row: Row) throws -> MetadataEntry {
         MetadataEntry(
-            key: String(decoding: row[0] as Data, as: UTF8.self), value: [UInt8](row[1] as Data),
-            created: UInt64(row[2] as Int64), modified: UInt64(row[3] as Int64))
+            key: try Self.key(of: row), value: [UInt8](try row.decode(Data.self, atIndex: 1)),
+            created: try Self.revision(of: row, 2), modified: try Self.revision(of: row, 3))
     }
 
     /// Writes or deletes, and tells the history. Nil deletes.
@@ -257,13 +283,20 @@ package final class SQLiteMetadataStore: MetadataStore {
             let what = "\(path): \(error.message ?? error.resultCode.description)"
             switch error.resultCode {
             case .SQLITE_FULL: return VecraftError(.resourceExhausted, what, reason: "DISK_FULL")
-            case .SQLITE_CORRUPT, .SQLITE_NOTADB: return VecraftError(.dataLoss, what)
+            // Our statements are fixed, so one that the file makes no sense of speaks of the file.
+            case .SQLITE_CORRUPT, .SQLITE_NOTADB, .SQLITE_ERROR, .SQLITE_SCHEMA, .SQLITE_CONSTRAINT, .SQLITE_MISMATCH,
+                .SQLITE_FORMAT, .SQLITE_TOOBIG, .SQLITE_EMPTY:
+                return VecraftError(.dataLoss, what, reason: MetadataDamage.reason)
+            case .SQLITE_IOERR where error.extendedResultCode == .SQLITE_IOERR_SHORT_READ:
+                return VecraftError(.dataLoss, what, reason: MetadataDamage.reason)
             case .SQLITE_BUSY, .SQLITE_LOCKED:
                 return VecraftError(.failedPrecondition, "\(path) is in use by another process", reason: "IN_USE")
             case .SQLITE_INTERRUPT, .SQLITE_ABORT: return VecraftError(.cancelled, "the call was cancelled")
             case .SQLITE_MISUSE: return VecraftError(.unavailable, "\(path) is closed")
             default: return VecraftError(.unavailable, what)
             }
+        case let error as RowDecodingError:
+            return VecraftError(.dataLoss, "\(path): \(error)", reason: MetadataDamage.reason)
         default: return VecraftError(.unavailable, "\(path): \(error)")
         }
     }

@@ -22,9 +22,30 @@ package final class JournalReporting: JournalObserver {
     private let metrics: JournalMetrics
     private let handles = Mutex<[PartitionID: Handles]>([:])
     private let failures = Mutex<[PartitionID: VecraftError]>([:])
+    /// Appends have been refused for a full disk, and no room was seen since.
+    private let isFull = Atomic(false)
+    private let hasRoom: @Sendable () -> Bool
     private let log = Logger(label: "vecraft.journal")
 
-    package init(_ metrics: JournalMetrics) { self.metrics = metrics }
+    private static let diskFull = "DISK_FULL"
+
+    /// - Parameter hasRoom: Whether the disk has more free than the reserve. Asked only after an append was refused for a full
+    ///   disk, to learn when that is over; must answer at once.
+    package init(_ metrics: JournalMetrics, hasRoom: @escaping @Sendable () -> Bool) {
+        self.metrics = metrics
+        self.hasRoom = hasRoom
+    }
+
+    /// Writes are refused because the disk is full. Looks whether that is still so.
+    package var isDiskFull: Bool {
+        if self.isFull.load(ordering: .relaxed) { self.lookForRoom() }
+        return self.isFull.load(ordering: .relaxed)
+    }
+
+    private func lookForRoom() {
+        guard self.hasRoom(), self.isFull.exchange(false, ordering: .relaxed) else { return }
+        self.log.notice("the disk has room again, writes are taken")
+    }
 
     /// Partitions that have shut themselves, with the reason: not ready until opened anew.
     package var failed: [(partition: PartitionID, error: VecraftError)] {
@@ -55,6 +76,8 @@ package final class JournalReporting: JournalObserver {
         handles.batchBytes.observe(Double(bytes))
         handles.entries.increment(by: UInt64(entries))
         handles.bytes.increment(by: UInt64(bytes))
+        // Deletes are taken on a full disk too, so a commit alone says nothing.
+        if self.isFull.load(ordering: .relaxed) { self.lookForRoom() }
     }
 
     package func queued(partition: PartitionID, entries: Int, bytes: Int) {
@@ -65,6 +88,9 @@ package final class JournalReporting: JournalObserver {
 
     package func refused(partition: PartitionID, reason: String) {
         self.metrics.rejected.with(partition.description, reason).increment()
+        if reason == Self.diskFull, !self.isFull.exchange(true, ordering: .relaxed) {
+            self.log.error("the disk is full, writes are refused until there is room", metadata: ["partition": "\(partition)"])
+        }
     }
 
     package func tailCut(partition: PartitionID, file: String, position: Int, bytes: Int) {

@@ -3,7 +3,6 @@ package import JournalFormat
 package import JournalService
 package import JournalStore
 internal import Logging
-package import Metadata
 package import Primitives
 internal import Synchronization
 
@@ -15,14 +14,14 @@ package protocol CatalogObserver: Sendable {
 
 /// The collections: schema changes are entries of `sys-0`, decided when they are applied, alike on every node.
 ///
-/// The metadata store holds a copy of the catalog and the offset it is true for, so that a start need not replay `sys-0`
-/// from its beginning. The journal is the truth; the copy may be behind.
+/// The metadata store holds a copy of the catalog (``CatalogCopy``), so that a start need not replay `sys-0` from its
+/// beginning. The journal is the truth; the copy may be behind.
 package final class MetaManager: Sendable {
     /// Collections of a node. Each has threads' scratch, files and a growing segment of its own.
     package static let maxCollections = 10_000
 
     private let journal: any JournalClient
-    private let store: any MetadataStore
+    private let copy: CatalogCopy
     private let dataPartitions: [PartitionID]
     private let catalogState: Mutex<Catalog>
     private let waiters = AppliedWaiters()
@@ -30,16 +29,11 @@ package final class MetaManager: Sendable {
     private let failure: Mutex<VecraftError?> = Mutex(nil)
     private let changed: AsyncStream<Void>
     private let change: AsyncStream<Void>.Continuation
-    /// What the store holds, by id; only ``run()`` touches it once started.
-    private let stored: Mutex<[UInt64: CollectionSchema]> = Mutex([:])
     private let log = Logger(label: "vecraft.meta")
 
-    private static let prefix = "/vecraft/v1/collections/"
-    private static let appliedKey = "/vecraft/v1/sys-0/applied"
-
-    package init(journal: any JournalClient, store: any MetadataStore) {
+    package init(journal: any JournalClient, copy: CatalogCopy) {
         self.journal = journal
-        self.store = store
+        self.copy = copy
         self.dataPartitions = journal.partitions.filter { $0.kind == .data }
         self.catalogState = Mutex(Catalog())
         self.follower = JournalFollower(journal, partition: .sys, maxBatchBytes: 1 << 20)
@@ -63,27 +57,40 @@ package final class MetaManager: Sendable {
 
     // MARK: Start and stop
 
-    /// Loads the copy and replays `sys-0` on top, to its end.
-    package func load() async throws(VecraftError) {
-        var schemas: [CollectionSchema] = []
-        for (_, bytes) in try await self.storedSchemas() {
-            do throws(DecodingFault) {
-                schemas.append(try Self.decode(bytes))
-            } catch {
-                throw VecraftError(.dataLoss, "a collection's schema in the metadata store cannot be read: \(error)")
-            }
-        }
-        let applied = try await self.storedOffset()
-        var catalog = Catalog(schemas, applied: applied)
-        self.stored.withLock { $0 = catalog.byID }
-        while true {
-            let batch = try self.journal.read(.sys, from: catalog.applied + 1, maxBytes: 1 << 20)
-            if batch.isEmpty { break }
-            for entry in batch { _ = try Self.apply(entry, to: &catalog) }
-        }
+    /// Takes the copy and replays `sys-0` on top, to its end; without a copy, all of `sys-0`.
+    package func load() throws(VecraftError) {
+        var catalog = self.copy.catalog ?? Catalog()
+        let begun = catalog.applied
+        try self.read(from: begun + 1) { (entry) throws(VecraftError) in _ = try Self.apply(entry, to: &catalog) }
         self.waiters.advance(to: catalog.applied)
         self.catalogState.withLock { $0 = catalog }
-        self.log.info("catalog loaded", metadata: ["collections": "\(catalog.byID.count)", "applied": "\(catalog.applied)"])
+        if catalog.applied > begun { self.change.yield() }
+        self.log.info(
+            "catalog loaded", metadata: ["collections": "\(catalog.byID.count)", "applied": "\(catalog.applied)"])
+    }
+
+    /// Those of the ids whose collections the journal itself says were dropped. Reads `sys-0` from its beginning.
+    package func dropped(among ids: Set<UInt64>) throws(VecraftError) -> Set<UInt64> {
+        var found: Set<UInt64> = []
+        try self.read(from: 1) { (entry) throws(VecraftError) in
+            guard entry.operation == .ddl, case .drop(let id)? = try? DDLBody(entry.body), ids.contains(id) else {
+                return
+            }
+            found.insert(id)
+        }
+        return found
+    }
+
+    private func read(
+        from start: JournalOffset, _ body: (EntryView) throws(VecraftError) -> Void
+    ) throws(VecraftError) {
+        var next = start
+        while true {
+            let batch = try self.journal.read(.sys, from: next, maxBytes: 1 << 20)
+            if batch.isEmpty { return }
+            for entry in batch { try body(entry) }
+            next = batch.nextOffset
+        }
     }
 
     /// Follows `sys-0` from where ``load()`` ended.
@@ -96,8 +103,10 @@ package final class MetaManager: Sendable {
     /// Copies changes into the metadata store until the task is cancelled.
     package func run() async {
         for await _ in self.changed {
-            do throws(VecraftError) { try await self.save() } catch {
-                self.log.error("the catalog's copy could not be saved and will be tried again at the next change", metadata: ["error": "\(error)"])
+            do throws(VecraftError) { try await self.copy.save(self.catalog, journal: self.journal) } catch {
+                self.log.error(
+                    "the catalog's copy could not be saved and will be tried again at the next change",
+                    metadata: ["error": "\(error)"])
             }
         }
     }
@@ -129,7 +138,9 @@ package final class MetaManager: Sendable {
             return
         }
         guard catalog.byID.count < Self.maxCollections else {
-            completion(.failure(VecraftError(.resourceExhausted, "this node holds \(Self.maxCollections) collections already")))
+            completion(
+                .failure(VecraftError(.resourceExhausted, "this node holds \(Self.maxCollections) collections already"))
+            )
             return
         }
         var schema = schema
@@ -238,49 +249,12 @@ package final class MetaManager: Sendable {
     private func log(_ change: Catalog.Change, _ offset: JournalOffset) {
         switch change {
         case .created(let schema):
-            self.log.notice("collection created", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
+            self.log.notice(
+                "collection created", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
         case .dropped(let schema):
-            self.log.notice("collection dropped", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
+            self.log.notice(
+                "collection dropped", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
         case .none: break
-        }
-    }
-
-    // MARK: The copy
-
-    private func save() async throws(VecraftError) {
-        let catalog = self.catalog
-        let before = self.stored.withLock { $0 }
-        for (id, schema) in catalog.byID where before[id] != schema {
-            var writer = ByteWriter()
-            schema.encode(into: &writer)
-            _ = try await self.store.put(Self.prefix + "\(id)", writer.bytes)
-        }
-        for id in before.keys where catalog.byID[id] == nil {
-            _ = try await self.store.delete(Self.prefix + "\(id)")
-        }
-        // Last: a copy is only as new as this offset says. One interrupted before it is replayed over, which changes nothing.
-        var writer = ByteWriter()
-        writer.write(catalog.applied)
-        _ = try await self.store.put(Self.appliedKey, writer.bytes)
-        self.stored.withLock { $0 = catalog.byID }
-    }
-
-    private func storedSchemas() async throws(VecraftError) -> [(String, [UInt8])] {
-        try await self.store.list(prefix: Self.prefix).entries.map { ($0.key, $0.value) }
-    }
-
-    private func storedOffset() async throws(VecraftError) -> JournalOffset {
-        guard let entry = try await self.store.get(Self.appliedKey) else { return 0 }
-        return entry.value.withUnsafeBytes { raw in
-            var reader = ByteReader(raw)
-            return (try? reader.read(UInt64.self)) ?? 0
-        }
-    }
-
-    private static func decode(_ bytes: [UInt8]) throws(DecodingFault) -> CollectionSchema {
-        try bytes.withUnsafeBufferPointer { (buffer) throws(DecodingFault) in
-            var reader = ByteReader(UnsafeRawBufferPointer(buffer))
-            return try CollectionSchema(decoding: &reader)
         }
     }
 }

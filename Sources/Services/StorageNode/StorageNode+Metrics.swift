@@ -27,10 +27,25 @@ extension StorageNode {
             self.gauges.diskBytes.with(labels).set(statistics.diskBytes)
             self.gauges.memoryBytes.with(labels).set(statistics.memoryBytes)
             self.gauges.checkpointedOffset.with(labels).set(statistics.checkpointed)
+            // Dropped meanwhile: the gauges made just now would stay for good. One made again under the name gets new ones.
+            if self.replica(replica.schema.id) == nil { self.forgetGauges(replica) }
         }
     }
 
+    /// Forgets every series of a dropped collection.
     func forgetMetrics(_ replica: ShardReplica) {
+        let name = replica.schema.label
+        self.forgetGauges(replica)
+        for family in [
+            self.gauges.checkpoints, self.gauges.checkpointFailures, self.gauges.merges, self.gauges.quarantined,
+            self.gauges.rebuilt,
+        ] {
+            family.remove(name, "0")
+        }
+        self.gauges.checkpointSeconds.remove(name, "0")
+    }
+
+    private func forgetGauges(_ replica: ShardReplica) {
         let name = replica.schema.label
         for family in [
             self.gauges.points, self.gauges.segments, self.gauges.deletedRows, self.gauges.vectors,

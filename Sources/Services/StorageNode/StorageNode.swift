@@ -57,8 +57,12 @@ package final class StorageNode: Sendable {
     // MARK: Start and stop
 
     /// Opens every shard of the catalog and begins to replay, each partition from the oldest shard's checkpoint.
-    package func start(_ schemas: [CollectionSchema]) throws(VecraftError) {
-        try self.removeOrphans(schemas)
+    /// - Parameter dropped: Those of the ids whose collections the journal says were dropped; asked about folders that are of
+    ///   no collection of the catalog.
+    package func start(
+        _ schemas: [CollectionSchema], dropped: (Set<UInt64>) throws(VecraftError) -> Set<UInt64>
+    ) throws(VecraftError) {
+        try self.removeOrphans(schemas, dropped)
         var opened: [PartitionID: [(CollectionSchema, ShardEngine, String)]] = [:]
         for schema in schemas {
             let (engine, directory) = try self.open(schema)
@@ -91,19 +95,14 @@ package final class StorageNode: Sendable {
         }
     }
 
-    /// Stops replay, then makes every shard durable. Reads are refused afterwards.
-    package func stop() {
+    /// Stops replay, then makes shards durable for as long as `budget` allows; what is not checkpointed is replayed at the next
+    /// start. Reads are refused afterwards.
+    /// - Returns: False if a checkpoint did not end in time; the process must end without waiting for it.
+    package func stop(within budget: Duration) -> Bool {
         for replay in self.replays.withLock({ Array($0.values) }) { replay.stop() }
-        for replica in self.replicas.withLock({ Array($0.values) }) {
-            do throws(VecraftError) {
-                try replica.engine.close()
-            } catch {
-                // Nothing is lost: the journal has it, the next start replays more.
-                self.log.error(
-                    "last checkpoint failed", metadata: ["collection": "\(replica.schema.name)", "error": "\(error)"])
-            }
-        }
+        guard ShardClosing(self.replicas.withLock { Array($0.values) }, within: budget).run() else { return false }
         self.workers.stop()
+        return true
     }
 
     // MARK: Collections
@@ -138,10 +137,8 @@ package final class StorageNode: Sendable {
     package func drop(_ schema: CollectionSchema) {
         guard let replica = self.replicas.withLock({ $0.removeValue(forKey: schema.id) }) else { return }
         _ = replica.replay.remove(replica.engine.id)
+        replica.engine.abandon()
         self.forgetMetrics(replica)
-        do throws(VecraftError) { try replica.engine.close() } catch {
-            self.log.warning("closing a dropped shard", metadata: ["collection": "\(schema.name)", "error": "\(error)"])
-        }
         do throws(FileFault) { try self.files.removeTree(replica.directory) } catch {
             // An orphan; the next start removes it.
             self.log.warning("files of a dropped shard remain", metadata: ["path": "\(replica.directory)", "error": "\(error)"])
@@ -179,16 +176,30 @@ package final class StorageNode: Sendable {
             applyDelayMilliseconds: self.settings.applyDelayMilliseconds, metrics: self.gauges)
     }
 
-    /// Folders of collections that are no more.
-    private func removeOrphans(_ schemas: [CollectionSchema]) throws(VecraftError) {
+    /// Removes the folders of dropped collections. A folder that the journal says nothing of is left alone: points are never
+    /// deleted on the word of a catalog that may be wrong.
+    private func removeOrphans(
+        _ schemas: [CollectionSchema], _ dropped: (Set<UInt64>) throws(VecraftError) -> Set<UInt64>
+    ) throws(VecraftError) {
         let known = Set(schemas.map { "\($0.id)-0" })
         let root = Paths.join(self.directory, "shards")
-        do throws(FileFault) {
-            for name in try self.files.list(root) where !known.contains(name) {
-                try self.files.removeTree(Paths.join(root, name))
-                self.log.notice("files of a dropped collection removed", metadata: ["name": "\(name)"])
+        let orphans = try self.onDisk { () throws(FileFault) in try self.files.list(root).filter { !known.contains($0) } }
+        guard !orphans.isEmpty else { return }
+        var ids: [String: UInt64] = [:]
+        for name in orphans { ids[name] = name.split(separator: "-").first.flatMap { UInt64($0) } }
+        let gone = try dropped(Set(ids.values))
+        for name in orphans {
+            guard let id = ids[name], gone.contains(id), name == "\(id)-0" else {
+                self.log.warning("a shard's folder is of no collection that the journal knows; left alone", metadata: ["name": "\(name)"])
+                continue
             }
-        } catch {
+            try self.onDisk { () throws(FileFault) in try self.files.removeTree(Paths.join(root, name)) }
+            self.log.notice("files of a dropped collection removed", metadata: ["name": "\(name)"])
+        }
+    }
+
+    private func onDisk<R>(_ body: () throws(FileFault) -> R) throws(VecraftError) -> R {
+        do throws(FileFault) { return try body() } catch {
             throw VecraftError(.unavailable, "the data directory cannot be used: \(error)")
         }
     }

@@ -1,6 +1,6 @@
 package import ArgumentParser
 internal import Primitives
-internal import Wire
+package import Wire
 
 package struct HealthCommand: AsyncParsableCommand {
     package static let configuration = CommandConfiguration(
@@ -39,8 +39,8 @@ package struct HealthCommand: AsyncParsableCommand {
 }
 
 /// A node's state as text.
-enum StatusView {
-    static func text(_ status: VecraftV1.StatusResponse, ready: Bool, _ terminal: Terminal) -> String {
+package enum StatusView {
+    package static func text(_ status: VecraftV1.StatusResponse, ready: Bool, _ terminal: Terminal) -> String {
         let summary = Self.summary(status, ready: ready, terminal)
         return status.partitions.isEmpty ? summary : summary + Self.partitions(status.partitions).render(terminal)
     }
@@ -48,9 +48,12 @@ enum StatusView {
     static func summary(_ status: VecraftV1.StatusResponse, ready: Bool, _ terminal: Terminal) -> String {
         let style = terminal.style
         let verdict = ready ? style.green("ready") : style.yellow("not ready (\(status.state))")
-        var text =
-            "\(style.bold(status.node.isEmpty ? "The node" : status.node)) is \(verdict), vecraft \(status.version), "
-        text += "up \(Figures.duration(.milliseconds(Int64(clamping: status.uptimeMs))))\n"
+        let name = status.node.isEmpty ? "The node" : TextWidth.printable(status.node)
+        let running =
+            "vecraft \(status.version), up \(Figures.duration(.milliseconds(Int64(clamping: status.uptimeMs))))"
+        let plain = "\(name) is \(ready ? "ready" : "not ready (\(status.state))"), \(running)"
+        let isLong = terminal.width.map { TextWidth.of(plain) > $0 } ?? false
+        var text = "\(style.bold(name)) is \(verdict),\(isLong ? "\n  " : " ")\(running)\n"
         if status.replayProgress < 1 {
             let left =
                 status.replayEtaMs > 0
@@ -59,7 +62,9 @@ enum StatusView {
         }
         for check in status.checks {
             let mark = check.ok ? style.green("ok    ") : style.red("failed")
-            let detail = check.detail.isEmpty ? "" : "  \(style.dim(TextWidth.printable(check.detail)))"
+            // Behind the margin, the mark, the name and the gaps between them.
+            let room = terminal.width.map { max(20, $0 - 12 - TextWidth.of(check.name)) } ?? Int.max
+            let detail = check.detail.isEmpty ? "" : "  \(style.dim(TextWidth.fit(TextWidth.printable(check.detail), room)))"
             text += "  \(mark)  \(check.name)\(detail)\n"
         }
         return text
@@ -67,10 +72,10 @@ enum StatusView {
 
     static func partitions(_ partitions: [VecraftV1.PartitionStatus]) -> Table {
         var table = Table([
-            Table.Column("partition"), Table.Column("term", right: true), Table.Column("first", right: true),
-            Table.Column("committed", right: true), Table.Column("applied", right: true),
+            Table.Column("partition"), Table.Column("term", right: true, optional: true),
+            Table.Column("first", right: true, optional: true), Table.Column("committed", right: true), Table.Column("applied", right: true),
             Table.Column("lag", right: true),
-            Table.Column("size", right: true), Table.Column("files", right: true), Table.Column("last write"),
+            Table.Column("size", right: true), Table.Column("files", right: true, optional: true), Table.Column("last write", optional: true),
         ])
         for partition in partitions {
             let lag =

@@ -1,8 +1,8 @@
 package import ArgumentParser
 internal import GRPC
-internal import JournalFormat
+package import JournalFormat
 internal import NIOCore
-internal import Primitives
+package import Primitives
 internal import Wire
 
 package struct JournalTailCommand: NodeCommand {
@@ -102,13 +102,13 @@ package struct JournalTailCommand: NodeCommand {
 }
 
 /// One journal entry on one line.
-struct EntryLine {
+package struct EntryLine {
     let header: EntryHeader
     let bytes: Int
     /// Nil where the operation does not say.
     let points: Int?
 
-    init(_ entry: EntryView) throws(DecodingFault) {
+    package init(_ entry: EntryView) throws(DecodingFault) {
         self.header = try entry.header()
         self.bytes = entry.body.count
         switch entry.operation {
@@ -118,16 +118,19 @@ struct EntryLine {
         }
     }
 
-    func text(_ terminal: Terminal) -> String {
+    package func text(_ terminal: Terminal) -> String {
         let style = terminal.style
         let what = self.header.operation.name.replacing("_", with: " ")
         let points = self.points.map { " of \(Figures.count($0, "point"))" } ?? ""
-        let cells = [
-            TextWidth.pad("\(self.header.partition) at \(self.header.offset)", 14), Figures.time(self.header.hlc),
-            TextWidth.pad(what + points, 24), TextWidth.pad(Figures.bytes(UInt64(self.bytes)), 10, right: true),
-            style.dim("request \(TextWidth.printable(self.header.requestID))"),
-        ]
-        return cells.joined(separator: "  ")
+        let request = "request \(TextWidth.printable(self.header.requestID))"
+        let place = TextWidth.pad("\(self.header.partition) at \(self.header.offset)", 14)
+        let bytes = TextWidth.pad(Figures.bytes(UInt64(self.bytes)), 10, right: true)
+        let time = Figures.time(self.header.hlc)
+        let whole = [place, time, TextWidth.pad(what + points, 24), bytes].joined(separator: "  ")
+        let columns = terminal.width ?? Int.max
+        if TextWidth.of(whole) + 2 + TextWidth.of(request) <= columns { return whole + "  " + style.dim(request) }
+        // On a narrow terminal: no zone (it is always UTC), and the request only with --output json.
+        return TextWidth.fit([place, String(time.dropLast(4)), TextWidth.pad(what + points, 24), bytes].joined(separator: "  "), columns)
     }
 
     var json: JSONValue {

@@ -1,3 +1,5 @@
+internal import FileStore
+internal import JournalStore
 internal import Primitives
 internal import Wire
 
@@ -7,6 +9,33 @@ enum Verification {
         let response: VecraftV1.VerifyResponse = try await node.call(
             VecraftV1.Lineage.verify, VecraftV1.VerifyRequest(partition: partition))
         try Self.show(response, options.format)
+    }
+
+    /// Reads a data directory's journal without a node, and without changing anything.
+    static func offline(_ partition: String?, in dataDirectory: String, _ format: OutputOptions) throws {
+        let journal = Paths.join(dataDirectory, "journal")
+        let files = PosixFileStore()
+        let known = try JournalInspection.partitions(of: journal, files: files)
+        let chosen = known.filter { partition == nil || $0.description == partition }
+        guard !chosen.isEmpty else {
+            let names = known.map(\.description).joined(separator: ", ")
+            throw VecraftError(
+                .notFound, "there is no journal partition '\(partition ?? "")' in \(journal); there are \(names.isEmpty ? "none" : names)")
+        }
+        var response = VecraftV1.VerifyResponse(ok: true)
+        for partition in chosen {
+            let finding = JournalInspection.verify(partition, of: journal, files: files)
+            for tail in finding.tails { Console.error(TextWidth.printable(tail)) }
+            response.ok = response.ok && finding.report.isOK
+            response.partitions.append(Self.wire(finding.report))
+        }
+        try Self.show(response, format)
+    }
+
+    private static func wire(_ report: PartitionReport) -> VecraftV1.PartitionReport {
+        VecraftV1.PartitionReport(
+            partition: report.partition.description, firstOffset: report.firstOffset, lastOffset: report.lastOffset,
+            entries: report.entries, bytes: report.bytes, segments: UInt64(report.segments), faults: report.faults)
     }
 
     /// - Throws: A quiet exit when something is damaged: the report has said what.

@@ -15,7 +15,7 @@ package struct FieldList {
 
     /// An empty value is not shown.
     package mutating func add(_ name: String, _ value: String) {
-        if !value.isEmpty { self.lines.append((name, TextWidth.printable(value))) }
+        if !value.isEmpty { self.lines.append((TextWidth.printable(name), TextWidth.printable(value))) }
     }
 
     /// Each line ended by a newline; long values go on under their beginning.

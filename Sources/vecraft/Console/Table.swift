@@ -6,11 +6,14 @@ package struct Table: Sendable {
         package var right: Bool
         /// May be cut when the terminal is too narrow.
         package var flexible: Bool
+        /// Is left out when the terminal is too narrow for it all, the first of them first.
+        package var optional: Bool
 
-        package init(_ title: String, right: Bool = false, flexible: Bool = false) {
+        package init(_ title: String, right: Bool = false, flexible: Bool = false, optional: Bool = false) {
             self.title = title
             self.right = right
             self.flexible = flexible
+            self.optional = optional
         }
     }
 
@@ -29,36 +32,41 @@ package struct Table: Sendable {
 
     /// The table as text, each line ended by a newline; cut to the terminal's width, whole when there is none.
     package func render(_ terminal: Terminal) -> String {
-        let widths = self.widths(within: terminal.width)
-        var text = terminal.style.bold(self.line(self.columns.map(\.title), widths)) + "\n"
-        for row in self.rows { text += self.line(row, widths) + "\n" }
+        let (shown, widths) = self.layout(within: terminal.width)
+        var text = terminal.style.bold(self.line(self.columns.map(\.title), shown, widths)) + "\n"
+        for row in self.rows { text += self.line(row, shown, widths) + "\n" }
         return text
     }
 
-    private func widths(within limit: Int?) -> [Int] {
+    /// Which columns are shown, and how wide each of all is.
+    private func layout(within limit: Int?) -> (shown: [Int], widths: [Int]) {
         var widths = self.columns.indices.map { column in
             self.rows.reduce(TextWidth.of(self.columns[column].title)) { max($0, TextWidth.of($1[column])) }
         }
-        guard let limit else { return widths }
-        var excess = widths.reduce(0, +) + Self.gap.utf8.count * (widths.count - 1) - limit
+        var shown = Array(self.columns.indices)
+        guard let limit else { return (shown, widths) }
+        var excess: Int { shown.reduce(0) { $0 + widths[$1] } + Self.gap.utf8.count * (shown.count - 1) - limit }
         while excess > 0 {
             // The widest flexible column gives way to the next widest, one cell at a time: the columns end up balanced.
-            guard
-                let widest = self.columns.indices.filter({ self.columns[$0].flexible && widths[$0] > Self.narrowest })
-                    .max(by: { widths[$0] < widths[$1] })
-            else { break }
-            widths[widest] -= 1
-            excess -= 1
+            let widest = shown.filter { self.columns[$0].flexible && widths[$0] > Self.narrowest }
+                .max { widths[$0] < widths[$1] }
+            if let widest {
+                widths[widest] -= 1
+            } else if let least = shown.first(where: { self.columns[$0].optional }) {
+                shown.removeAll { $0 == least }
+            } else {
+                break
+            }
         }
-        return widths
+        return (shown, widths)
     }
 
-    private func line(_ cells: [String], _ widths: [Int]) -> String {
+    private func line(_ cells: [String], _ shown: [Int], _ widths: [Int]) -> String {
         var line = ""
-        for (column, cell) in cells.enumerated() {
-            let fitted = TextWidth.fit(cell, widths[column])
-            let last = column == cells.count - 1
-            if column > 0 { line += Self.gap }
+        for column in shown {
+            let fitted = TextWidth.fit(cells[column], widths[column])
+            let last = column == shown.last
+            if column != shown.first { line += Self.gap }
             line +=
                 last && !self.columns[column].right
                 ? fitted : TextWidth.pad(fitted, widths[column], right: self.columns[column].right)

@@ -2,7 +2,7 @@ internal import Dispatch
 internal import Glibc
 internal import Synchronization
 
-/// Runs `cleanUp` and ends the program when it is interrupted (Ctrl-C, SIGTERM, a closed terminal).
+/// Runs `cleanUp` and ends the program when it is interrupted (Ctrl-C, SIGTERM, a closed terminal) or nobody reads it any more.
 final class Interruption {
     private let sources: [any DispatchSourceSignal]
     private let happened = Flag()
@@ -11,6 +11,9 @@ final class Interruption {
 
     init(_ cleanUp: @escaping @Sendable () -> Void) {
         let happened = self.happened
+        // The write then fails, and the console knows what to do.
+        signal(SIGPIPE, SIG_IGN)
+        Console.beforeBrokenPipe(cleanUp)
         self.sources = [SIGINT, SIGTERM, SIGHUP].map { number in
             // A source sees the signal only if its default action does not come first.
             signal(number, SIG_IGN)
@@ -27,7 +30,10 @@ final class Interruption {
         }
     }
 
-    deinit { for source in self.sources { source.cancel() } }
+    deinit {
+        Console.beforeBrokenPipe(nil)
+        for source in self.sources { source.cancel() }
+    }
 
     /// Returns at once, unless the program was interrupted: what went wrong since is no news, and the program ends elsewhere.
     func stepAside() async {

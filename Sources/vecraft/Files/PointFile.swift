@@ -27,6 +27,9 @@ package final class PointFile {
 
     package init(_ source: ByteSource) { self.lines = LineReader(source) }
 
+    /// Of the point that ``next()`` returned last, from 1.
+    package var line: Int { self.lines.number }
+
     /// Where the point that ``next()`` returned last stands, for messages.
     package var place: String { "\(self.lines.path), line \(self.lines.number)" }
 

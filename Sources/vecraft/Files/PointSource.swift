@@ -14,6 +14,8 @@ package final class PointSource {
     private let identity: Identity
     private let vectors: (any VectorReader)?
     private let vectorsPath: String
+    /// The file of the points.
+    package let path: String
     private let vectorName: String
     /// Points in all, if that can be known beforehand.
     package let total: Int?
@@ -28,6 +30,7 @@ package final class PointSource {
         points: String, vectors: String?, ids: String?, idPrefix: String = "", vectorName: String = ""
     ) throws(VecraftError) {
         self.vectorName = vectorName
+        self.path = points
         self.vectorsPath = vectors ?? points
         if Self.isVectorFile(points) {
             guard vectors == nil else {
@@ -52,6 +55,11 @@ package final class PointSource {
             self.total = if let rows = reader?.rows { rows } else { try Self.countLines(points) }
             self.identity = .points(PointFile(try ByteSource(path: points)))
         }
+    }
+
+    /// Line of ``path`` where the point that ``next()`` returned last stands; nil if the file has no lines.
+    package var line: Int? {
+        if case .points(let file) = self.identity { file.line } else { nil }
     }
 
     private static func isVectorFile(_ path: String) -> Bool {

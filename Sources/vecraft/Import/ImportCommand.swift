@@ -99,6 +99,8 @@ package struct ImportCommand: NodeCommand {
             try self.report(result, plan, summary)
         } catch let failure as ImportFailure {
             bar.clear()
+            // Nothing came of it: there is nothing to go on from.
+            guard failure.storedPrefix > self.skip || failure.result.points > 0 else { throw failure.cause }
             Console.error("The first \(Figures.count(failure.storedPrefix, "point")) of \(self.file) are stored.")
             if self.file != "-" {
                 Console.error(
@@ -110,11 +112,16 @@ package struct ImportCommand: NodeCommand {
     }
 
     private func report(_ result: ImportResult, _ plan: ImportPlan, _ summary: String) throws {
+        if result.withoutVector > 0 {
+            Console.error(
+                "Warning: \(Figures.count(result.withoutVector, "point")) of \(Figures.count(result.points)) came without a vector, and no search finds such points. --vectors FILE gives the points of a .jsonl file their vectors."
+            )
+        }
         let write = try result.last.map { last throws(VecraftError) in try last.tree() } ?? .null
         let json: JSONValue = [
             "collection": .string(self.collection), "points": .integer(Int64(result.points)),
             "requests": .integer(Int64(result.requests)), "replayed_requests": .integer(Int64(result.replayed)),
-            "run_id": .string(plan.runID), "last_write": write,
+            "run_id": .string(plan.runID), "points_without_vector": .integer(Int64(result.withoutVector)), "last_write": write,
         ]
         self.global.format.write(json) { terminal in
             var text = "Imported into '\(self.collection)': \(summary)"

@@ -22,6 +22,8 @@ package struct ImportWindow: Sendable {
         /// The encoded request.
         package var request: [UInt8]
         package var attempts = 0
+        /// Line of the file that each point stands in; empty where there are no lines.
+        package var lines: [Int] = []
 
         package init(start: Int, points: Int, request: [UInt8]) {
             self.start = start

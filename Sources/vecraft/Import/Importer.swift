@@ -30,6 +30,8 @@ package struct ImportResult: Sendable {
     package var requests = 0
     /// Requests that an earlier try had written already.
     package var replayed = 0
+    /// Points sent without any vector, which no search finds.
+    package var withoutVector = 0
     package var last: VecraftV1.WriteInfo?
 }
 
@@ -48,10 +50,17 @@ package struct Importer {
     private let source: PointSource
     private var window: ImportWindow
     /// Read but not yet sent: it would have made the batch before it too large.
-    private var pending: VecraftV1.Point?
+    private var pending: Item?
     /// Position in the file of the first point that is in no batch yet.
     private var nextStart: Int
     private var last: VecraftV1.WriteInfo?
+    private var withoutVector = 0
+
+    private struct Item {
+        var point: VecraftV1.Point
+        /// Of the file; nil where there are none.
+        var line: Int?
+    }
 
     package init(node: Node, plan: ImportPlan, source: PointSource) {
         self.node = node
@@ -85,7 +94,7 @@ package struct Importer {
     private var result: ImportResult {
         ImportResult(
             points: self.window.storedPoints, requests: self.window.storedRequests,
-            replayed: self.window.replayedRequests, last: self.last)
+            replayed: self.window.replayedRequests, withoutVector: self.withoutVector, last: self.last)
     }
 
     /// One connection's worth: until everything is stored, or the stream breaks.
@@ -124,8 +133,25 @@ package struct Importer {
             self.last = response.write ?? self.last
             return nil
         case .again(let batch, let after): return (batch, after)
-        case .failed(let error): throw error
+        case .failed(let error): throw self.placed(error)
         }
+    }
+
+    /// The node counts points from the request's beginning; who reads this knows lines of the file. The batch that was refused
+    /// is the oldest.
+    private func placed(_ error: VecraftError) -> VecraftError {
+        guard let batch = self.window.inFlight.first, error.message.hasPrefix("points["),
+            let end = error.message.firstIndex(of: "]"),
+            let index = Int(error.message[..<end].dropFirst("points[".utf8.count)), index < batch.points
+        else { return error }
+        let place =
+            batch.lines.indices.contains(index)
+            ? "line \(batch.lines[index])" : "row \(batch.start + index)"
+        let rest = error.message[error.message.index(after: end)...]
+        let what = rest.hasPrefix(".") ? rest.dropFirst().description : "the point" + rest
+        return VecraftError(
+            error.code, "\(self.source.path), \(place): \(what)", field: error.field, reason: error.reason,
+            retryAfter: error.retryAfter)
     }
 
     private func sleep(_ duration: Duration) async throws(VecraftError) {
@@ -142,28 +168,32 @@ package struct Importer {
             idempotencyKey: "import-\(self.plan.runID)-\(self.nextStart)", tenant: self.plan.tenant)
         request.points.reserveCapacity(self.plan.pointsPerRequest)
         var bytes = 0
+        var lines: [Int] = []
         while request.points.count < self.plan.pointsPerRequest {
-            guard let point = try self.nextPoint() else { break }
-            let size = Self.size(point)
+            guard let item = try self.nextItem() else { break }
+            let size = Self.size(item.point)
             if bytes > 0, bytes + size > self.plan.bytesPerRequest {
-                self.pending = point
+                self.pending = item
                 break
             }
             bytes += size
-            request.points.append(point)
+            if let line = item.line { lines.append(line) }
+            if item.point.vector == nil, item.point.vectors.isEmpty { self.withoutVector += 1 }
+            request.points.append(item.point)
         }
         guard !request.points.isEmpty else { return nil }
-        let batch = ImportWindow.Batch(start: self.nextStart, points: request.points.count, request: request.encode())
+        var batch = ImportWindow.Batch(start: self.nextStart, points: request.points.count, request: request.encode())
+        batch.lines = lines
         self.nextStart += batch.points
         return batch
     }
 
-    private mutating func nextPoint() throws(VecraftError) -> VecraftV1.Point? {
-        if let point = self.pending {
+    private mutating func nextItem() throws(VecraftError) -> Item? {
+        if let item = self.pending {
             self.pending = nil
-            return point
+            return item
         }
-        return try self.source.next().map(Self.wire)
+        return try self.source.next().map { Item(point: Self.wire($0), line: self.source.line) }
     }
 
     /// About what the point takes on the wire.

@@ -16,7 +16,9 @@ package struct ServeCommand: AsyncParsableCommand {
     package init() {}
 
     package func run() async throws {
+        // First of all: a signal during the start is an orderly end too.
+        let signals = TerminationSignals()
         let loaded = try self.settings.load()
-        try await ServedNode.serve(loaded.values)
+        try await ServedNode.serve(loaded.values, signals)
     }
 }

@@ -12,6 +12,7 @@ internal import Observability
 internal import Primitives
 internal import ServiceHost
 internal import StorageNode
+internal import Synchronization
 
 extension ServedNode {
     /// From listening to the signal that ends it.
@@ -25,20 +26,48 @@ extension ServedNode {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await parts.gateway.run() }
             group.addTask { await parts.meta.run() }
-            group.addTask { try await parts.http.run() }
+            group.addTask { try await self.serveHTTP(parts) }
             group.addTask { try await self.listenAndReplay(parts) }
             group.addTask {
                 guard let signal = await signals.first() else { return }
                 shutdown.begin(signal.name)
                 self.readiness.enter(.draining)
-                parts.gateway.beginDraining()
-                // Clients first: what runs may finish, nothing new begins.
-                await parts.grpc.drain(grace: .seconds(3))
-                await parts.http.shutDown()
-                parts.gateway.stop()
-                parts.meta.stop()
+                await self.drain(parts)
             }
-            try await group.waitForAll()
+            do {
+                // The first failure ends all the others, which `waitForAll` would wait for.
+                while try await group.next() != nil {}
+            } catch {
+                self.log.critical("cannot go on serving", metadata: ["error": "\(error)"])
+                self.readiness.enter(.draining)
+                await self.drain(parts)
+                throw error
+            }
+        }
+    }
+
+    /// Clients first: what runs may finish, nothing new begins.
+    private func drain(_ parts: Parts) async {
+        parts.gateway.beginDraining()
+        async let http: Void = parts.http.shutDown()
+        await parts.grpc.drain(grace: .seconds(3))
+        await http
+        parts.gateway.stop()
+        parts.meta.stop()
+    }
+
+    private func serveHTTP(_ parts: Parts) async throws {
+        do {
+            try await parts.http.run()
+        } catch let error as VecraftError {
+            throw error
+        } catch {
+            // A server told to stop before it had begun calls that an error.
+            if self.readiness.state == .draining { return }
+            let settings = self.settings.http
+            guard self.addresses.http.isEmpty else { throw error }
+            throw VecraftError(
+                .failedPrecondition, "cannot listen for HTTP on \(settings.host):\(settings.port): \(error)", field: "http.port")
         }
     }
 
@@ -49,7 +78,14 @@ extension ServedNode {
             : GRPCTLS(
                 certificateChain: .file(settings.tlsCertificate), privateKey: .file(settings.tlsKey),
                 trustRoots: settings.tlsClientCA.isEmpty ? nil : .file(settings.tlsClientCA))
-        let port = try await parts.grpc.start(host: settings.host, port: settings.port, tls: tls)
+        let port: Int
+        do throws(VecraftError) {
+            port = try await parts.grpc.start(host: settings.host, port: settings.port, tls: tls)
+        } catch {
+            // Told to stop before it listened: an orderly end, no failure.
+            if self.readiness.state == .draining { return }
+            throw error
+        }
         self.addresses.bound(grpc: "\(settings.host):\(port)")
         guard let http = await self.addresses.httpBound() else { return }
 
@@ -76,6 +112,7 @@ extension ServedNode {
         self.readiness.add("journal") {
             let failed = parts.journalReporting.failed
             if let first = failed.first { return .init(ok: false, "\(first.partition): \(first.error.message)") }
+            if parts.journalReporting.isDiskFull { return .init(ok: false, "writes are refused: the disk is full") }
             return .init(ok: true, Figures.count(parts.journal.partitions.count, "partition") + " open")
         }
         self.readiness.add("metadata") {
@@ -96,13 +133,15 @@ extension ServedNode {
     func close(_ parts: Parts, _ shutdown: ShutdownTrace) async {
         parts.gateway.stop()
         parts.meta.stop()
-        shutdown.step("replay stopped, writing checkpoints")
-        parts.storage.stop()
+        shutdown.step("writing checkpoints")
+        let isStored = parts.storage.stop(within: shutdown.left)
         shutdown.step("closing the journal")
         parts.journal.journal.close()
         do { try parts.store.close() } catch {
             self.log.warning("closing the metadata store", metadata: ["error": "\(error)"])
         }
+        // A thread still writes a checkpoint: the process ends over it, as any kill does, and the journal has it all.
+        guard isStored else { return shutdown.end() }
         do { try await self.group.shutdownGracefully() } catch {
             self.log.warning("event loops", metadata: ["error": "\(error)"])
         }
@@ -110,17 +149,29 @@ extension ServedNode {
     }
 }
 
-/// Says how an orderly end goes on.
+/// Says how an orderly end goes on, and how long it may still take.
 final class ShutdownTrace: Sendable {
+    /// Of the ten seconds a node promises, what draining and checkpoints may take together.
+    private static let limit = Duration.seconds(8)
+    /// Checkpoints get this even if the draining took all of it.
+    private static let least = Duration.seconds(2)
+
     private let log: Logger
     private let clock = ContinuousClock()
-    private let started: ContinuousClock.Instant
+    private let began: Mutex<ContinuousClock.Instant?> = Mutex(nil)
 
-    init(_ log: Logger) {
-        self.log = log
-        self.started = self.clock.now
+    init(_ log: Logger) { self.log = log }
+
+    func begin(_ signal: String) {
+        self.began.withLock { $0 = self.clock.now }
+        self.log.notice("stopping", metadata: ["signal": "\(signal)"])
     }
-    func begin(_ signal: String) { self.log.notice("stopping", metadata: ["signal": "\(signal)"]) }
     func step(_ what: String) { self.log.info("stopping", metadata: ["step": "\(what)"]) }
     func end() { self.log.notice("stopped") }
+
+    /// Time for checkpoints.
+    var left: Duration {
+        let spent = self.began.withLock { $0 }.map { $0.duration(to: self.clock.now) } ?? .zero
+        return max(Self.least, Self.limit - spent)
+    }
 }

@@ -31,13 +31,12 @@ final class ServedNode: Sendable {
     let log = Logger(label: "vecraft")
 
     /// Serves until a signal ends it.
-    static func serve(_ settings: Settings) async throws {
+    static func serve(_ settings: Settings, _ signals: TerminationSignals) async throws {
         guard settings.node.roles == [.all] else {
             throw VecraftError(
                 .invalidArgument, "node.roles: this release runs all roles in one process; leave it at \"all\"",
                 field: "node.roles")
         }
-        let signals = TerminationSignals()
         let registry = MetricsRegistry()
         LogControl(level: settings.log.level, format: settings.log.format, registry: registry).bootstrap()
         MetricsSystem.bootstrap(MetricsBridge(registry))
@@ -84,10 +83,19 @@ final class ServedNode: Sendable {
 
     private func open() async throws -> Parts {
         let directory = self.settings.node.dataDirectory
-        do { try self.files.createDirectory(directory) } catch {
-            throw VecraftError(.failedPrecondition, "node.data_directory \(directory) cannot be made: \(error)", field: "node.data_directory")
+        do throws(FileFault) {
+            try self.files.createDirectory(directory)
+            // What is there and no folder is found out now, and not by whoever first writes into it.
+            _ = try self.files.list(directory)
+        } catch {
+            throw VecraftError(
+                .invalidArgument, "node.data_directory: \(directory) cannot be used as a folder: \(error)",
+                field: "node.data_directory")
         }
-        let reporting = JournalReporting(JournalMetrics(self.registry))
+        let reserve = self.settings.journal.reserveBytes
+        let reporting = JournalReporting(JournalMetrics(self.registry)) { [files] in
+            ((try? files.freeBytes(directory)) ?? 0) > reserve
+        }
         let journal = LocalJournal(
             try Journal(
                 directory: Paths.join(directory, "journal"), dataPartitions: self.settings.journal.dataPartitions,
@@ -95,13 +103,13 @@ final class ServedNode: Sendable {
                 maxClockOffset: UInt64(self.settings.clock.maxOffsetMilliseconds), observer: reporting))
         let clock = journal.journal.clock
         do {
-            let store = try SQLiteMetadataStore(path: Paths.join(directory, "metadata.sqlite"))
-            let meta = MetaManager(journal: journal, store: store)
-            try await meta.load()
+            let (store, copy) = try await self.openCatalogCopy(Paths.join(directory, "metadata.sqlite"), journal)
+            let meta = MetaManager(journal: journal, copy: copy)
+            try meta.load()
             let storage = try StorageNode(
                 directory: directory, settings: self.settings.storage.node, journal: journal, clock: clock,
                 files: self.files, metrics: StorageMetrics(self.registry))
-            try storage.start(Array(meta.catalog.byID.values))
+            try storage.start(Array(meta.catalog.byID.values)) { (ids) throws(VecraftError) in try meta.dropped(among: ids) }
             try meta.start(CatalogToStorage(storage))
             let gateway = self.gateway(journal, clock, meta, storage)
             return Parts(
@@ -110,6 +118,36 @@ final class ServedNode: Sendable {
                 goals: ReplayGoals(storage))
         } catch {
             journal.journal.close()
+            throw error
+        }
+    }
+
+    /// The copy of the catalog; one that cannot be trusted is put aside for an empty one, since the journal has it all.
+    private func openCatalogCopy(
+        _ path: String, _ journal: LocalJournal
+    ) async throws(VecraftError) -> (SQLiteMetadataStore, CatalogCopy) {
+        let metrics = MetaMetrics(self.registry)
+        do throws(VecraftError) {
+            return try await Self.catalogCopy(path, journal)
+        } catch {
+            guard [MetadataDamage.reason, "NOT_METADATA", "FORMAT_TOO_NEW"].contains(error.reason) else { throw error }
+            let aside = try SQLiteMetadataStore.putAside(path)
+            metrics.quarantined.increment()
+            self.log.error(
+                "the copy of the catalog cannot be trusted; it is put aside and made anew from the journal",
+                metadata: ["error": "\(error)", "file": "\(aside)"])
+            return try await Self.catalogCopy(path, journal)
+        }
+    }
+
+    private static func catalogCopy(
+        _ path: String, _ journal: LocalJournal
+    ) async throws(VecraftError) -> (SQLiteMetadataStore, CatalogCopy) {
+        let store = try SQLiteMetadataStore(path: path)
+        do throws(VecraftError) {
+            return (store, try await CatalogCopy(store, journal: journal))
+        } catch {
+            try? store.close()
             throw error
         }
     }
