@@ -66,7 +66,9 @@ extension Gateway {
         add("grpc.health.v1.Health", "Watch", self.healthWatchMethod)
         add("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo", Reflection.method)
         add("grpc.reflection.v1alpha.ServerReflection", "ServerReflectionInfo", Reflection.method)
-        for (path, method) in JournalAPI.methods(self.journal) { methods[path] = method }
+        let admission = EntryAdmission(self.meta)
+        let journal = JournalAPI.methods(self.journal) { (entry) throws(VecraftError) in try admission.admit(entry) }
+        for (path, method) in journal { methods[path] = method }
         return methods
     }
 

@@ -5,6 +5,7 @@ internal import JournalStore
 package import MetaManager
 import Observability
 package import Primitives
+internal import ShardEngine
 package import StorageNode
 package import Wire
 
@@ -47,7 +48,7 @@ package final class LineageService: Sendable {
         var history = RecordHistory(id: request.id, utf8: wanted)
         var found = Newest<VecraftV1.LineageEntry>(limit: limit)
         let scanned = try self.scan([schema.partition], deadline) { (entry) throws(VecraftError) in
-            guard entry.collection == schema.id, let change = try history.change(by: entry) else { return }
+            guard entry.collection == schema.id, let change = history.change(by: entry, schema) else { return }
             var made = try self.describe(entry, points: .none)
             made.points = [change]
             found.append(made)
@@ -199,11 +200,23 @@ package final class LineageService: Sendable {
                         appliedHLC: receipt.appliedHLC.rawValue)
                 ]
             }
-            try EntryPoints.describe(entry, listing: points == .listed ? Self.pointsPerEntry : 0, into: &made)
+            if let refusal = self.refusal(entry) {
+                made.refused = refusal
+            } else {
+                try EntryPoints.describe(entry, listing: points == .listed ? Self.pointsPerEntry : 0, into: &made)
+            }
             return made
         } catch {
             throw VecraftError(.dataLoss, "\(entry.partition) entry \(entry.offset) cannot be read: \(error)")
         }
+    }
+}
+
+extension LineageService {
+    /// Why replicas passed over an entry; nil if they did not, or it cannot be known: of a collection that was dropped.
+    private func refusal(_ entry: EntryView) -> String? {
+        if entry.operation == .ddl { return self.meta.refusal(entry) }
+        return self.meta.catalog.byID[entry.collection].flatMap { EntryJudgement.refusal(entry, $0) }
     }
 }
 

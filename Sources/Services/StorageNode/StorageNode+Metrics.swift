@@ -1,7 +1,7 @@
 internal import JournalService
 internal import Logging
 internal import Observability
-internal import Primitives
+package import Primitives
 internal import ShardEngine
 
 extension StorageNode {
@@ -28,6 +28,11 @@ extension StorageNode {
             self.gauges.memoryBytes.with(labels).set(statistics.memoryBytes)
             self.gauges.checkpointedOffset.with(labels).set(statistics.checkpointed)
         }
+    }
+
+    /// An entry of a partition that this node follows, though not through a ``PartitionReplay``, was passed over.
+    package func countRefused(_ partition: PartitionID) {
+        self.gauges.refusedEntries.with(partition.description).increment()
     }
 
     func forgetMetrics(_ replica: ShardReplica) {
