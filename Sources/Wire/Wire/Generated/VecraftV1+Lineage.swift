@@ -318,7 +318,8 @@ extension VecraftV1 {
         package var collection: String
         package var id: String
         package var tenant: String
-        /// At most 1,000; 0 means 100. The newest are kept when there are more, and `truncated` says so.
+        /// At most 1,000; 0 means 100. The newest are kept when there are more, and `truncated` says so. If they are larger than a
+        /// message may be: RESOURCE_EXHAUSTED.
         package var limit: UInt32
         package init(collection: String = "", id: String = "", tenant: String = "", limit: UInt32 = 0) {
             self.collection = collection

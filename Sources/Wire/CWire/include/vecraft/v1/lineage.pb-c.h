@@ -155,7 +155,8 @@ struct  Vecraft__V1__RecordLineageRequest
   char *id;
   char *tenant;
   /*
-   * At most 1,000; 0 means 100. The newest are kept when there are more, and `truncated` says so.
+   * At most 1,000; 0 means 100. The newest are kept when there are more, and `truncated` says so. If they are larger than a
+   * message may be: RESOURCE_EXHAUSTED.
    */
   uint32_t limit;
 };
