@@ -140,6 +140,7 @@ let package = Package(
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
         tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
+        tests("Gateway", ["Gateway", "Primitives"]),
         tests("CommandLine", ["vecraft", "GRPC", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
         tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport", nioCore, nioPosix]),
     ],

@@ -1,11 +1,11 @@
-internal import Primitives
+package import Primitives
 internal import Synchronization
 
 /// A bound on what is held at once. What is asked for is refused rather than waited for; one that asks while nothing is held
 /// is never refused.
-final class Budget: Sendable {
+package final class Budget: Sendable {
     /// What its holder may use. Given back when the last holder lets go.
-    final class Share: Sendable {
+    package final class Share: Sendable {
         private let budget: Budget
         private let amount: Int
 
@@ -20,12 +20,12 @@ final class Budget: Sendable {
     private let held = Mutex(0)
     private let refusal: @Sendable (_ held: Int, _ limit: Int) -> VecraftError
 
-    init(_ limit: Int, refusal: @escaping @Sendable (_ held: Int, _ limit: Int) -> VecraftError) {
+    package init(_ limit: Int, refusal: @escaping @Sendable (_ held: Int, _ limit: Int) -> VecraftError) {
         self.limit = limit
         self.refusal = refusal
     }
 
-    func take(_ amount: Int) throws(VecraftError) -> Share {
+    package func take(_ amount: Int) throws(VecraftError) -> Share {
         let before = self.held.withLock { held -> Int? in
             guard held == 0 || held + amount <= self.limit else { return held }
             held += amount
