@@ -102,7 +102,7 @@ let package = Package(
         service("MetaManager", ["Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "Metadata", "Observability", "Wire", logging]),
         service("StorageNode", ["Primitives", "HLC", "JournalStore", "JournalFormat", "Filter", "HNSW", "PayloadIndex", "ShardEngine", "FileStore", "CPlatform", "JournalService", "MetaManager", "Observability", logging]),
         service("QueryProcessor", ["Primitives", "HLC", "Filter", "ShardEngine", "StorageNode", "JournalService", "MetaManager", "Observability", logging]),
-        service("Lineage", ["Primitives", "HLC", "JournalFormat", "Filter", "JournalService", "JournalStore", "StorageNode", "MetaManager", "Wire", "Observability", logging]),
+        service("Lineage", ["Primitives", "HLC", "JournalFormat", "Filter", "JournalService", "JournalStore", "ShardEngine", "StorageNode", "MetaManager", "Wire", "Observability", logging]),
         service("Gateway", [
             "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Observability", "JournalService",
             "JournalStore", "MetaManager", "QueryProcessor", "StorageNode", "ShardEngine", "Lineage", nioCore, nioPosix, logging,
@@ -154,8 +154,9 @@ let package = Package(
             "MetaManager", "JournalService", "JournalStore", "JournalFormat", "HLC", "Metadata", "Observability", "FileStore", "Primitives",
             "TestSupport",
         ]),
+        tests("Gateway", ["Gateway", "Primitives"]),
         tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
-        tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "TestSupport", nioCore, nioPosix]),
+        tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -54,6 +54,17 @@ import Testing
         }
     }
 
+    @Test func aBodyThatBreaksOffIsTheClientsMistake() async throws {
+        try await withServer([self.echo]) { client, _ async throws in
+            let raw = try RawConnection(port: client.port)
+            raw.send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf")
+            raw.endSending()
+            let answer = await raw.receiveAll()
+            #expect(answer.hasPrefix("HTTP/1.1 400 "), "\(answer)")
+            #expect(answer.contains("\"reason\":\"BODY_INCOMPLETE\""))
+        }
+    }
+
     @Test func aBodyOverTheLimitIsRefusedAndTheConnectionLivesOn() async throws {
         try await withServer([self.echo], change: { $0.maximumBodyBytes = 1_000 }) { client, _ async throws in
             #expect(try await client.send("POST", "/echo", body: Array(repeating: 65, count: 1_000)).status == 200)

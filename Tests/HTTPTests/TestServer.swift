@@ -76,6 +76,9 @@ final class RawConnection: Sendable {
         }
     }
 
+    /// Nothing more will be sent; the answer can still be read.
+    func endSending() { shutdown(self.descriptor, Int32(SHUT_WR)) }
+
     /// What arrives until `enough` says so or the other side closes.
     func receive(until enough: @escaping @Sendable (String) -> Bool) async -> String {
         await withCheckedContinuation { continuation in

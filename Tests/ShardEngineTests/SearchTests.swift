@@ -163,6 +163,65 @@ import Testing
         engine.abandon()
     }
 
+    @Test func answersEndWhereTheirRoomEnds() throws {
+        var workload = Workload(seed: 27, dimension: 4, metric: .l2, extra: false)
+        let payload = Array("{\"t\":\"\(String(repeating: "x", count: 1000))\"}".utf8)
+        let ids = (100..<150).map { "p\($0)" }
+        workload.upsert(ids.map { Point(id: $0, vectors: ["": [1, 1, 1, 1]], payload: payload) })
+        let engine = try ShardEngine.open("/s", workload, .plain, files: FaultyFileStore())
+        try engine.replay(workload)
+        func reason(_ body: () throws -> Void) -> String? {
+            do { try body() } catch let error as VecraftError { return error.reason } catch {}
+            return nil
+        }
+        let query: [Float] = [1, 1, 1, 1]
+        func search(_ room: AnswerRoom) throws {
+            try query.withUnsafeBufferPointer {
+                var search = ShardSearch(query: $0, limit: 50)
+                search.room = room
+                _ = try engine.search(search)
+            }
+        }
+        #expect(reason { try search(AnswerRoom(bytes: 60_000)) } == nil)
+        #expect(reason { try search(AnswerRoom(bytes: 50_000)) } == AnswerRoom.tooLarge)
+        // One id again and again counts each time.
+        func get(_ times: Int) throws {
+            let id = Array("p100".utf8)
+            try id.withUnsafeBytes { raw in
+                _ = try engine.get(
+                    ids: Array(repeating: raw, count: times), withVectors: false, withPayload: true,
+                    room: AnswerRoom(bytes: 60_000))
+            }
+        }
+        #expect(reason { try get(50) } == nil)
+        #expect(reason { try get(100) } == AnswerRoom.tooLarge)
+        // What is past its deadline is not copied out.
+        let late = #expect(throws: VecraftError.self) {
+            _ = try Array("p100".utf8).withUnsafeBytes { raw in
+                try engine.get(
+                    ids: Array(repeating: raw, count: 50), withVectors: false, withPayload: true,
+                    room: AnswerRoom(deadline: 1))
+            }
+        }
+        #expect(late?.code == .deadlineExceeded)
+        // Pages are cut and lose nothing; a point larger than the room comes alone.
+        for (bytes, form, most) in [(5_000, AnswerRoom.Form.binary, 4), (5_000, .text, 4), (10, .binary, 1)] {
+            for filter in [nil, Filter(must: [.hasID(ids)])] {
+                var met: [String] = []
+                var after: [UInt8]?
+                repeat {
+                    let page = try engine.scroll(
+                        after: after, filter: filter, limit: 20, room: AnswerRoom(bytes: bytes, form: form))
+                    #expect((1...most).contains(page.points.count))
+                    met += page.points.ids
+                    after = page.next
+                } while after != nil
+                #expect(met == ids)
+            }
+        }
+        engine.abandon()
+    }
+
     @Test func anEmptyShardAnswers() throws {
         let workload = Workload(seed: 26, dimension: 4)
         let engine = try ShardEngine.open("/s", workload, .plain, files: FaultyFileStore())

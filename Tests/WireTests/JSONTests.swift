@@ -86,7 +86,7 @@ import Testing
         (#"{"with_vectors":true,"withVectors":true}"#, "with_vectors", "stands twice"),
         (#"{"vector":[1,"x"]}"#, "vector", "expected a number"),
         (#"{"vector":[1e39]}"#, "vector", "out of a float's range"),
-        (#"{"vector":5}"#, "vector", "expected an object"),
+        (#"{"vector":5}"#, "vector", "expected an array of numbers"),
         (#"{"read":{"consistency":"strongest"}}"#, "read.consistency", "is none of unspecified, eventual, bounded"),
         (#"{"read":{"session_token":"a"}}"#, "read.session_token", "is not base64"),
         (#"{"read":{"session_token":"ab!d"}}"#, "read.session_token", "is not base64"),

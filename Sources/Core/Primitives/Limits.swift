@@ -18,6 +18,9 @@ package enum Limits {
     package static let idempotencyKeyBytes = 128
     package static let requestIDBytes = 128
     package static let scrollPageSize = 1_000
+    /// A page ends before the point that would make it larger; its first point always fits. Below the 4 MiB that stock gRPC
+    /// clients take unless told otherwise.
+    package static let scrollPageBytes = 4_000_000
     /// One message on the wire, and so one journal entry.
     package static let messageBytes = 64 << 20
 }

@@ -86,7 +86,8 @@ package struct PointBatch: Sendable {
     mutating func reserve(points: Int) { self.records.reserveCapacity(points) }
 
     /// Copies a row. Under the shard's lock.
-    mutating func append(_ segment: Segment, _ row: Int, withVectors: Bool, withPayload: Bool) {
+    /// - Parameter columns: Whose vectors are copied too.
+    mutating func append(_ segment: Segment, _ row: Int, _ columns: Range<Int>?, withPayload: Bool) {
         let storage = segment.storage
         let stored = storage.rows[row]
         let id = storage.id(row)
@@ -100,9 +101,10 @@ package struct PointBatch: Sendable {
         } else {
             self.bytes.append(contentsOf: id)
         }
-        if withVectors {
+        if let columns {
             if self.names.isEmpty { self.names = segment.shape.columns.map(\.name) }
-            for (index, column) in segment.shape.columns.enumerated() where stored.present >> UInt16(index) & 1 == 1 {
+            for index in columns where stored.present >> UInt16(index) & 1 == 1 {
+                let column = segment.shape.columns[index]
                 let vector = storage.vector(index, row, stride: column.stride)
                 self.vectors.append(VectorRecord(field: index, start: self.floats.count, count: column.dimension))
                 self.floats.append(contentsOf: UnsafeBufferPointer(start: vector, count: column.dimension))

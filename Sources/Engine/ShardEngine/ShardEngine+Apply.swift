@@ -13,7 +13,8 @@ extension ShardEngine {
     ///   - entries: Of this shard only. Their bytes need to live until the call returns.
     ///   - through: Offset the replay has reached, at least that of the last entry: entries of other shards in between
     ///     count as applied too.
-    /// - Throws: DATA_LOSS naming partition and offset if an entry holds what the gateway should have refused;
+    /// - Throws: DATA_LOSS with ``EntryJudgement/reason``, naming partition and offset, if an entry holds what the gateway
+    ///   should have refused: the first of `entries` behind ``applied`` then, and the caller may go on without it;
     ///   UNIMPLEMENTED for a kind of a later release; RESOURCE_EXHAUSTED without memory. The entries before it are applied,
     ///   it is not, and ``applied`` says so.
     package func apply(_ entries: [EntryView], through: JournalOffset) throws(VecraftError) {
@@ -72,7 +73,7 @@ extension ShardEngine {
             case .content(let what):
                 throw VecraftError(
                     .dataLoss, "\(entry.partition) offset \(entry.offset) cannot be applied: \(what)",
-                    reason: "INVALID_ENTRY")
+                    reason: EntryJudgement.reason)
             case .resources(let error): throw error
             }
         }
@@ -109,15 +110,7 @@ extension ShardEngine {
     /// Everything before it must be visible, for it decides by what the points are.
     private func applyDeleteByFilter(_ entry: EntryView) throws(StagingFault) {
         let filter: Filter
-        do throws(DecodingFault) {
-            var reader = ByteReader(DeleteByFilterBody(entry.body).filter)
-            filter = try Filter(decoding: &reader)
-            guard reader.remaining == 0 else {
-                throw DecodingFault(position: reader.position, what: "bytes behind the filter")
-            }
-        } catch {
-            throw .content("\(error)")
-        }
+        do throws(EntryRefusal) { filter = try EntryJudgement.filter(entry) } catch { throw .content(error.what) }
         if !self.staging.isEmpty { self.publish(through: max(self.applied, entry.offset - 1)) }
         // Rows may not move between the look and the deletion; only this thread changes what they hold.
         self.swap.withLock { _ in

@@ -6,12 +6,13 @@ import Synchronization
 
 extension ShardEngine {
     /// Points by id (UTF-8), in the order asked for.
+    /// - Throws: RESOURCE_EXHAUSTED when they take more than the room for the answer. An id that stands twice counts twice.
     package func get(
-        ids: [UnsafeRawBufferPointer], withVectors: Bool, withPayload: Bool
+        ids: [UnsafeRawBufferPointer], withVectors: Bool, withPayload: Bool, room: AnswerRoom = AnswerRoom()
     ) throws(VecraftError) -> ShardGetResult {
         try self.checkOpen()
         let hashes = ids.map { StableHash.of($0) }
-        return self.lock.reading {
+        return try self.lock.reading { () throws(VecraftError) in
             let views = self.table.views
             var places: [Location] = []
             places.reserveCapacity(ids.count)
@@ -24,8 +25,9 @@ extension ShardEngine {
                 }
             }
             return ShardGetResult(
-                points: self.batch(places, withVectors: withVectors, withPayload: withPayload), missing: missing,
-                applied: self.applied)
+                points: try self.batch(
+                    places, withVectors ? self.shape.columns.indices : nil, withPayload: withPayload, room),
+                missing: missing, applied: self.applied)
         }
     }
 

@@ -14,7 +14,7 @@ extension ShardEngine {
     /// to go on, and ids do not move.
     package func scroll(
         after: [UInt8]?, filter: Filter? = nil, limit: Int, withVectors: Bool = false, withPayload: Bool = true,
-        deadline: UInt64? = nil
+        deadline: UInt64? = nil, room: AnswerRoom = AnswerRoom()
     ) throws(VecraftError) -> ShardScrollResult {
         try self.checkOpen()
         guard limit >= 1 else { throw .invalid("page_size", "\(limit) is below 1") }
@@ -22,17 +22,33 @@ extension ShardEngine {
         let compiled = filter.flatMap { $0.isEmpty ? nil : CompiledFilter($0, fields: self.shape.fields) }
         let context = self.contexts.take()
         defer { self.contexts.give(context) }
-        func page(_ after: UnsafeRawBufferPointer?) -> ShardScrollResult {
-            self.lock.reading {
+        var room = room
+        room.deadline = deadline
+        let columns = withVectors ? self.shape.columns.indices : nil
+        func page(_ after: UnsafeRawBufferPointer?) throws(VecraftError) -> ShardScrollResult {
+            try self.lock.reading { () throws(VecraftError) in
                 let found = self.isSelective(compiled)
                     ? self.collect(compiled!, after, limit, context) : self.walk(compiled, after, limit)
-                return ShardScrollResult(
-                    points: self.batch(found.places, withVectors: withVectors, withPayload: withPayload),
-                    next: found.next, applied: self.applied)
+                return try self.page(found, columns, withPayload: withPayload, room)
             }
         }
-        guard let after else { return page(nil) }
-        return after.withUnsafeBytes { page($0) }
+        guard let after else { return try page(nil) }
+        return try after.withBytes { (raw) throws(VecraftError) in try page(raw) }
+    }
+
+    /// The points of a page, cut where its room ends, though never before its first point.
+    private func page(
+        _ found: Page, _ columns: Range<Int>?, withPayload: Bool, _ room: AnswerRoom
+    ) throws(VecraftError) -> ShardScrollResult {
+        var points = try self.batchThatFits(found.places, columns, withPayload: withPayload, room)
+        guard points.count < found.places.count else {
+            return ShardScrollResult(points: points, next: found.next, applied: self.applied)
+        }
+        if points.isEmpty {
+            points = try self.batch([found.places[0]], columns, withPayload: withPayload, AnswerRoom())
+        }
+        let last = points.withID(points.count - 1) { [UInt8]($0) }
+        return ShardScrollResult(points: points, next: points.count == found.places.count ? found.next : last, applied: self.applied)
     }
 
     private typealias Page = (places: [Location], next: [UInt8]?)

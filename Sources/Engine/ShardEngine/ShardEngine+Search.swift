@@ -29,7 +29,7 @@ extension ShardEngine {
             } else {
                 try self.searchExactly(request, column, filter, context, deadline, &plan)
             }
-            return self.answer(request, context, usesGraph, plan)
+            return try self.answer(request, column, context, usesGraph, plan)
         }
     }
 
@@ -194,8 +194,8 @@ extension ShardEngine {
     // MARK: Answer
 
     private func answer(
-        _ request: ShardSearch, _ context: SearchContext, _ usesGraph: Bool, _ plan: ShardSearchPlan
-    ) -> ShardSearchResult {
+        _ request: ShardSearch, _ column: Int, _ context: SearchContext, _ usesGraph: Bool, _ plan: ShardSearchPlan
+    ) throws(VecraftError) -> ShardSearchResult {
         let count = usesGraph ? context.top.count : context.nearest.count
         var distances: [Float] = []
         distances.reserveCapacity(count)
@@ -212,8 +212,11 @@ extension ShardEngine {
             }
         }
         if usesGraph { self.orderTies(distances, &places) }
+        var room = request.room
+        room.deadline = request.deadline
+        let columns = request.onlyUsedVector ? column..<column + 1 : self.shape.columns.indices
         return ShardSearchResult(
-            points: self.batch(places, withVectors: request.withVectors, withPayload: request.withPayload),
+            points: try self.batch(places, request.withVectors ? columns : nil, withPayload: request.withPayload, room),
             distances: distances, applied: self.applied, plan: plan)
     }
 
@@ -230,12 +233,30 @@ extension ShardEngine {
     }
 
     /// Copies points out. Under the lock.
-    func batch(_ places: [Location], withVectors: Bool, withPayload: Bool) -> PointBatch {
+    /// - Throws: RESOURCE_EXHAUSTED when they would take more than the room there is.
+    func batch(
+        _ places: [Location], _ columns: Range<Int>?, withPayload: Bool, _ room: AnswerRoom
+    ) throws(VecraftError) -> PointBatch {
+        let batch = try self.batchThatFits(places, columns, withPayload: withPayload, room)
+        guard batch.count == places.count else { throw AnswerRoom.exceeded(room.bytes) }
+        return batch
+    }
+
+    /// As many of the points as there is room for.
+    func batchThatFits(
+        _ places: [Location], _ columns: Range<Int>?, withPayload: Bool, _ room: AnswerRoom
+    ) throws(VecraftError) -> PointBatch {
+        let deadline = Deadline(room.deadline)
         var batch = PointBatch()
         batch.reserve(points: places.count)
-        for place in places {
+        var left = room.bytes
+        for (i, place) in places.enumerated() {
+            // A look at the clock costs as much as copying a small point.
+            if i % 16 == 15 { try deadline.check() }
             let segment = self.table.segments[Int(place.slot)]!
-            batch.append(segment, Int(place.row), withVectors: withVectors, withPayload: withPayload)
+            left -= room.bytes(segment, Int(place.row), columns, withPayload: withPayload)
+            if left < 0 { return batch }
+            batch.append(segment, Int(place.row), columns, withPayload: withPayload)
         }
         return batch
     }

@@ -18,6 +18,9 @@ package struct ShardSearch {
     package var deadline: UInt64?
     package var withVectors: Bool
     package var withPayload: Bool
+    /// Of the vectors, only the one compared with.
+    package var onlyUsedVector = false
+    package var room = AnswerRoom()
 
     package init(
         query: UnsafeBufferPointer<Float>, using: String = "", limit: Int, filter: Filter? = nil, ef: Int = 0,
@@ -97,7 +100,8 @@ package struct ShardScrollResult: Sendable {
     /// In id order (bytes compared as unsigned).
     package var points: PointBatch
     /// Give this as `after` to go on. Nil at the end. A page may hold fewer points than asked for, or none, and still
-    /// go on: one call looks at a bounded number of points, so that a rare filter does not hold up writes.
+    /// go on: one call looks at a bounded number of points, so that a rare filter does not hold up writes, and a page ends
+    /// before the point that would make it larger than its room. The first point always fits.
     package var next: [UInt8]?
     package var applied: JournalOffset
 }

@@ -94,17 +94,8 @@ final class Staging {
     }
 
     func upsert(_ point: PointView, version: HLCTimestamp) throws(StagingFault) {
-        guard point.id.count > 0, point.id.count <= Limits.idBytes else {
-            throw .content("an id of \(point.id.count) bytes")
-        }
+        do throws(EntryRefusal) { try EntryJudgement.checkText(point) } catch { throw .content(error.what) }
         let payloadCount = point.payload?.count ?? 0
-        if let payload = point.payload {
-            do throws(VecraftError) {
-                try JSONScanner.validateObject(payload, maxDepth: Limits.payloadDepth)
-            } catch {
-                throw .content("a payload that is refused: \(error.message)")
-            }
-        }
         let target = try self.target(heapBytes: point.id.count + payloadCount)
         let segment = self.targets[target].segment
         let row = segment.stagedRows
@@ -174,9 +165,9 @@ final class Staging {
 
     /// The segment for the next row, with memory for it.
     private func target(heapBytes: Int) throws(StagingFault) -> Int {
-        guard heapBytes <= self.shape.heapCapacity else {
-            throw .content("a point of \(heapBytes) bytes; a segment holds \(self.shape.heapCapacity)")
-        }
+        precondition(
+            heapBytes <= self.shape.heapCapacity,
+            "a point of \(heapBytes) bytes; a segment holds \(self.shape.heapCapacity)")
         do throws(VecraftError) {
             if let last = self.targets.last?.segment, last.stagedRows < last.storage.capacity,
                 last.stagedHeap + heapBytes <= self.shape.heapCapacity

@@ -102,6 +102,22 @@ final class HTTPDispatcher: HTTPResponder {
 
     /// - Parameter held: Bytes taken from the common budget, to be given back when the request is over.
     private func collect(_ request: Request, held: inout Int) async throws -> ByteBuffer {
+        do {
+            return try await self.read(request, &held)
+        } catch let refusal as BodyRefusal {
+            throw refusal
+        } catch is CancellationError {
+            throw CancellationError()
+        } catch {
+            // The client stopped in the middle, or its framing makes no sense: nothing that this side could mend.
+            self.logger.debug("a request body broke off", metadata: ["error": "\(error)"])
+            let broken = VecraftError(
+                .invalidArgument, "the request body broke off before its end", reason: "BODY_INCOMPLETE")
+            throw BodyRefusal(error: broken, closing: true)
+        }
+    }
+
+    private func read(_ request: Request, _ held: inout Int) async throws -> ByteBuffer {
         let limit = self.settings.maximumBodyBytes
         let tooLarge = VecraftError(
             .resourceExhausted, "the request body is larger than \(limit) bytes",

@@ -10,7 +10,7 @@ package enum HTTPProblem {
     package static func status(of error: VecraftError) -> Int {
         switch error.reason {
         case Reason.diskFull: return 507
-        case Reason.bodyTooLarge: return 413
+        case Reason.bodyTooLarge, Reason.answerTooLarge: return 413
         case Reason.methodNotAllowed: return 405
         case Reason.pageTokenExpired: return 410
         default: break
@@ -74,6 +74,8 @@ package enum HTTPProblem {
     package enum Reason {
         package static let diskFull = "DISK_FULL"
         package static let bodyTooLarge = "BODY_TOO_LARGE"
+        /// Content too large, though it is the answer's: 429 would invite to try the same again.
+        package static let answerTooLarge = "ANSWER_TOO_LARGE"
         package static let methodNotAllowed = "METHOD_NOT_ALLOWED"
         package static let pageTokenExpired = "PAGE_TOKEN_EXPIRED"
     }

@@ -1,5 +1,6 @@
 internal import JournalStore
 internal import NIOCore
+internal import NIOPosix
 internal import Observability
 internal import Primitives
 internal import QueryProcessor
@@ -50,7 +51,7 @@ extension Gateway {
         _ read: ParkedRead, _ context: RequestContext, on loop: any EventLoop
     ) async throws(VecraftError) -> ParkedRead {
         let result = await withCheckedContinuation { continuation in
-            self.wait(for: read, deadline: context.deadline, on: loop, cancelled: { _ in }) {
+            self.wait(for: read, until: context.lagDeadline, on: loop, cancelled: { _ in }) {
                 continuation.resume(returning: $0)
             }
         }
@@ -90,7 +91,7 @@ extension Gateway {
             let write = try ArenaPool.shared.withArena(prepare)
             tier = write.tier
             let result = await withCheckedContinuation { continuation in
-                self.append(write, context) { continuation.resume(returning: $0) }
+                self.append(write, context, on: MultiThreadedEventLoopGroup.singleton.any()) { continuation.resume(returning: $0) }
             }
             let appended = try result.get()
             metrics.record(context, tier, .ok, since: start)

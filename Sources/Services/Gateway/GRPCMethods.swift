@@ -66,7 +66,9 @@ extension Gateway {
         add("grpc.health.v1.Health", "Watch", self.healthWatchMethod)
         add("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo", Reflection.method)
         add("grpc.reflection.v1alpha.ServerReflection", "ServerReflectionInfo", Reflection.method)
-        for (path, method) in JournalAPI.methods(self.journal) { methods[path] = method }
+        let admission = EntryAdmission(self.meta)
+        let journal = JournalAPI.methods(self.journal) { (entry) throws(VecraftError) in try admission.admit(entry) }
+        for (path, method) in journal { methods[path] = method }
         return methods
     }
 
@@ -142,14 +144,17 @@ extension Gateway {
         .serverStreaming { [self] (call) throws(VecraftError) in
             let message = try await call.request()
             var request = try message.decodeMessage(VecraftV1.ScrollRequest.self)
+            let share = try self.exports.take(1)
+            defer { withExtendedLifetime(share) {} }
             while true {
-                let context = try self.context(metadata: call.metadata, peer: call.peer, deadline: call.deadline)
+                var context = try self.context(metadata: call.metadata, peer: call.peer, deadline: call.deadline)
+                context.pageBytes = self.settings.exportPageBytes
                 let page = try await self.read(ScrollOperation.self, request, context, on: call.eventLoop) {
-                    VecraftV1.ScrollResponse($0.view)
+                    (bytes: $0.encode(), next: $0.view.nextPageToken.string)
                 }
-                try await call.send(page.encode())
-                if page.nextPageToken.isEmpty { return }
-                request.pageToken = page.nextPageToken
+                try await call.send(page.bytes)
+                if page.next.isEmpty { return }
+                request.pageToken = page.next
             }
         }
     }

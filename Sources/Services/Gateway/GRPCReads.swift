@@ -42,7 +42,7 @@ extension Gateway {
     ) {
         let loop = reply.eventLoop
         let since = SystemTime.monotonicNanoseconds
-        self.wait(for: parked, deadline: context.deadline, on: loop, cancelled: { reply.onCancel($0) }) { [self] outcome in
+        self.wait(for: parked, until: context.lagDeadline, on: loop, cancelled: { reply.onCancel($0) }) { [self] outcome in
             // On the loop: a search here costs what it would have cost there.
             self.query.waited(parked.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
             let result = outcome.flatMap { parked in
@@ -74,9 +74,9 @@ extension Gateway {
         }
     }
 
-    /// Parks a read until its replica is fresh enough, the deadline passes, or its caller leaves. `body` runs once, on `loop`.
+    /// Parks a read until its replica is fresh enough, its time ends, or its caller leaves. `body` runs once, on `loop`.
     func wait(
-        for parked: ParkedRead, deadline: UInt64, on loop: any EventLoop,
+        for parked: ParkedRead, until end: UInt64, on loop: any EventLoop,
         cancelled: (@escaping @Sendable () -> Void) -> Void,
         _ body: @escaping @Sendable (Result<ParkedRead, VecraftError>) -> Void
     ) {
@@ -91,7 +91,7 @@ extension Gateway {
         guard let ticket else { return }
         let waiters = parked.replica.replay.waiters
         timer.arm(
-            loop.scheduleTask(deadline: .uptimeNanoseconds(deadline)) { [self] in
+            loop.scheduleTask(deadline: .uptimeNanoseconds(end)) { [self] in
                 waiters.cancel(ticket, error: self.query.behind(parked.plan, replica: parked.replica))
             })
         cancelled { waiters.cancel(ticket, error: VecraftError(.cancelled, "the caller left")) }
@@ -99,7 +99,7 @@ extension Gateway {
 }
 
 /// A timer that may be cancelled before it is known.
-private final class TimerBox: Sendable {
+final class TimerBox: Sendable {
     private enum State {
         case waiting
         case armed(Scheduled<Void>)

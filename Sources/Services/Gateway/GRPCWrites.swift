@@ -8,7 +8,7 @@ internal import Wire
 extension Gateway {
     var upsertMethod: GRPCMethod {
         .unary { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
-            try self.unaryWrite(call, self.operations.upsert) { (context, arena) throws(VecraftError) in
+            try self.unaryWrite(call, message.count, self.operations.upsert) { (context, arena) throws(VecraftError) in
                 try self.prepare(upsert: try VecraftV1.UpsertRequest.View.decode(message, in: arena), context)
             } reply: { write, context, appended in
                 self.upsertReply(write, context, appended)
@@ -18,7 +18,7 @@ extension Gateway {
 
     var deleteMethod: GRPCMethod {
         .unary { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
-            try self.unaryWrite(call, self.operations.delete) { (context, arena) throws(VecraftError) in
+            try self.unaryWrite(call, message.count, self.operations.delete) { (context, arena) throws(VecraftError) in
                 try self.prepare(delete: try VecraftV1.DeleteRequest.View.decode(message, in: arena), context)
             } reply: { write, context, appended in
                 ArenaPool.shared.withArena { arena in
@@ -40,20 +40,22 @@ extension Gateway {
     }
 
     private func unaryWrite(
-        _ call: borrowing GRPCCall, _ metrics: OperationMetrics,
+        _ call: borrowing GRPCCall, _ requestBytes: Int, _ metrics: OperationMetrics,
         _ prepare: (RequestContext, Arena) throws(VecraftError) -> PreparedWrite,
         reply: @escaping @Sendable (PreparedWrite, RequestContext, Appended) -> [UInt8]
     ) throws(VecraftError) -> GRPCUnaryOutcome {
         let start = SystemTime.monotonicNanoseconds
         var context: RequestContext?
         do throws(VecraftError) {
-            let ready = try self.context(call)
+            var made = try self.context(call)
+            made.requestBytes = requestBytes
+            let ready = made
             context = ready
             let scratch = call.loopLocal(LoopScratch.self)
             defer { scratch.arena.reset() }
             let write = try prepare(ready, scratch.arena)
             let deferred = call.deferred()
-            self.append(write, ready) { result in
+            self.append(write, ready, on: deferred.eventLoop) { result in
                 switch result {
                 case .success(let appended):
                     deferred.reply(reply(write, ready, appended))
@@ -180,12 +182,13 @@ extension Gateway {
             var context = try self.context(metadata: call.metadata, peer: call.peer, deadline: call.deadline)
             // One key for a whole stream would make its second message a clash.
             context.idempotencyKey = ""
+            context.requestBytes = message.readableBytes
             known = context
             let ready = context
             let write = try ArenaPool.shared.withArena { arena throws(VecraftError) in
                 try self.prepare(upsert: try message.decode(VecraftV1.UpsertRequest.View.self, in: arena), ready)
             }
-            self.append(write, ready) { [operations] result in
+            self.append(write, ready, on: call.eventLoop) { [operations] result in
                 completion(write, ready, result)
                 var code = VecraftError.Code.ok
                 if case .failure(let error) = result { code = error.code }

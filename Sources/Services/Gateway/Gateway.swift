@@ -20,6 +20,14 @@ package struct GatewaySettings: Sendable {
     package var maxTimeout: Duration = .seconds(600)
     /// Callers whose last writes are remembered, twice over.
     package var recentWriters = 10_000
+    /// Longest answer; one that would be larger is refused before it is built.
+    package var maxReplyBytes = Limits.messageBytes
+    /// Bytes of write requests that may be in progress, from validation to the answer; one alone is always taken. A request
+    /// takes about twice its size in memory.
+    package var maxWriteBytes = 192 << 20
+    /// Exports that may run at once. Each holds at most ``exportPageBytes`` as a page and as much unsent.
+    package var maxExports = 64
+    package var exportPageBytes = 1 << 20
     package init() {}
 }
 
@@ -40,6 +48,8 @@ package final class Gateway: Sendable {
     let status: NodeStatus
     let health: HealthBoard
     let jobs: BackgroundJobs
+    let writes: Budget
+    let exports: Budget
     let log = Logger(label: "vecraft.gateway")
 
     package init(
@@ -58,6 +68,15 @@ package final class Gateway: Sendable {
         self.status = status
         self.health = HealthBoard()
         self.jobs = BackgroundJobs()
+        self.writes = Budget(settings.maxWriteBytes) { held, limit in
+            VecraftError(
+                .resourceExhausted, "write requests of \(held) bytes are in progress; at most \(limit)",
+                reason: "WRITES_IN_PROGRESS", retryAfter: .milliseconds(200))
+        }
+        self.exports = Budget(settings.maxExports) { _, limit in
+            VecraftError(
+                .resourceExhausted, "\(limit) exports run already", reason: "TOO_MANY_EXPORTS", retryAfter: .seconds(1))
+        }
     }
 
     /// Runs the slow unary calls (lineage, verification) until cancelled.

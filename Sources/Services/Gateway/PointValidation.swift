@@ -3,12 +3,17 @@ internal import Wire
 
 /// What a client may write, checked where it lies. Every refusal names the field and the limit.
 enum PointValidation {
+    /// - Parameter bytes: UTF-8.
     static func id(_ bytes: UnsafeRawBufferPointer, _ field: @autoclosure () -> String) throws(VecraftError) {
         guard (1...Limits.idBytes).contains(bytes.count) else {
             throw .invalid(field(), "1 to \(Limits.idBytes) bytes, not \(bytes.count)")
         }
-        for byte in bytes where byte < 0x20 || byte == 0x7f {
-            throw .invalid(field(), "holds the control character \(byte)")
+        var isAfterC2 = false
+        for byte in bytes {
+            if byte < 0x20 || byte == 0x7f { throw .invalid(field(), "holds the control character \(byte)") }
+            // U+0080 to U+009F, the C1 controls, are C2 80 to C2 9F.
+            if isAfterC2, byte < 0xa0 { throw .invalid(field(), "holds the control character \(byte)") }
+            isAfterC2 = byte == 0xc2
         }
     }
 
@@ -32,7 +37,7 @@ enum PointValidation {
     }
 
     /// Finite, squares to a finite sum, and not zero where a direction is needed.
-    private static func check(
+    static func check(
         _ raw: UnsafeRawBufferPointer, metric: Metric, _ field: @autoclosure () -> String
     ) throws(VecraftError) {
         // The arena aligns to 16 bytes, so both forms may be read as floats. Four sums let the compiler use vectors.
@@ -56,8 +61,8 @@ enum PointValidation {
             }
             throw .invalid(field(), "components so large that their squares overflow")
         }
-        // Below this the norm itself would lose its precision to denormal numbers.
-        if metric == .cosine, sum < 1e-30 {
+        // A tiny vector has a direction too; storage scales it before it is measured.
+        if metric == .cosine, sum < 1e-30, floats.allSatisfy({ $0 == 0 }) {
             throw .invalid(field(), "has no direction (length 0), which cosine distance needs")
         }
     }

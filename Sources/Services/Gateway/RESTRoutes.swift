@@ -4,6 +4,7 @@ internal import NIOCore
 internal import NIOPosix
 internal import Observability
 internal import Primitives
+internal import ShardEngine
 internal import Wire
 
 extension Gateway {
@@ -30,13 +31,17 @@ extension Gateway {
         }
         routes += [
             HTTPRoute(.get, "/v1/lineage/requests/{request}") { call in
-                try await self.restLineage(call) { (deadline) throws(VecraftError) in
-                    try self.lineage.request(.init(requestID: call.parameter("request")), deadline: deadline).json()
+                let limit = try call.limit()
+                return try await self.restLineage(call, accepting: ["limit"]) { (deadline) throws(VecraftError) in
+                    try self.lineage.request(
+                        .init(requestID: call.parameter("request"), limit: limit), deadline: deadline
+                    ).json()
                 }
             },
             HTTPRoute(.get, "/v1/lineage/traces/{trace}") { call in
-                try await self.restLineage(call) { (deadline) throws(VecraftError) in
-                    try self.lineage.trace(.init(traceID: call.parameter("trace")), deadline: deadline).json()
+                let limit = try call.limit()
+                return try await self.restLineage(call, accepting: ["limit"]) { (deadline) throws(VecraftError) in
+                    try self.lineage.trace(.init(traceID: call.parameter("trace"), limit: limit), deadline: deadline).json()
                 }
             },
             HTTPRoute(.get, "/v1/lineage/entries/{partition}/{offset}") { call in
@@ -52,7 +57,10 @@ extension Gateway {
                     try self.lineage.verify(.init()).json(includingDefaults: true)
                 }
             },
-            HTTPRoute(.get, "/v1/status") { _ in .json(self.currentStatus().json(includingDefaults: true)) },
+            HTTPRoute(.get, "/v1/status") { call in
+                try call.refuseQuery(except: [])
+                return .json(self.currentStatus().json(includingDefaults: true))
+            },
         ]
         return routes
     }
@@ -87,7 +95,7 @@ extension Gateway {
         let response = try await self.timed(context, self.operations.describeCollection) { done in
             done(Result { () throws(VecraftError) in try self.describeCollection(request) })
         }
-        return .json(response.json())
+        return .json(response.json(includingDefaults: true))
     }
 
     private func restList(_ call: HTTPCall) async throws -> HTTPReply {
@@ -173,10 +181,12 @@ extension Gateway {
         _: Op.Type, _ request: Message, _ call: HTTPCall
     ) async throws -> HTTPReply where Message.Builder.View == Op.Request {
         let context = try self.context(call)
-        let bytes = try await self.read(Op.self, request, context, on: self.anyLoop) {
-            $0.view.json(includingDefaults: true)
+        let limit = self.settings.maxReplyBytes
+        let (bytes, session) = try await self.read(Op.self, request, context, on: self.anyLoop) { reply in
+            (reply.view.json(includingDefaults: true, upTo: limit), Op.info(reply).map { [UInt8]($0.sessionToken) })
         }
-        return .json(bytes)
+        guard let bytes else { throw AnswerRoom.exceeded(limit) }
+        return HTTPReply.json(bytes).session(session)
     }
 
     // MARK: Lineage
@@ -184,16 +194,17 @@ extension Gateway {
     private func restRecord(_ call: HTTPCall) async throws -> HTTPReply {
         let request = VecraftV1.RecordLineageRequest(
             collection: call.parameter("collection"), id: call.parameter("id"),
-            tenant: call.optionalParameter("tenant") ?? "")
-        return try await self.restLineage(call) { (deadline) throws(VecraftError) in
+            tenant: call.optionalParameter("tenant") ?? "", limit: try call.limit())
+        return try await self.restLineage(call, accepting: ["limit"]) { (deadline) throws(VecraftError) in
             try self.lineage.record(request, deadline: deadline).json()
         }
     }
 
     private func restLineage(
-        _ call: HTTPCall, _ body: @escaping @Sendable (UInt64) throws(VecraftError) -> [UInt8]
+        _ call: HTTPCall, accepting parameters: Set<String> = [],
+        _ body: @escaping @Sendable (UInt64) throws(VecraftError) -> [UInt8]
     ) async throws -> HTTPReply {
-        let context = try self.context(call)
+        let context = try self.context(call, accepting: parameters)
         let bytes: [UInt8] = try await self.timed(context, self.operations.lineage) { done in
             do throws(VecraftError) {
                 try self.jobs.submit { done(Result { () throws(VecraftError) in try body(context.deadline) }) }
@@ -201,6 +212,7 @@ extension Gateway {
                 done(.failure(error))
             }
         }
+        guard bytes.count <= self.settings.maxReplyBytes else { throw AnswerRoom.exceeded(self.settings.maxReplyBytes) }
         return .json(bytes)
     }
 
@@ -219,7 +231,11 @@ extension Gateway {
         return try result.get()
     }
 
-    private func context(_ call: HTTPCall) throws(VecraftError) -> RequestContext {
+    /// - Parameter parameters: Of the query, those the route reads; others are refused, for they would do nothing.
+    private func context(
+        _ call: HTTPCall, accepting parameters: Set<String> = []
+    ) throws(VecraftError) -> RequestContext {
+        try call.refuseQuery(except: parameters)
         var wish: Duration?
         if let text = call.header("x-vecraft-timeout-ms") {
             guard let milliseconds = UInt32(text), milliseconds > 0 else {
@@ -231,6 +247,8 @@ extension Gateway {
             deadline: self.deadline(arrived: call.receivedAt, wish: wish), arrived: call.receivedAt,
             peer: call.peer ?? "", { call.header($0) })
         context.requestID = call.requestID
+        context.requestBytes = call.body.readableBytes
+        context.answersText = true
         context.trace = call.trace
         return context
     }
@@ -242,6 +260,22 @@ extension HTTPCall {
         try self.withBody { (raw) throws(VecraftError) in
             raw.isEmpty ? try Message(json: "{}") : try Message(json: raw)
         }
+    }
+
+    fileprivate func refuseQuery(except known: Set<String>) throws(VecraftError) {
+        guard !self.queryText.isEmpty else { return }
+        for (name, _) in try self.query() where !known.contains(name) {
+            throw .invalid(String(name.prefix(64)), "is not a query parameter of \(self.route)")
+        }
+    }
+
+    /// `?limit=`; 0 if it does not stand there.
+    fileprivate func limit() throws(VecraftError) -> UInt32 {
+        guard let text = try self.query("limit") else { return 0 }
+        guard let limit = UInt32(text), limit > 0 else {
+            throw .invalid("limit", "\"\(text.prefix(64))\" is not a whole number above 0")
+        }
+        return limit
     }
 
     /// Puts the path's collection and tenant into a message; a body that says others is a mistake.

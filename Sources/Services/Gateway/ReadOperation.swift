@@ -2,6 +2,7 @@ internal import MetaManager
 internal import Observability
 internal import Primitives
 internal import QueryProcessor
+internal import ShardEngine
 internal import StorageNode
 internal import Wire
 
@@ -23,6 +24,8 @@ protocol ReadOperation: SendableMetatype {
     associatedtype Request: WireView, SendableMetatype
     associatedtype Reply: WireBuilder, SendableMetatype
     static func metrics(_ operations: Operations) -> OperationMetrics
+    /// What the answer was made from.
+    static func info(_ reply: Reply) -> VecraftV1.ReadInfo.View?
     /// - Parameters:
     ///   - parked: What an earlier attempt waited for; nil at the first.
     ///   - arena: Holds request and reply.
@@ -59,6 +62,18 @@ extension Gateway {
             requirement.remembered = self.recent.offset(context.caller, schema.partition)
         }
         return ParkedRead(plan: try self.query.plan(requirement, replica: replica), replica: replica)
+    }
+
+    /// How large an answer may become.
+    func room(_ context: RequestContext) -> AnswerRoom {
+        AnswerRoom(bytes: self.settings.maxReplyBytes, deadline: context.deadline)
+    }
+
+    /// How large a page may become: cut by an estimate that is never too small, with space for what is beside its points.
+    func pageRoom(_ context: RequestContext) -> AnswerRoom {
+        AnswerRoom(
+            bytes: min(context.pageBytes, self.settings.maxReplyBytes - 8192), form: context.answersText ? .text : .binary,
+            deadline: context.deadline)
     }
 
     func fill(_ info: VecraftV1.ReadInfo.Builder, _ answer: ReadAnswer, _ context: RequestContext) {

@@ -11,6 +11,7 @@ enum SearchOperation: ReadOperation {
     static let defaultLimit = 10
 
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.search }
+    static func info(_ reply: VecraftV1.SearchResponse.Builder) -> VecraftV1.ReadInfo.View? { reply.view.info }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.SearchRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
@@ -31,11 +32,14 @@ enum SearchOperation: ReadOperation {
 
         let read = try gateway.prepare(schema, request.read, context, parked)
         guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
-        let search = ShardSearch(
+        var search = ShardSearch(
             query: components.assumingMemoryBound(to: Float.self), using: using, limit: limit, filter: filter,
             ef: Int(request.ef), exact: request.exact, deadline: context.deadline, withVectors: request.withVectors,
             withPayload: !request.withoutPayload)
+        search.onlyUsedVector = true
+        search.room = gateway.room(context)
         let (result, answer, spent) = try gateway.query.search(search, plan: read.plan, replica: read.replica)
+        try context.checkDeadline()
 
         let reply = VecraftV1.SearchResponse.Builder(in: arena)
         let hits = reply.hits.make(result.points.count)
@@ -48,9 +52,7 @@ enum SearchOperation: ReadOperation {
             hit.version = result.points.version(i).rawValue
             result.points.withPayload(i) { raw in if let raw { hit.payload.make().json.set(copying: raw) } }
             if request.withVectors {
-                result.points.forEachVector(i) { name, values in
-                    if name == using { hit.vector.make().values.set(copying: values) }
-                }
+                result.points.forEachVector(i) { _, values in hit.vector.make().values.set(copying: values) }
             }
         }
         gateway.fill(reply.info.make(), answer, context)
@@ -66,6 +68,7 @@ enum SearchOperation: ReadOperation {
 
 enum GetOperation: ReadOperation {
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.get }
+    static func info(_ reply: VecraftV1.GetResponse.Builder) -> VecraftV1.ReadInfo.View? { reply.view.info }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.GetRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
@@ -80,7 +83,8 @@ enum GetOperation: ReadOperation {
         guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
         let (result, answer) = try gateway.query.get(
             ids: ids.map(\.bytes), withVectors: request.withVectors, withPayload: !request.withoutPayload,
-            plan: read.plan, replica: read.replica)
+            room: gateway.room(context), plan: read.plan, replica: read.replica)
+        try context.checkDeadline()
         let reply = VecraftV1.GetResponse.Builder(in: arena)
         StoredPoints.fill(reply.points, result.points)
         if !result.missing.isEmpty { reply.missing.set(result.missing.map { ids[$0].bytes }) }
@@ -91,6 +95,7 @@ enum GetOperation: ReadOperation {
 
 enum CountOperation: ReadOperation {
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.count }
+    static func info(_ reply: VecraftV1.CountResponse.Builder) -> VecraftV1.ReadInfo.View? { reply.view.info }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.CountRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
@@ -113,6 +118,7 @@ enum ScrollOperation: ReadOperation {
     static let defaultPageSize = 100
 
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.scroll }
+    static func info(_ reply: VecraftV1.ScrollResponse.Builder) -> VecraftV1.ReadInfo.View? { reply.view.info }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.ScrollRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
@@ -127,7 +133,9 @@ enum ScrollOperation: ReadOperation {
         guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
         let (result, answer) = try gateway.query.scroll(
             after: after, filter: filter, limit: size, withVectors: request.withVectors,
-            withPayload: !request.withoutPayload, deadline: context.deadline, plan: read.plan, replica: read.replica)
+            withPayload: !request.withoutPayload, deadline: context.deadline, room: gateway.pageRoom(context),
+            plan: read.plan, replica: read.replica)
+        try context.checkDeadline()
         let reply = VecraftV1.ScrollResponse.Builder(in: arena)
         StoredPoints.fill(reply.points, result.points)
         if let next = result.next {

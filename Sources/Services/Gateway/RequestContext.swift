@@ -19,6 +19,12 @@ package struct RequestContext: Sendable {
     package var session: SessionToken
     /// Monotonic nanoseconds.
     package var deadline: UInt64
+    /// Bytes of the request's message, for the bound on writes in progress.
+    package var requestBytes = 0
+    /// Answers go out as JSON.
+    package var answersText = false
+    /// Most bytes of one page of points.
+    package var pageBytes = Limits.scrollPageBytes
 
     /// Reads metadata or headers by lower-case name.
     init(
@@ -48,6 +54,21 @@ package struct RequestContext: Sendable {
             }
         } else {
             self.session = SessionToken()
+        }
+    }
+}
+
+extension RequestContext {
+    /// When to say that the replica is behind: before the deadline, at which the wire itself ends the call and the client
+    /// hears nothing more. A tenth of its time, at most 100 ms.
+    var lagDeadline: UInt64 {
+        let whole = self.deadline - min(self.arrived, self.deadline)
+        return self.deadline - min(whole / 10, 100_000_000)
+    }
+
+    func checkDeadline() throws(VecraftError) {
+        guard SystemTime.monotonicNanoseconds < self.deadline else {
+            throw VecraftError(.deadlineExceeded, "the deadline passed on the server", reason: "DEADLINE")
         }
     }
 }

@@ -3,6 +3,7 @@ internal import HLC
 internal import JournalFormat
 internal import JournalService
 internal import JournalStore
+internal import NIOCore
 internal import Primitives
 internal import StorageNode
 internal import Wire
@@ -16,6 +17,8 @@ struct PreparedWrite: Sendable {
     let requestID: String
     let trace: TraceContext
     let tier: Tier
+    /// Of the writes in progress; held until the answer.
+    let share: Budget.Share
 }
 
 extension Gateway {
@@ -26,6 +29,7 @@ extension Gateway {
         upsert request: VecraftV1.UpsertRequest.View, _ context: RequestContext
     ) throws(VecraftError) -> PreparedWrite {
         let received = self.clock.now()
+        let share = try self.writes.take(context.requestBytes)
         let schema = try self.schema(request.collection, request.tenant)
         let points = request.points
         guard (1...Limits.pointsPerRequest).contains(points.count) else {
@@ -40,13 +44,14 @@ extension Gateway {
         let entry = EncodedEntry.upsert(header: header, size: size) { writer in
             for point in points { Self.write(point, &writer) }
         }
-        return try self.prepared(entry, schema, points.count, request.wait, header)
+        return try self.prepared(entry, schema, points.count, request.wait, header, share)
     }
 
     func prepare(
         delete request: VecraftV1.DeleteRequest.View, _ context: RequestContext
     ) throws(VecraftError) -> PreparedWrite {
         let received = self.clock.now()
+        let share = try self.writes.take(context.requestBytes)
         let schema = try self.schema(request.collection, request.tenant)
         let ids = request.ids
         if let filter = request.filter {
@@ -59,7 +64,7 @@ extension Gateway {
             self.stampSpans(&header, received)
             let stamped = header
             let entry = encoded.encoded().withUnsafeBytes { EncodedEntry.deleteByFilter(header: stamped, filter: $0) }
-            return try self.prepared(entry, schema, 0, request.wait, header)
+            return try self.prepared(entry, schema, 0, request.wait, header, share)
         }
         guard (1...Limits.idsPerRequest).contains(ids.count) else {
             throw .invalid("ids", "\(ids.count) ids; 1 to \(Limits.idsPerRequest), or a filter")
@@ -77,14 +82,15 @@ extension Gateway {
         let entry = EncodedEntry.delete(header: header, count: ids.count, idBytes: idBytes) { writer in
             for id in ids { writer.id(id.bytes) }
         }
-        return try self.prepared(entry, schema, ids.count, request.wait, header)
+        return try self.prepared(entry, schema, ids.count, request.wait, header, share)
     }
 
     // MARK: Appending
 
-    /// Appends, waits if asked to, remembers the writer. `completion` runs once, on a journal or replay thread.
+    /// Appends, waits if asked to, remembers the writer. `completion` runs once, on a journal or replay thread, or on `loop`,
+    /// where the wait for the replica is timed.
     func append(
-        _ write: PreparedWrite, _ context: RequestContext,
+        _ write: PreparedWrite, _ context: RequestContext, on loop: any EventLoop,
         completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
     ) {
         let partition = write.schema.partition
@@ -99,10 +105,27 @@ extension Gateway {
                 completion(result)
                 return
             }
-            _ = replay.waiters.wait(for: appended.offset) { waited in
+            let timer = TimerBox()
+            let ticket = replay.waiters.wait(for: appended.offset) { waited in
+                timer.cancel()
                 completion(waited.map { appended })
             }
+            guard let ticket else { return }
+            timer.arm(
+                loop.scheduleTask(deadline: .uptimeNanoseconds(context.lagDeadline)) {
+                    replay.waiters.cancel(ticket, error: Self.behind(replay, appended))
+                })
         }
+    }
+
+    /// The distinct error of a write that is durable, but was not applied in the time there was.
+    private static func behind(_ replay: PartitionReplay, _ appended: Appended) -> VecraftError {
+        let applied = replay.waiters.applied
+        let lag = appended.offset - min(applied, appended.offset)
+        return VecraftError(
+            .deadlineExceeded,
+            "the write is committed (\(replay.partition) offset \(appended.offset), hlc \(appended.hlc.rawValue)), but the replica is behind: applied up to \(applied) (\(lag) entries, \(replay.staleness(applied: applied)) ms of lag)",
+            reason: "REPLICA_BEHIND", retryAfter: .milliseconds(100))
     }
 
     func fill(
@@ -134,6 +157,9 @@ extension Gateway {
         _ operation: OperationKind, tenant: String, collection: UInt64, partition: PartitionID,
         _ context: RequestContext, key: String, tier: Tier
     ) throws(VecraftError) -> EntryHeader {
+        guard key.isEmpty || context.idempotencyKey.isEmpty || key == context.idempotencyKey else {
+            throw .invalid("idempotency_key", "the request says another key than the idempotency-key header")
+        }
         let key = key.isEmpty ? context.idempotencyKey : key
         guard key.utf8.count <= Limits.idempotencyKeyBytes else {
             throw .invalid("idempotency_key", "\(key.utf8.count) bytes; at most \(Limits.idempotencyKeyBytes)")
@@ -164,12 +190,13 @@ extension Gateway {
     }
 
     private func prepared(
-        _ entry: EncodedEntry, _ schema: CollectionSchema, _ accepted: Int, _ wait: VecraftV1.Wait, _ header: EntryHeader
+        _ entry: EncodedEntry, _ schema: CollectionSchema, _ accepted: Int, _ wait: VecraftV1.Wait,
+        _ header: EntryHeader, _ share: Budget.Share
     ) throws(VecraftError) -> PreparedWrite {
         guard (0...2).contains(wait.rawValue) else { throw .invalid("wait", "\(wait.rawValue) is unknown") }
         return PreparedWrite(
             entry: entry, schema: schema, accepted: accepted, waitApplied: wait == .applied,
-            requestID: header.requestID, trace: header.trace, tier: header.tier)
+            requestID: header.requestID, trace: header.trace, tier: header.tier, share: share)
     }
 
     private static func check(

@@ -11,16 +11,21 @@ package enum JournalAPI {
     private static let defaultBatchBytes = 1 << 20
     private static let maxBatchBytes = 16 << 20
 
-    package static func methods(_ journal: any JournalClient) -> [String: GRPCMethod] {
+    /// - Parameter admit: Judges an entry before it gets an offset, as whoever applies it will: throws what the caller is told.
+    package static func methods(
+        _ journal: any JournalClient, admit: @escaping EntryAdmittance
+    ) -> [String: GRPCMethod] {
         [
-            self.service + "Append": self.append(journal),
+            self.service + "Append": self.append(journal, admit),
             self.service + "Read": self.read(journal),
             self.service + "Subscribe": self.subscribe(journal),
             self.service + "Partitions": self.partitions(journal),
         ]
     }
 
-    private static func append(_ journal: any JournalClient) -> GRPCMethod {
+    private static func append(
+        _ journal: any JournalClient, _ admit: @escaping EntryAdmittance
+    ) -> GRPCMethod {
         .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             let (partition, entry) = try ArenaPool.shared.withArena {
                 (arena) throws(VecraftError) -> (PartitionID, EncodedEntry) in
@@ -35,6 +40,7 @@ package enum JournalAPI {
             guard entry.partition == partition else {
                 throw .invalid("partition", "the entry says \(entry.partition), the request \(partition)")
             }
+            try entry.withView { (view) throws(VecraftError) in try admit(view) }
             let reply = call.deferred()
             journal.append(entry, to: partition) { result in
                 switch result {

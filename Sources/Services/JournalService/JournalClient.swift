@@ -2,6 +2,9 @@ package import JournalFormat
 package import JournalStore
 package import Primitives
 
+/// Judges an entry that comes ready made, before it gets an offset; throws what its sender is told.
+package typealias EntryAdmittance = @Sendable (EntryView) throws(VecraftError) -> Void
+
 /// The journal as every other service sees it, whether it lives in this process or on other nodes.
 package protocol JournalClient: Sendable {
     /// All partitions, in order.

@@ -1,6 +1,7 @@
 internal import Filter
 internal import JournalFormat
 internal import Primitives
+internal import ShardEngine
 internal import Wire
 
 /// What an entry did to points, for people to read.
@@ -59,17 +60,23 @@ struct RecordHistory {
         self.payload = .none
     }
 
-    /// What the entry did to the point; nil if nothing.
-    mutating func change(by entry: EntryView) throws(VecraftError) -> VecraftV1.PointChange? {
-        do throws(DecodingFault) {
-            switch entry.operation {
-            case .upsert: return try self.upsert(entry)
-            case .delete: return try self.delete(entry)
-            case .deleteByFilter: return try self.deleteByFilter(entry)
-            default: return nil
-            }
-        } catch {
-            throw VecraftError(.dataLoss, "\(entry.partition) entry \(entry.offset) cannot be read: \(error)")
+    /// What the entry did to the point; nil if nothing, as when replicas passed over it.
+    mutating func change(by entry: EntryView, _ schema: CollectionSchema) -> VecraftV1.PointChange? {
+        var after = self
+        let change: VecraftV1.PointChange?
+        do throws(DecodingFault) { change = try after.change(by: entry) } catch { return nil }
+        // Judging costs as much as applying: only where it makes a difference.
+        guard let change, EntryJudgement.refusal(entry, schema) == nil else { return nil }
+        self = after
+        return change
+    }
+
+    private mutating func change(by entry: EntryView) throws(DecodingFault) -> VecraftV1.PointChange? {
+        switch entry.operation {
+        case .upsert: try self.upsert(entry)
+        case .delete: try self.delete(entry)
+        case .deleteByFilter: try self.deleteByFilter(entry)
+        default: nil
         }
     }
 

@@ -5,6 +5,7 @@ internal import JournalStore
 package import MetaManager
 import Observability
 package import Primitives
+internal import ShardEngine
 package import StorageNode
 package import Wire
 
@@ -23,11 +24,16 @@ package final class LineageService: Sendable {
     private let storage: StorageNode
     private let replica: String
     private let metrics: LineageMetrics
+    private let maxReplyBytes: Int
 
-    /// - Parameter replica: This node's name, for receipts.
+    /// - Parameters:
+    ///   - replica: This node's name, for receipts.
+    ///   - maxReplyBytes: An answer that would be larger ends with RESOURCE_EXHAUSTED while it is gathered.
     package init(
-        journal: any JournalClient, meta: MetaManager, storage: StorageNode, replica: String, metrics: LineageMetrics
+        journal: any JournalClient, meta: MetaManager, storage: StorageNode, replica: String, metrics: LineageMetrics,
+        maxReplyBytes: Int = Limits.messageBytes
     ) {
+        self.maxReplyBytes = maxReplyBytes
         self.journal = journal
         self.meta = meta
         self.storage = storage
@@ -45,12 +51,12 @@ package final class LineageService: Sendable {
         let limit = try Self.limit(request.limit)
         let wanted = Array(request.id.utf8)
         var history = RecordHistory(id: request.id, utf8: wanted)
-        var found = Newest<VecraftV1.LineageEntry>(limit: limit)
+        var found = Newest(limit: limit, maxBytes: self.maxReplyBytes)
         let scanned = try self.scan([schema.partition], deadline) { (entry) throws(VecraftError) in
-            guard entry.collection == schema.id, let change = try history.change(by: entry) else { return }
+            guard entry.collection == schema.id, let change = history.change(by: entry, schema) else { return }
             var made = try self.describe(entry, points: .none)
             made.points = [change]
-            found.append(made)
+            try found.append(made)
         }
         for i in found.entries.indices { found.entries[i].current = found.entries[i].hlc == history.currentVersion }
         found.scanned = scanned
@@ -122,9 +128,9 @@ package final class LineageService: Sendable {
     private func matching(
         limit: UInt32, _ deadline: UInt64, _ matches: (EntryView) -> Bool
     ) throws(VecraftError) -> VecraftV1.LineageResponse {
-        var found = Newest<VecraftV1.LineageEntry>(limit: try Self.limit(limit))
+        var found = Newest(limit: try Self.limit(limit), maxBytes: self.maxReplyBytes)
         let scanned = try self.scan(self.journal.partitions, deadline) { (entry) throws(VecraftError) in
-            if matches(entry) { found.append(try self.describe(entry, points: .listed)) }
+            if matches(entry) { try found.append(try self.describe(entry, points: .listed)) }
         }
         // Global order: by HLC, then partition and offset, which the scan kept.
         found.entries.sort { $0.hlc < $1.hlc }
@@ -199,7 +205,11 @@ package final class LineageService: Sendable {
                         appliedHLC: receipt.appliedHLC.rawValue)
                 ]
             }
-            try EntryPoints.describe(entry, listing: points == .listed ? Self.pointsPerEntry : 0, into: &made)
+            if let refusal = self.refusal(entry) {
+                made.refused = refusal
+            } else {
+                try EntryPoints.describe(entry, listing: points == .listed ? Self.pointsPerEntry : 0, into: &made)
+            }
             return made
         } catch {
             throw VecraftError(.dataLoss, "\(entry.partition) entry \(entry.offset) cannot be read: \(error)")
@@ -207,31 +217,62 @@ package final class LineageService: Sendable {
     }
 }
 
-/// The newest of what is found, oldest first.
-private struct Newest<Element> {
-    let limit: Int
-    var entries: [Element] = []
-    var truncated = false
-    var scanned: UInt64 = 0
-
-    init(limit: Int) { self.limit = limit }
-
-    mutating func append(_ element: Element) {
-        self.entries.append(element)
-        // Twice the limit before a cut, so that a long history costs no move per entry.
-        if self.entries.count >= 2 * self.limit { self.cut() }
-    }
-    mutating func cut() {
-        guard self.entries.count > self.limit else { return }
-        self.entries.removeFirst(self.entries.count - self.limit)
-        self.truncated = true
+extension LineageService {
+    /// Why replicas passed over an entry; nil if they did not, or it cannot be known: of a collection that was dropped.
+    private func refusal(_ entry: EntryView) -> String? {
+        if entry.operation == .ddl { return self.meta.refusal(entry) }
+        return self.meta.catalog.byID[entry.collection].flatMap { EntryJudgement.refusal(entry, $0) }
     }
 }
 
-extension Newest where Element == VecraftV1.LineageEntry {
-    fileprivate var response: VecraftV1.LineageResponse {
+/// The newest of what is found, oldest first.
+private struct Newest {
+    let limit: Int
+    let maxBytes: Int
+    var entries: [VecraftV1.LineageEntry] = []
+    var truncated = false
+    var scanned: UInt64 = 0
+    private var bytes = 0
+
+    init(limit: Int, maxBytes: Int) {
+        self.limit = limit
+        self.maxBytes = maxBytes
+    }
+
+    /// - Throws: RESOURCE_EXHAUSTED when even the newest `limit` are too much for one answer.
+    mutating func append(_ entry: VecraftV1.LineageEntry) throws(VecraftError) {
+        self.entries.append(entry)
+        self.bytes += entry.roughBytes
+        // Twice the limit before a cut, so that a long history costs no move per entry.
+        if self.entries.count >= 2 * self.limit || self.bytes > self.maxBytes { self.cut() }
+        guard self.bytes <= self.maxBytes else {
+            throw VecraftError(
+                .resourceExhausted,
+                "the answer would be larger than \(self.maxBytes) bytes, the limit of a message; ask for fewer with limit",
+                field: "limit", reason: AnswerRoom.tooLarge)
+        }
+    }
+
+    private mutating func cut() {
+        guard self.entries.count > self.limit else { return }
+        let old = self.entries.count - self.limit
+        self.bytes -= self.entries[..<old].reduce(0) { $0 + $1.roughBytes }
+        self.entries.removeFirst(old)
+        self.truncated = true
+    }
+
+    var response: VecraftV1.LineageResponse {
         var cut = self
         cut.cut()
         return VecraftV1.LineageResponse(entries: cut.entries, truncated: cut.truncated, scanned: cut.scanned)
+    }
+}
+
+extension VecraftV1.LineageEntry {
+    /// What it takes of an answer: what may be large, counted; the rest, an allowance.
+    fileprivate var roughBytes: Int {
+        self.points.reduce(1024 + self.filterJSON.utf8.count) { sum, point in
+            sum + 64 + point.id.utf8.count + (point.payload?.json.count ?? 0) + 32 * point.vectors.count
+        }
     }
 }

@@ -33,6 +33,8 @@ package struct Catalog: Sendable {
         case dropped(CollectionSchema)
         /// The entry found the name taken, or nothing to drop: decided here, in log order, alike on every node.
         case none
+        /// The entry cannot be read, or asks for what cannot be: passed over on every node alike.
+        case refused(String)
     }
 
     /// Applies a creation decided by `sys-0`. The name may have been taken by an earlier entry; then nothing changes.

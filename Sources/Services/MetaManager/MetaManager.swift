@@ -5,11 +5,14 @@ package import JournalStore
 internal import Logging
 package import Primitives
 internal import Synchronization
+internal import Wire
 
 /// Told of schema changes in the order of `sys-0`, on the thread that replays it, before anyone who waits for them.
 package protocol CatalogObserver: Sendable {
     func create(_ schema: CollectionSchema) throws(VecraftError)
     func drop(_ schema: CollectionSchema)
+    /// A schema change that cannot be carried out was passed over.
+    func refused(at offset: JournalOffset)
 }
 
 /// The collections: schema changes are entries of `sys-0`, decided when they are applied, alike on every node.
@@ -27,6 +30,8 @@ package final class MetaManager: Sendable {
     private let waiters = AppliedWaiters()
     private let follower: JournalFollower
     private let failure: Mutex<VecraftError?> = Mutex(nil)
+    /// Entries that ``load()`` passed over, for the observer that comes later.
+    private let refusedAtLoad: Mutex<[JournalOffset]> = Mutex([])
     private let changed: AsyncStream<Void>
     private let change: AsyncStream<Void>.Continuation
     private let log = Logger(label: "vecraft.meta")
@@ -61,7 +66,11 @@ package final class MetaManager: Sendable {
     package func load() throws(VecraftError) {
         var catalog = self.copy.catalog ?? Catalog()
         let begun = catalog.applied
-        try self.read(from: begun + 1) { (entry) throws(VecraftError) in _ = try Self.apply(entry, to: &catalog) }
+        try self.read(from: begun + 1) { (entry) throws(VecraftError) in
+            guard case .refused(let what) = self.apply(entry, to: &catalog) else { return }
+            self.log(.refused(what), entry.offset)
+            self.refusedAtLoad.withLock { $0.append(entry.offset) }
+        }
         self.waiters.advance(to: catalog.applied)
         self.catalogState.withLock { $0 = catalog }
         if catalog.applied > begun { self.change.yield() }
@@ -95,6 +104,7 @@ package final class MetaManager: Sendable {
 
     /// Follows `sys-0` from where ``load()`` ended.
     package func start(_ observer: any CatalogObserver) throws(VecraftError) {
+        for offset in self.refusedAtLoad.withLock({ $0 }) { observer.refused(at: offset) }
         try self.follower.start(
             from: self.catalog.applied + 1, name: "replay sys-0", handle: { [self] in self.handle($0, observer) },
             idle: {})
@@ -206,11 +216,12 @@ package final class MetaManager: Sendable {
             let batch = try batch.get()
             for entry in batch where entry.offset > self.catalog.applied {
                 var catalog = self.catalog
-                let change = try Self.apply(entry, to: &catalog)
+                let change = self.apply(entry, to: &catalog)
                 // The storage side first: whoever finds a collection in the catalog finds its shard too.
                 if case .created(let schema) = change { try observer.create(schema) }
                 self.catalogState.withLock { $0 = catalog }
                 if case .dropped(let schema) = change { observer.drop(schema) }
+                if case .refused = change { observer.refused(at: entry.offset) }
                 self.log(change, entry.offset)
                 self.waiters.advance(to: entry.offset)
                 self.change.yield()
@@ -226,13 +237,13 @@ package final class MetaManager: Sendable {
         }
     }
 
-    private static func apply(_ entry: EntryView, to catalog: inout Catalog) throws(VecraftError) -> Catalog.Change {
+    private func apply(_ entry: EntryView, to catalog: inout Catalog) -> Catalog.Change {
         guard entry.operation == .ddl else {
             catalog.skip(to: entry.offset)
             return .none
         }
-        do throws(DecodingFault) {
-            switch try DDLBody(entry.body) {
+        do throws(DDLRefusal) {
+            switch try self.change(entry) {
             case .create(var schema):
                 // Unique without coordination: no other entry has this HLC.
                 schema.id = entry.hlc.rawValue
@@ -242,7 +253,34 @@ package final class MetaManager: Sendable {
                 return catalog.drop(id, at: entry.offset)
             }
         } catch {
-            throw VecraftError(.dataLoss, "sys-0 entry \(entry.offset) cannot be read: \(error)")
+            // Every node decides alike, from the entry alone; standing still would stop schema changes for good.
+            catalog.skip(to: entry.offset)
+            return .refused(error.what)
+        }
+    }
+
+    private struct DDLRefusal: Error { let what: String }
+
+    private func change(_ entry: EntryView) throws(DDLRefusal) -> DDLBody {
+        let body: DDLBody
+        do throws(DecodingFault) { body = try DDLBody(entry.body) } catch { throw DDLRefusal(what: "\(error)") }
+        if case .create(let schema) = body {
+            do throws(VecraftError) {
+                try schema.validate(partitions: self.dataPartitions)
+            } catch {
+                throw DDLRefusal(what: error.message)
+            }
+        }
+        return body
+    }
+
+    /// Why a schema change is passed over; nil if it is not.
+    package func refusal(_ entry: EntryView) -> String? {
+        do throws(DDLRefusal) {
+            _ = try self.change(entry)
+            return nil
+        } catch {
+            return error.what
         }
     }
 
@@ -254,6 +292,10 @@ package final class MetaManager: Sendable {
         case .dropped(let schema):
             self.log.notice(
                 "collection dropped", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
+        case .refused(let what):
+            self.log.error(
+                "a schema change that cannot be carried out was passed over",
+                metadata: ["partition": "\(PartitionID.sys)", "offset": "\(offset)", "why": "\(what)"])
         case .none: break
         }
     }

@@ -92,9 +92,11 @@ package final class QueryProcessor: Sendable {
     }
 
     package func get(
-        ids: [UnsafeRawBufferPointer], withVectors: Bool, withPayload: Bool, plan: ReadPlan, replica: ShardReplica
+        ids: [UnsafeRawBufferPointer], withVectors: Bool, withPayload: Bool, room: AnswerRoom, plan: ReadPlan,
+        replica: ShardReplica
     ) throws(VecraftError) -> (ShardGetResult, ReadAnswer) {
-        let result = try replica.engine.get(ids: ids, withVectors: withVectors, withPayload: withPayload)
+        let result = try replica.engine.get(
+            ids: ids, withVectors: withVectors, withPayload: withPayload, room: room)
         return (result, self.answer(plan, replica, applied: result.applied))
     }
 
@@ -107,11 +109,11 @@ package final class QueryProcessor: Sendable {
 
     package func scroll(
         after: [UInt8]?, filter: Filter?, limit: Int, withVectors: Bool, withPayload: Bool, deadline: UInt64,
-        plan: ReadPlan, replica: ShardReplica
+        room: AnswerRoom, plan: ReadPlan, replica: ShardReplica
     ) throws(VecraftError) -> (ShardScrollResult, ReadAnswer) {
         let result = try replica.engine.scroll(
             after: after, filter: filter, limit: limit, withVectors: withVectors, withPayload: withPayload,
-            deadline: deadline)
+            deadline: deadline, room: room)
         return (result, self.answer(plan, replica, applied: result.applied))
     }
 

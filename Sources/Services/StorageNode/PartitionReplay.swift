@@ -28,6 +28,8 @@ package final class PartitionReplay: Sendable {
     private let failure: Mutex<VecraftError?> = Mutex(nil)
     /// Milliseconds: everything with an HLC below is applied.
     private let appliedTime = Atomic<UInt64>(0)
+    /// Offsets of the batch in hand that were passed over: a batch tried again counts them once.
+    private let refused: Mutex<Set<JournalOffset>> = Mutex([])
     private let averageEntryBytes = Atomic<UInt64>(0)
     private let metrics: Handles
     private let log = Logger(label: "vecraft.storage")
@@ -37,6 +39,7 @@ package final class PartitionReplay: Sendable {
         let bytes: Counter
         let seconds: Histogram
         let failures: Counter
+        let refused: Counter
     }
 
     init(
@@ -55,7 +58,8 @@ package final class PartitionReplay: Sendable {
         let name = partition.description
         self.metrics = Handles(
             entries: metrics.appliedEntries.with(name), bytes: metrics.appliedBytes.with(name),
-            seconds: metrics.applySeconds.with(name), failures: metrics.replayFailures.with(name))
+            seconds: metrics.applySeconds.with(name), failures: metrics.replayFailures.with(name),
+            refused: metrics.refusedEntries.with(name))
     }
 
     func begin() throws(VecraftError) {
@@ -153,13 +157,14 @@ package final class PartitionReplay: Sendable {
                 for replica in shards where replica.engine.applied < batch.lastOffset {
                     let id = replica.engine.id
                     let own = views.filter { $0.collection == id.collection && $0.shard == id.shard }
-                    try replica.engine.apply(own, through: batch.lastOffset)
+                    try self.apply(own, to: replica, through: batch.lastOffset)
                 }
                 if let last = views.last {
                     self.appliedTime.store(last.hlc.milliseconds, ordering: .relaxed)
                 }
             }
         }
+        self.refused.withLock { $0.removeAll() }
         self.receipts.note(batch.firstOffset, batch.lastOffset, at: self.clock.now())
         self.waiters.advance(to: batch.lastOffset)
         let average = self.averageEntryBytes.load(ordering: .relaxed)
@@ -168,6 +173,37 @@ package final class PartitionReplay: Sendable {
         self.metrics.entries.increment(by: UInt64(batch.count))
         self.metrics.bytes.increment(by: UInt64(batch.bytes))
         self.metrics.seconds.observe(nanoseconds: SystemTime.monotonicNanoseconds &- start)
+    }
+
+    /// Applies a shard's entries. One that cannot be applied is passed over, whole: the judgement is a function of entry and
+    /// schema (``EntryJudgement``), so all replicas pass over the same ones, and one bad entry does not stop the partition.
+    private func apply(
+        _ entries: [EntryView], to replica: ShardReplica, through: JournalOffset
+    ) throws(VecraftError) {
+        var rest = entries
+        while true {
+            do throws(VecraftError) {
+                return try replica.engine.apply(rest, through: through)
+            } catch {
+                let applied = replica.engine.applied
+                guard error.reason == EntryJudgement.reason,
+                    let bad = rest.firstIndex(where: { $0.offset > applied })
+                else { throw error }
+                self.refuse(rest[bad], replica, error)
+                rest.removeSubrange(...bad)
+            }
+        }
+    }
+
+    private func refuse(_ entry: EntryView, _ replica: ShardReplica, _ error: VecraftError) {
+        guard self.refused.withLock({ $0.insert(entry.offset).inserted }) else { return }
+        self.metrics.refused.increment()
+        self.log.error(
+            "an entry that cannot be applied was passed over",
+            metadata: [
+                "partition": "\(self.partition)", "offset": "\(entry.offset)", "collection": "\(replica.schema.name)",
+                "why": "\(error.message)",
+            ])
     }
 
     private func idle() {

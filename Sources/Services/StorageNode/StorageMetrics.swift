@@ -9,6 +9,8 @@ package struct StorageMetrics: Sendable {
     package let appliedEntries: CounterFamily
     package let appliedBytes: CounterFamily
     package let applySeconds: HistogramFamily
+    /// Entries passed over because they cannot be applied.
+    package let refusedEntries: CounterFamily
     package let waiting: GaugeFamily
     package let replayFailures: CounterFamily
 
@@ -46,6 +48,9 @@ package struct StorageMetrics: Sendable {
             "vecraft_storage_applied_bytes_total", help: "Bytes of entries applied.", labels: byPartition)
         self.applySeconds = registry.histogram(
             "vecraft_storage_apply_duration_seconds", help: "Time to apply one batch of entries.", labels: byPartition)
+        self.refusedEntries = registry.counter(
+            "vecraft_storage_entries_refused_total",
+            help: "Entries passed over because they hold what cannot be applied; should be 0.", labels: byPartition)
         self.waiting = registry.gauge(
             "vecraft_storage_waiting_reads", help: "Reads that wait for replay.", labels: byPartition)
         self.replayFailures = registry.counter(

@@ -1,7 +1,7 @@
 internal import JournalService
 internal import Logging
 internal import Observability
-internal import Primitives
+package import Primitives
 internal import ShardEngine
 
 extension StorageNode {
@@ -30,6 +30,11 @@ extension StorageNode {
             // Dropped meanwhile: the gauges made just now would stay for good. One made again under the name gets new ones.
             if self.replica(replica.schema.id) == nil { self.forgetGauges(replica) }
         }
+    }
+
+    /// An entry of a partition that this node follows, though not through a ``PartitionReplay``, was passed over.
+    package func countRefused(_ partition: PartitionID) {
+        self.gauges.refusedEntries.with(partition.description).increment()
     }
 
     /// Forgets every series of a dropped collection.

@@ -25,6 +25,13 @@ extension WireView {
         return writer.bytes
     }
 
+    /// The same, unless it would be longer than `limit`: nil then, and the rest was not written.
+    package func json(includingDefaults: Bool = false, upTo limit: Int) -> [UInt8]? {
+        var writer = JSONWriter()
+        JSONEncoding(includingDefaults: includingDefaults, limit: limit).message(self.base.raw, Self.schema.raw, &writer)
+        return writer.bytes.count <= limit ? writer.bytes : nil
+    }
+
     /// Writes the message as the next value.
     package func write(to writer: inout JSONWriter, includingDefaults: Bool = false) {
         JSONEncoding(includingDefaults: includingDefaults).message(self.base.raw, Self.schema.raw, &writer)

@@ -39,10 +39,10 @@ struct JSONDecoding {
         guard let target = wire_new_limited(schema, self.arena) else { throw Self.exhausted() }
         switch Int(schema.pointee.shape) {
         case Int(WIRE_SHAPE_VECTOR.rawValue):
-            if try self.reader.peek() == .array {
-                try self.vector(schema, target)
-            } else {
-                try self.object(schema, target)
+            switch try self.reader.peek() {
+            case .array: try self.vector(schema, target)
+            case .object: try self.object(schema, target)
+            default: throw self.reader.fault("expected an array of numbers, or an object with values or packed")
             }
         case Int(WIRE_SHAPE_RAW_OBJECT.rawValue): try self.rawObject(schema, target)
         case Int(WIRE_SHAPE_SCALAR.rawValue): try self.scalar(schema, target)

@@ -6,6 +6,8 @@ import Primitives
 /// Recursion is as deep as the messages are nested, which decoding bounds.
 struct JSONEncoding {
     let includingDefaults: Bool
+    /// A list is broken off behind the element that makes the text longer; what is written then is no JSON.
+    var limit = Int.max
 
     func message(_ source: UnsafeRawPointer, _ schema: UnsafePointer<wire_message>, _ writer: inout JSONWriter) {
         switch Int(schema.pointee.shape) {
@@ -120,7 +122,9 @@ struct JSONEncoding {
         if form == .repeated {
             let stride = JSONDecoding.size(field)
             writer.beginArray()
-            for i in 0..<count { self.value(field, start.unsafelyUnwrapped + i * stride, &writer) }
+            for i in 0..<count where writer.bytes.count <= self.limit {
+                self.value(field, start.unsafelyUnwrapped + i * stride, &writer)
+            }
             return writer.endArray()
         }
         let key = field.pointee.message.pointee.fields[0], valueField = field.pointee.message.pointee.fields + 1

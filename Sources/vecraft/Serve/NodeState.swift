@@ -1,14 +1,14 @@
 internal import Foundation
 internal import Gateway
+internal import JournalService
+internal import JournalStore
 internal import MetaManager
 internal import Observability
 internal import Primitives
 internal import ServiceHost
 internal import ShardEngine
-internal import JournalStore
 internal import StorageNode
 internal import Synchronization
-internal import JournalService
 
 /// How far the replay at start has come: each partition from its checkpoint to what was committed when the process began.
 struct ReplayGoals: Sendable, CustomStringConvertible {
@@ -87,6 +87,7 @@ struct CatalogToStorage: CatalogObserver {
     init(_ storage: StorageNode) { self.storage = storage }
     func create(_ schema: CollectionSchema) throws(VecraftError) { try self.storage.create(schema) }
     func drop(_ schema: CollectionSchema) { self.storage.drop(schema) }
+    func refused(at offset: JournalOffset) { self.storage.countRefused(.sys) }
 }
 
 extension Settings.Journal {

@@ -159,9 +159,11 @@ final class ServedNode: Sendable {
         var settings = GatewaySettings()
         settings.defaultTimeout = .milliseconds(self.settings.query.defaultTimeoutMilliseconds)
         settings.maxTimeout = .milliseconds(self.settings.query.maxTimeoutMilliseconds)
+        settings.maxReplyBytes = self.settings.grpc.maxMessageBytes
         settings.recentWriters = max(1, self.settings.gateway.recentWriters)
         let lineage = LineageService(
-            journal: journal, meta: meta, storage: storage, replica: name, metrics: LineageMetrics(self.registry))
+            journal: journal, meta: meta, storage: storage, replica: name, metrics: LineageMetrics(self.registry),
+            maxReplyBytes: self.settings.grpc.maxMessageBytes)
         let status = NodeStatus(
             node: name, version: Build.version, revision: Build.revision, roles: self.settings.node.roles.map(\.rawValue),
             startedMilliseconds: SystemTime.coarseMilliseconds, grpcAddress: { self.addresses.grpc },

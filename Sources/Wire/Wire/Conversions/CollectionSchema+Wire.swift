@@ -42,6 +42,38 @@ extension CollectionSchema {
         }
     }
 
+    /// Checks a schema that came as an entry, as a request's is checked.
+    ///
+    /// - Parameter partitions: Where its writes may be ordered.
+    /// - Throws: `INVALID_ARGUMENT` naming the field below `schema`.
+    package func validate(partitions: [PartitionID]) throws(VecraftError) {
+        try Self.validate(name: self.tenant, at: "schema.tenant")
+        try Self.validate(name: self.name, at: "schema.name")
+        guard (1...Limits.namedVectors + 1).contains(self.vectors.count) else {
+            throw .invalid("schema.vectors", "\(self.vectors.count) vectors")
+        }
+        for (index, vector) in self.vectors.enumerated() {
+            let path = "schema.vectors[\(index)]"
+            if !vector.name.isEmpty { try VectorSchema.validate(name: vector.name, at: path + ".name") }
+            guard index == 0 || self.vectors[index - 1].name < vector.name else {
+                throw .invalid(path + ".name", "names must ascend, each once")
+            }
+            try vector.validate(at: path)
+        }
+        guard self.payloadIndexes.count <= Limits.payloadIndexes else {
+            throw .invalid(
+                "schema.payload_indexes", "\(self.payloadIndexes.count) fields; at most \(Limits.payloadIndexes)")
+        }
+        for field in self.payloadIndexes { try FieldPath.validate(field.path, at: "schema.payload_indexes") }
+        guard Set(self.payloadIndexes.map(\.path)).count == self.payloadIndexes.count else {
+            throw .invalid("schema.payload_indexes", "a field is indexed twice")
+        }
+        guard self.shards == 1 else { throw .invalid("schema.shards", "must be 1 for now, not \(self.shards)") }
+        guard partitions.contains(self.partition) else {
+            throw .invalid("schema.partition", "\(self.partition) is no partition for data here")
+        }
+    }
+
     private static func indexes(_ configs: [VecraftV1.PayloadIndexConfig]) throws(VecraftError) -> [PayloadIndexField] {
         guard configs.count <= Limits.payloadIndexes else {
             throw .invalid("config.payload_indexes", "at most \(Limits.payloadIndexes) fields, not \(configs.count)")
@@ -96,6 +128,15 @@ extension VectorSchema {
                 path, "must be in \(range.lowerBound)...\(range.upperBound), or 0 for \(byDefault); not \(asked)")
         }
         return Int(asked)
+    }
+
+    fileprivate func validate(at path: String) throws(VecraftError) {
+        guard (1...Limits.dimension).contains(self.dimension) else {
+            throw .invalid(path + ".dimension", "must be in 1...\(Limits.dimension), not \(self.dimension)")
+        }
+        guard Self.mRange.contains(self.m), Self.efConstructionRange.contains(self.efConstruction) else {
+            throw .invalid(path + ".hnsw", "m \(self.m), ef_construction \(self.efConstruction)")
+        }
     }
 
     /// A named vector's name: 1 to 64 of `[A-Za-z0-9_-]`.

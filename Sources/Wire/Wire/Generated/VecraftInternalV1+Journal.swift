@@ -275,7 +275,9 @@ extension VecraftInternalV1 {
     /// A node's journal partitions.
     package enum Journal {
         package static let serviceName = "vecraft.internal.v1.Journal"
-        /// Appends one entry; answers when it is durable.
+        /// Appends one entry; answers when it is durable. The entry is judged before it gets an offset as its replicas will judge
+        /// it: collection, partition, shard and body (INVALID_ARGUMENT, NOT_FOUND). Upserts, deletes and barriers are taken;
+        /// schema changes, configuration and transactions are FAILED_PRECONDITION: they have services of their own.
         package static let append = MethodDescriptor(service: "vecraft.internal.v1.Journal", name: "Append", request: "vecraft.internal.v1.AppendRequest", response: "vecraft.internal.v1.AppendResponse", clientStreaming: false, serverStreaming: false)
         /// Entries from an offset, one batch.
         package static let read = MethodDescriptor(service: "vecraft.internal.v1.Journal", name: "Read", request: "vecraft.internal.v1.ReadRequest", response: "vecraft.internal.v1.EntryBatch", clientStreaming: false, serverStreaming: false)

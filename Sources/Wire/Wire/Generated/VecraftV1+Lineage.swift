@@ -177,7 +177,10 @@ extension VecraftV1 {
         package var filterJSON: String
         /// True if the point asked for is what is stored now.
         package var current: Bool
-        package init(partition: String = "", offset: UInt64 = 0, term: UInt64 = 0, hlc: UInt64 = 0, operation: String = "", requestID: String = "", idempotencyKey: String = "", principal: String = "", tenant: String = "", collection: String = "", collectionID: UInt64 = 0, shard: UInt32 = 0, tier: UInt32 = 0, traceID: String = "", spanID: String = "", spans: [VecraftV1.Span] = [], points: [VecraftV1.PointChange] = [], pointCount: UInt64 = 0, bodyBytes: UInt64 = 0, receipts: [VecraftV1.Receipt] = [], filterJSON: String = "", current: Bool = false) {
+        /// Why replicas passed over the entry: it was acknowledged, but holds what cannot be applied, and changed nothing. Empty
+        /// for every entry that was applied, which should be all of them.
+        package var refused: String
+        package init(partition: String = "", offset: UInt64 = 0, term: UInt64 = 0, hlc: UInt64 = 0, operation: String = "", requestID: String = "", idempotencyKey: String = "", principal: String = "", tenant: String = "", collection: String = "", collectionID: UInt64 = 0, shard: UInt32 = 0, tier: UInt32 = 0, traceID: String = "", spanID: String = "", spans: [VecraftV1.Span] = [], points: [VecraftV1.PointChange] = [], pointCount: UInt64 = 0, bodyBytes: UInt64 = 0, receipts: [VecraftV1.Receipt] = [], filterJSON: String = "", current: Bool = false, refused: String = "") {
             self.partition = partition
             self.offset = offset
             self.term = term
@@ -200,6 +203,7 @@ extension VecraftV1 {
             self.receipts = receipts
             self.filterJSON = filterJSON
             self.current = current
+            self.refused = refused
         }
         package static var schema: MessageSchema { MessageSchema(index: 57) }
         package init(_ view: View) {
@@ -225,6 +229,7 @@ extension VecraftV1 {
             self.receipts = view.receipts.map(VecraftV1.Receipt.init)
             self.filterJSON = view.filterJSON.string
             self.current = view.current
+            self.refused = view.refused.string
         }
         package func build(_ out: Builder) {
             out.partition.set(self.partition)
@@ -249,6 +254,7 @@ extension VecraftV1 {
             out.receipts.set(self.receipts)
             out.filterJSON.set(self.filterJSON)
             out.current = self.current
+            out.refused.set(self.refused)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -276,6 +282,7 @@ extension VecraftV1 {
             @inlinable package var receipts: RepeatedView<VecraftV1.Receipt.View> { self.base.repeated(192, 184) }
             @inlinable package var filterJSON: TextView { self.base.text(200) }
             @inlinable package var current: Bool { self.base.flag(208) }
+            @inlinable package var refused: TextView { self.base.text(216) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -304,13 +311,15 @@ extension VecraftV1 {
             @inlinable package var receipts: RepeatedSlot<VecraftV1.Receipt.Builder> { RepeatedSlot(self.base, 192, 184) }
             @inlinable package var filterJSON: TextSlot { TextSlot(self.base, 200) }
             @inlinable package var current: Bool { get { self.base.flag(208) } nonmutating set { self.base.storeFlag(newValue, 208) } }
+            @inlinable package var refused: TextSlot { TextSlot(self.base, 216) }
         }
     }
     package struct RecordLineageRequest: WireMessage {
         package var collection: String
         package var id: String
         package var tenant: String
-        /// At most 1,000; 0 means 100. The newest are kept when there are more, and `truncated` says so.
+        /// At most 1,000; 0 means 100. The newest are kept when there are more, and `truncated` says so. If they are larger than a
+        /// message may be: RESOURCE_EXHAUSTED.
         package var limit: UInt32
         package init(collection: String = "", id: String = "", tenant: String = "", limit: UInt32 = 0) {
             self.collection = collection

@@ -6,7 +6,7 @@ extension VecraftV1 {
         /// 1..10,000 points. If an id stands twice, the last wins.
         package var points: [VecraftV1.Point]
         package var wait: VecraftV1.Wait
-        /// At most 128 bytes. The same key with the same body is answered with the first result; with another body it is
+        /// At most 128 bytes; the metadata's key, if there is one too, must be the same. The same key with the same body is answered with the first result; with another body it is
         /// ALREADY_EXISTS. Remembered for the time the server states in its configuration.
         package var idempotencyKey: String
         package var tenant: String
@@ -746,6 +746,10 @@ extension VecraftV1 {
     }
     /// Points: writing, reading and searching. Metadata understood on each call: `traceparent` (W3C), `x-request-id`,
     /// `idempotency-key` (writes), `x-vecraft-session` (base64 of a session token), `x-vecraft-client-id`, `grpc-timeout`.
+    ///
+    /// An answer larger than the limit of a message (64 MiB, unless the server is told less) is RESOURCE_EXHAUSTED, reason
+    /// ANSWER_TOO_LARGE; so are writes beyond 192 MiB of requests in progress, reason WRITES_IN_PROGRESS, with a retry hint. A call
+    /// that waits for its replica and runs out of time is DEADLINE_EXCEEDED, reason REPLICA_BEHIND, and says how far behind.
     package enum Points {
         package static let serviceName = "vecraft.v1.Points"
         /// Inserts or replaces points, all of them in one journal entry: all or none.
@@ -756,15 +760,17 @@ extension VecraftV1 {
         package static let `import` = MethodDescriptor(service: "vecraft.v1.Points", name: "Import", request: "vecraft.v1.UpsertRequest", response: "vecraft.v1.ImportResponse", clientStreaming: true, serverStreaming: false)
         /// Deletes points by id or by filter. Deleting an absent point succeeds.
         package static let delete = MethodDescriptor(service: "vecraft.v1.Points", name: "Delete", request: "vecraft.v1.DeleteRequest", response: "vecraft.v1.DeleteResponse", clientStreaming: false, serverStreaming: false)
-        /// Points by id, in the order asked for; absent ones are listed in `missing`.
+        /// Points by id, in the order asked for; absent ones are listed in `missing`. An id that stands twice comes twice.
         package static let get = MethodDescriptor(service: "vecraft.v1.Points", name: "Get", request: "vecraft.v1.GetRequest", response: "vecraft.v1.GetResponse", clientStreaming: false, serverStreaming: false)
         /// The nearest points. If `limit` points match, `limit` come back.
         package static let search = MethodDescriptor(service: "vecraft.v1.Points", name: "Search", request: "vecraft.v1.SearchRequest", response: "vecraft.v1.SearchResponse", clientStreaming: false, serverStreaming: false)
         /// Exact number of points that match.
         package static let count = MethodDescriptor(service: "vecraft.v1.Points", name: "Count", request: "vecraft.v1.CountRequest", response: "vecraft.v1.CountResponse", clientStreaming: false, serverStreaming: false)
-        /// One page of the points that match, in id order.
+        /// One page of the points that match, in id order. It may hold fewer than `page_size`: it ends before the point that would
+        /// make it larger than about 4 MB.
         package static let scroll = MethodDescriptor(service: "vecraft.v1.Points", name: "Scroll", request: "vecraft.v1.ScrollRequest", response: "vecraft.v1.ScrollResponse", clientStreaming: false, serverStreaming: false)
-        /// All the points that match, in id order, as a stream of pages.
+        /// All the points that match, in id order, as a stream of pages of at most about 1 MiB. A node runs at most 64 at once; one
+        /// more is RESOURCE_EXHAUSTED.
         package static let export = MethodDescriptor(service: "vecraft.v1.Points", name: "Export", request: "vecraft.v1.ScrollRequest", response: "vecraft.v1.ScrollResponse", clientStreaming: false, serverStreaming: true)
         package static let descriptor = ServiceDescriptor(name: serviceName, file: "vecraft/v1/points.proto", methods: [Self.upsert, Self.upsertStream, Self.`import`, Self.delete, Self.get, Self.search, Self.count, Self.scroll, Self.export])
     }

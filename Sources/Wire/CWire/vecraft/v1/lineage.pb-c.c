@@ -823,7 +823,7 @@ const ProtobufCMessageDescriptor vecraft__v1__receipt__descriptor =
   (ProtobufCMessageInit) vecraft__v1__receipt__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__lineage_entry__field_descriptors[22] =
+static const ProtobufCFieldDescriptor vecraft__v1__lineage_entry__field_descriptors[23] =
 {
   {
     "partition",
@@ -1089,6 +1089,18 @@ static const ProtobufCFieldDescriptor vecraft__v1__lineage_entry__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "refused",
+    23,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__LineageEntry, refused),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__lineage_entry__field_indices_by_name[] = {
   18,   /* field[18] = body_bytes */
@@ -1105,6 +1117,7 @@ static const unsigned vecraft__v1__lineage_entry__field_indices_by_name[] = {
   16,   /* field[16] = points */
   7,   /* field[7] = principal */
   19,   /* field[19] = receipts */
+  22,   /* field[22] = refused */
   5,   /* field[5] = request_id */
   11,   /* field[11] = shard */
   14,   /* field[14] = span_id */
@@ -1117,7 +1130,7 @@ static const unsigned vecraft__v1__lineage_entry__field_indices_by_name[] = {
 static const ProtobufCIntRange vecraft__v1__lineage_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 22 }
+  { 0, 23 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__lineage_entry__descriptor =
 {
@@ -1127,7 +1140,7 @@ const ProtobufCMessageDescriptor vecraft__v1__lineage_entry__descriptor =
   "Vecraft__V1__LineageEntry",
   "vecraft.v1",
   sizeof(Vecraft__V1__LineageEntry),
-  22,
+  23,
   vecraft__v1__lineage_entry__field_descriptors,
   vecraft__v1__lineage_entry__field_indices_by_name,
   1,  vecraft__v1__lineage_entry__number_ranges,

@@ -137,10 +137,15 @@ struct  Vecraft__V1__LineageEntry
    * True if the point asked for is what is stored now.
    */
   protobuf_c_boolean current;
+  /*
+   * Why replicas passed over the entry: it was acknowledged, but holds what cannot be applied, and changed nothing. Empty
+   * for every entry that was applied, which should be all of them.
+   */
+  char *refused;
 };
 #define VECRAFT__V1__LINEAGE_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__lineage_entry__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, 0, 0,NULL, (char *)protobuf_c_empty_string, 0 }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, 0, 0,NULL, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string }
 
 
 struct  Vecraft__V1__RecordLineageRequest
@@ -150,7 +155,8 @@ struct  Vecraft__V1__RecordLineageRequest
   char *id;
   char *tenant;
   /*
-   * At most 1,000; 0 means 100. The newest are kept when there are more, and `truncated` says so.
+   * At most 1,000; 0 means 100. The newest are kept when there are more, and `truncated` says so. If they are larger than a
+   * message may be: RESOURCE_EXHAUSTED.
    */
   uint32_t limit;
 };

@@ -45,7 +45,7 @@ struct  Vecraft__V1__UpsertRequest
   Vecraft__V1__Point **points;
   Vecraft__V1__Wait wait;
   /*
-   * At most 128 bytes. The same key with the same body is answered with the first result; with another body it is
+   * At most 128 bytes; the metadata's key, if there is one too, must be the same. The same key with the same body is answered with the first result; with another body it is
    * ALREADY_EXISTS. Remembered for the time the server states in its configuration.
    */
   char *idempotency_key;

@@ -1,0 +1,45 @@
+package import Primitives
+
+/// How large an answer may become. Counted while points are copied out, so one that would be too large is never built.
+package struct AnswerRoom: Sendable {
+    /// How numbers travel, which decides what a component takes.
+    package enum Form: Sendable { case binary, text }
+
+    /// Of the encoded answer, by an estimate that is seldom too small and never by much.
+    package var bytes: Int
+    package var form: Form
+    /// Monotonic nanoseconds; past it copying ends with DEADLINE_EXCEEDED.
+    package var deadline: UInt64?
+
+    package init(bytes: Int = .max, form: Form = .binary, deadline: UInt64? = nil) {
+        self.bytes = bytes
+        self.form = form
+        self.deadline = deadline
+    }
+
+    package static let tooLarge = "ANSWER_TOO_LARGE"
+
+    package static func exceeded(_ bytes: Int) -> VecraftError {
+        VecraftError(
+            .resourceExhausted,
+            "the answer would be larger than \(bytes) bytes, the limit of a message; ask for fewer points, or without vectors or payloads",
+            reason: Self.tooLarge)
+    }
+
+    /// What a row takes of the answer.
+    /// - Parameter columns: Whose vectors go with it.
+    func bytes(_ segment: Segment, _ row: Int, _ columns: Range<Int>?, withPayload: Bool) -> Int {
+        let stored = segment.storage.rows[row]
+        // Field tags and lengths; or names, quotes and the longest version.
+        let frame = self.form == .binary ? 32 : 128
+        // The longest text of a float is 15 bytes with its comma.
+        let component = self.form == .binary ? 4 : 15
+        var bytes = frame + Int(stored.idCount)
+        if withPayload, let payload = segment.storage.payload(row) { bytes += payload.count }
+        for index in columns ?? 0..<0 where stored.present >> UInt16(index) & 1 == 1 {
+            let column = segment.shape.columns[index]
+            bytes += frame + column.name.utf8.count + column.dimension * component
+        }
+        return bytes
+    }
+}
