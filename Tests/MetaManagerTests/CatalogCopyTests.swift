@@ -15,6 +15,7 @@ import Testing
     private struct Observer: CatalogObserver {
         func create(_ schema: CollectionSchema) throws(VecraftError) {}
         func drop(_ schema: CollectionSchema) {}
+        func refused(at offset: JournalOffset) {}
     }
 
     /// A journal and a metadata store in one folder.
