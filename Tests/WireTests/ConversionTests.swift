@@ -108,6 +108,10 @@ import Testing
         #expect(field { $0.vectors = ["a.b": .init(dimension: 1, distance: .dot)] } == "config.vectors")
         #expect(
             field { for i in 0..<17 { $0.vectors["v\(i)"] = .init(dimension: 1, distance: .dot) } } == "config.vectors")
+        // The unnamed vector is there already: fifteen more fit.
+        #expect(
+            field { for i in 0..<16 { $0.vectors["v\(i)"] = .init(dimension: 1, distance: .dot) } } == "config.vectors")
+        #expect(field { for i in 0..<15 { $0.vectors["v\(i)"] = .init(dimension: 1, distance: .dot) } } == nil)
         #expect(field { for i in 0..<16 { $0.vectors["v\(i)"] = .init(dimension: 1, distance: .dot) } } == nil)
         #expect(field { $0.payloadIndexes = [.init(field: "", type: .bool)] } == "config.payload_indexes[0].field")
         #expect(

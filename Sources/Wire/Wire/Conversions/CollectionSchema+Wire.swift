@@ -12,9 +12,9 @@ extension CollectionSchema {
         try Self.validate(name: name)
         var vectors: [VectorSchema] = []
         if let vector = config.vector { vectors.append(try VectorSchema(wire: vector, name: "", at: "config.vector")) }
-        guard config.vectors.count <= Limits.namedVectors else {
-            throw .invalid(
-                "config.vectors", "at most \(Limits.namedVectors) named vectors, not \(config.vectors.count)")
+        let count = config.vectors.count + vectors.count
+        guard count <= Limits.namedVectors else {
+            throw .invalid("config.vectors", "at most \(Limits.namedVectors) vectors, the unnamed one among them, not \(count)")
         }
         // In order of name, so that the same mistakes are always answered with the same error.
         for (name, vector) in config.vectors.sorted(by: { $0.key < $1.key }) {
@@ -49,7 +49,7 @@ extension CollectionSchema {
     package func validate(partitions: [PartitionID]) throws(VecraftError) {
         try Self.validate(name: self.tenant, at: "schema.tenant")
         try Self.validate(name: self.name, at: "schema.name")
-        guard (1...Limits.namedVectors + 1).contains(self.vectors.count) else {
+        guard (1...Limits.namedVectors).contains(self.vectors.count) else {
             throw .invalid("schema.vectors", "\(self.vectors.count) vectors")
         }
         for (index, vector) in self.vectors.enumerated() {

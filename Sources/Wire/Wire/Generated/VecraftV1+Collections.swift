@@ -147,7 +147,7 @@ extension VecraftV1 {
     package struct CollectionConfig: WireMessage {
         /// The unnamed vector "". Give this, `vectors`, or both.
         package var vector: VecraftV1.VectorConfig?
-        /// Named vectors, at most 16. Names: 1..64 of [A-Za-z0-9_-].
+        /// Named vectors; with the unnamed one at most 16 in all. Names: 1..64 of [A-Za-z0-9_-].
         package var vectors: [String: VecraftV1.VectorConfig]
         /// Fields to index, at most 64. Filters on other fields work by reading payloads, and say so in `plan`.
         package var payloadIndexes: [VecraftV1.PayloadIndexConfig]

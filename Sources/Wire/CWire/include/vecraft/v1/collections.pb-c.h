@@ -147,7 +147,7 @@ struct  Vecraft__V1__CollectionConfig
    */
   Vecraft__V1__VectorConfig *vector;
   /*
-   * Named vectors, at most 16. Names: 1..64 of [A-Za-z0-9_-].
+   * Named vectors; with the unnamed one at most 16 in all. Names: 1..64 of [A-Za-z0-9_-].
    */
   size_t n_vectors;
   Vecraft__V1__CollectionConfig__VectorsEntry **vectors;
