@@ -109,11 +109,13 @@ extension ShardEngine {
         while ContinuousClock.now < end {
             let busy = self.lock.reading {
                 self.segments.contains { $0.state == .closed || $0.isMerging }
+                    // A graph that is due and not begun.
+                    || self.segments.contains { $0.state != .sealed && self.unlinkedColumn($0) != nil }
                     || self.segments.contains { segment in
                         segment.graphs.indices.contains { segment.linkers[$0] != nil && segment.linkedRows($0) < segment.rowCount }
                     }
             }
-            if !busy, !self.isCheckpointDue { return }
+            if !busy, !self.isCheckpointDue, self.chooseMerge() == nil { return }
             usleep(100)
         }
         Issue.record("the background did not come to rest")

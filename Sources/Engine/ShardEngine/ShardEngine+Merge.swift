@@ -42,7 +42,7 @@ extension ShardEngine {
     // MARK: Choice
 
     /// Segments to rewrite as one: those with many deleted rows, else `mergeFanIn` of about one size.
-    private func chooseMerge() -> [Segment]? {
+    func chooseMerge() -> [Segment]? {
         self.lock.reading {
             let limit = self.shape.capacity * Self.mergedSegments
             let full = self.segments.filter { $0.state != .growing }
