@@ -112,7 +112,6 @@ import Testing
         #expect(
             field { for i in 0..<16 { $0.vectors["v\(i)"] = .init(dimension: 1, distance: .dot) } } == "config.vectors")
         #expect(field { for i in 0..<15 { $0.vectors["v\(i)"] = .init(dimension: 1, distance: .dot) } } == nil)
-        #expect(field { for i in 0..<16 { $0.vectors["v\(i)"] = .init(dimension: 1, distance: .dot) } } == nil)
         #expect(field { $0.payloadIndexes = [.init(field: "", type: .bool)] } == "config.payload_indexes[0].field")
         #expect(
             field { $0.payloadIndexes = [.init(field: "a", type: .unspecified)] } == "config.payload_indexes[0].type")
