@@ -6,7 +6,7 @@ import Testing
     @Test func nobodyThereIsUnavailable() async throws {
         var freed = 0
         try await withServer([]) { client, _ in freed = client.port }
-        let client = HTTPClient(port: freed)
+        let client = HTTPClient.patient(HTTPClient(port: freed))
         let error = await #expect(throws: VecraftError.self) { try await client.get("/") }
         #expect(error?.code == .unavailable)
     }

@@ -38,8 +38,8 @@ import Testing
         try await withServer([route], change: { $0.tls = tls }) { plain, _ async throws in
             var trusting = TLSConfiguration.makeClientConfiguration()
             trusting.trustRoots = .file(files.certificate)
-            #expect(try await HTTPClient(port: plain.port, tls: trusting).get("/").text == "secret")
-            let distrusting = HTTPClient(port: plain.port, tls: .makeClientConfiguration())
+            #expect(try await HTTPClient.patient(HTTPClient(port: plain.port, tls: trusting)).get("/").text == "secret")
+            let distrusting = HTTPClient.patient(HTTPClient(port: plain.port, tls: .makeClientConfiguration()))
             let error = await #expect(throws: VecraftError.self) { try await distrusting.get("/") }
             #expect(error?.code == .unavailable)
             await #expect(throws: VecraftError.self) { try await plain.get("/") }

@@ -31,7 +31,7 @@ func withServer(
             return
         }
         do {
-            try await body(HTTPClient(port: port), server)
+            try await body(.patient(HTTPClient(port: port)), server)
         } catch {
             await server.shutDown()
             throw error
@@ -103,4 +103,13 @@ final class RawConnection: Sendable {
 func problem(_ reply: HTTPClient.Reply) throws -> [String: String] {
     let object = try JSONSerialization.jsonObject(with: Data(reply.body)) as? [String: Any] ?? [:]
     return object.mapValues { "\($0)" }
+}
+
+extension HTTPClient {
+    /// On a busy machine a test may stand still for long; what is tested is the answer, not its time.
+    static func patient(_ client: HTTPClient) -> HTTPClient {
+        var client = client
+        client.timeout = .seconds(300)
+        return client
+    }
 }
