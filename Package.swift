@@ -91,6 +91,7 @@ let package = Package(
         io("Observability", ["Primitives", "HLC", "CPlatform", logging, metrics, tracing]),
         io("HTTP", ["Primitives", "Observability", hummingbird, hummingbirdTLS, lifecycle, nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
         io("Metadata", ["Primitives", "CPlatform", sqlite]),
+        io("PeerTransport", ["Primitives", "JournalFormat", "Raft", "Wire", "GRPC", "Observability", nioCore, logging]),
         io("ServiceHost", ["Primitives", "Observability", yaml, lifecycle, logging]),
 
         // Engine: cores put on disk.
