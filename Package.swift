@@ -95,11 +95,11 @@ let package = Package(
         io("ServiceHost", ["Primitives", "Observability", yaml, lifecycle, logging]),
 
         // Engine: cores put on disk.
-        engine("JournalStore", ["Primitives", "HLC", "JournalFormat", "FileStore", "CPlatform"]),
+        engine("JournalStore", ["Primitives", "HLC", "JournalFormat", "Raft", "FileStore", "CPlatform"]),
         engine("ShardEngine", ["Primitives", "Filter", "PayloadIndex", "HNSW", "JournalFormat", "FileStore", "CPlatform"]),
 
         // Services: drivers and APIs, one folder each.
-        service("JournalService", ["Primitives", "CPlatform", "HLC", "JournalFormat", "JournalStore", "Observability", "Wire", "GRPC", nioCore, logging]),
+        service("JournalService", ["Primitives", "CPlatform", "HLC", "JournalFormat", "JournalStore", "FileStore", "Raft", "PeerTransport", "Observability", "Wire", "GRPC", nioCore, logging]),
         service("MetaManager", ["Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "Metadata", "Observability", "Wire", logging]),
         service("StorageNode", ["Primitives", "HLC", "JournalStore", "JournalFormat", "Filter", "HNSW", "PayloadIndex", "ShardEngine", "FileStore", "CPlatform", "JournalService", "MetaManager", "Observability", logging]),
         service("QueryProcessor", ["Primitives", "HLC", "Filter", "ShardEngine", "StorageNode", "JournalService", "MetaManager", "Observability", logging]),

@@ -10,6 +10,9 @@ package struct PeerMessage: Sendable {
     package var frames: FrameRun?
     /// From a leader: how far the order is closed.
     package var closed: ClosedTimestamp?
+    /// The sender's clock when it was sent; the receiver's moves above it. So whoever is elected is above every closed timestamp
+    /// that its voters have heard of.
+    package var clock = HLCTimestamp.zero
 
     package init(partition: PartitionID, message: RaftMessage, frames: FrameRun? = nil, closed: ClosedTimestamp? = nil) {
         self.partition = partition

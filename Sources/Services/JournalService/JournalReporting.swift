@@ -69,8 +69,14 @@ package final class JournalReporting: JournalObserver {
     package func committed(
         partition: PartitionID, entries: Int, bytes: Int, write: Duration, sync: Duration, waited: Duration
     ) {
+        self.acknowledged(partition: partition, waited: waited)
+        self.synced(partition: partition, entries: entries, bytes: bytes, write: write, sync: sync)
+    }
+
+    package func acknowledged(partition: PartitionID, waited: Duration) { self.handles(partition).append.observe(waited) }
+
+    package func synced(partition: PartitionID, entries: Int, bytes: Int, write: Duration, sync: Duration) {
         let handles = self.handles(partition)
-        handles.append.observe(waited)
         handles.fsync.observe(sync)
         handles.batchEntries.observe(Double(entries))
         handles.batchBytes.observe(Double(bytes))
