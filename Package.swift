@@ -147,7 +147,7 @@ let package = Package(
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
         tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
-        tests("JournalService", ["JournalService", "Observability", "Primitives"]),
+        tests("JournalService", ["JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Raft", "PeerTransport", "Observability", "Primitives", "TestSupport"]),
         tests("StorageNode", [
             "StorageNode", "JournalService", "JournalStore", "JournalFormat", "HLC", "Observability", "FileStore", "Primitives", "TestSupport",
         ]),

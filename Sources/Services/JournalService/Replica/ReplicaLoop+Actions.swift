@@ -104,7 +104,7 @@ extension ReplicaLoop {
         let (store, sender, inbox, clock) = (self.store, self.sender, self.inbox, self.clock)
         self.catchUp.async {
             do throws(VecraftError) {
-                let run = try store.frames(from: range.first, through: range.last, maxBytes: .max)
+                let run = try store.frames(from: range.first, through: range.last, maxBytes: range.bytes + 4096)
                 guard run.lastOffset == range.last, (0..<run.count).allSatisfy({ run.view($0).term == range.term }) else { return }
                 var late = PeerMessage(partition: store.partition, message: message, frames: run)
                 late.clock = clock.last
