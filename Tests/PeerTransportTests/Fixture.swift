@@ -19,7 +19,7 @@ let testLoops = MultiThreadedEventLoopGroup(numberOfThreads: 2)
 
 func sampleEntry(_ partition: PartitionID = .data(0), bodyBytes: Int = 64, fill: UInt8 = 7) -> EncodedEntry {
     let header = EntryHeader(
-        partition: partition, tier: .standard, operation: .upsert, tenant: "acme",
+        partition: partition, tier: .interactive, operation: .upsert, tenant: "acme",
         trace: TraceContext(traceHigh: 1, traceLow: 2, spanID: 3, sampled: false))
     return EncodedEntry(header: header, bodyBytes: bodyBytes) { raw in
         for i in raw.indices { raw[i] = fill &+ UInt8(truncatingIfNeeded: i) }
@@ -28,7 +28,8 @@ func sampleEntry(_ partition: PartitionID = .data(0), bodyBytes: Int = 64, fill:
 
 /// Frames as a journal makes them. `terms` names entries that have another term than the rest.
 func sampleRun(
-    from first: JournalOffset, count: Int, term: UInt64, bodyBytes: Int = 64, salt: UInt32 = 77, terms: [Int: UInt64] = [:]
+    from first: JournalOffset, count: Int, term: UInt64, bodyBytes: Int = 64, salt: UInt32 = 77,
+    terms: [Int: UInt64] = [:]
 ) -> FrameRun {
     let entry = sampleEntry(bodyBytes: bodyBytes)
     let frameBytes = Frame.headBytes + entry.bytes.count
@@ -39,10 +40,12 @@ func sampleRun(
             let start = i * frameBytes
             let offset = first + UInt64(i)
             Frame.write(
-                into: UnsafeMutableRawBufferPointer(rebasing: buffer.raw[start..<start + Frame.stampedBytes]), entry: raw,
+                into: UnsafeMutableRawBufferPointer(rebasing: buffer.raw[start..<start + Frame.stampedBytes]),
+                entry: raw,
                 offset: offset, term: terms[i] ?? term, hlc: HLCTimestamp(rawValue: 1_000 + offset),
                 appendedStart: HLCTimestamp(rawValue: 1_000), durableThrough: 0, salt: salt)
-            let rest = UnsafeMutableRawBufferPointer(rebasing: buffer.raw[start + Frame.stampedBytes..<start + frameBytes])
+            let rest = UnsafeMutableRawBufferPointer(
+                rebasing: buffer.raw[start + Frame.stampedBytes..<start + frameBytes])
             rest.copyMemory(from: UnsafeRawBufferPointer(rebasing: raw[EntryLayout.fixedBytes...]))
             ranges.append(start + Frame.headBytes..<start + frameBytes)
         }
@@ -98,16 +101,19 @@ final class Recorder: PeerReceiver {
     let onReceive: (@Sendable (PeerMessage) -> Void)?
     let onStage: (@Sendable (LogTransfer, PartitionID) throws(VecraftError) -> any LogStaging)?
 
+    let keeps: Bool
+
     init(
-        onReceive: (@Sendable (PeerMessage) -> Void)? = nil,
+        onReceive: (@Sendable (PeerMessage) -> Void)? = nil, keeps: Bool = true,
         onStage: (@Sendable (LogTransfer, PartitionID) throws(VecraftError) -> any LogStaging)? = nil
     ) {
         self.onReceive = onReceive
         self.onStage = onStage
+        self.keeps = keeps
     }
 
     func receive(_ message: PeerMessage) {
-        self.state.withLock { $0.messages.append(message) }
+        if self.keeps { self.state.withLock { $0.messages.append(message) } }
         self.onReceive?(message)
     }
     func linkReset(_ peer: ReplicaID) { self.state.withLock { $0.resets.append(peer) } }
@@ -153,10 +159,12 @@ final class Node: Sendable {
     private let server = Mutex<GRPCServer?>(nil)
     private let ownPort = Mutex(0)
 
-    init(_ id: UInt64, settings: PeerSettings = .patient(), recorder: Recorder = Recorder()) {
+    init(
+        _ id: UInt64, settings: PeerSettings = .patient(), recorder: Recorder = Recorder(), tls: GRPCTLS? = nil
+    ) {
         self.recorder = recorder
         self.links = PeerLinks(
-            own: ReplicaID(id), settings: settings, group: testLoops, metrics: PeerMetrics(self.registry),
+            own: ReplicaID(id), settings: settings, group: testLoops, tls: tls, metrics: PeerMetrics(self.registry),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         self.links.start(receiver: recorder)
     }
@@ -165,12 +173,12 @@ final class Node: Sendable {
     var address: PeerAddress { PeerAddress(host: self.host, port: self.port) }
 
     /// Listens; again on the same port.
-    func listen() async throws {
+    func listen(tls: GRPCTLS? = nil) async throws {
         var settings = GRPCServerSettings()
         settings.handshakeTimeout = .seconds(600)
         settings.keepaliveTimeout = .seconds(600)
         let server = try GRPCServer(settings: settings, methods: PeerAPI.methods(self.links), group: testLoops)
-        let port = try await server.start(host: self.host, port: self.port)
+        let port = try await server.start(host: self.host, port: self.port, tls: tls)
         self.server.withLock { $0 = server }
         self.ownPort.withLock { $0 = port }
     }
@@ -189,7 +197,9 @@ final class Node: Sendable {
         self.registry.counter(name, help: self.help(name), labels: self.labels(name)).with(labels).count
     }
     private func help(_ name: String) -> String { self.registry.declarations.first { $0.name == name }?.help ?? "" }
-    private func labels(_ name: String) -> [String] { self.registry.declarations.first { $0.name == name }?.labels ?? [] }
+    private func labels(_ name: String) -> [String] {
+        self.registry.declarations.first { $0.name == name }?.labels ?? []
+    }
 }
 
 /// Nodes 1 and 2, linked.

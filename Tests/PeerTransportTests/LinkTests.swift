@@ -60,6 +60,7 @@ import Testing
         })
         try await withPair(two: recorder) { a, b in
             a.links.send([commit(0)])
+            try await until { !isFirst.load(ordering: .relaxed) }
             let run = sampleRun(from: 1, count: 1, term: 3, bodyBytes: 400_000)
             a.links.send(Array(repeating: append(run), count: 120))
             a.links.send([message(.heartbeat(.init(commit: 1, round: 1)))])
@@ -111,14 +112,18 @@ import Testing
 
     @Test func clocksAreCompared() async throws {
         try await withPair { a, b in
-            try await until { a.links.clockOffset(of: ReplicaID(2)) != nil && b.links.clockOffset(of: ReplicaID(1)) != nil }
+            try await until {
+                a.links.clockOffset(of: ReplicaID(2)) != nil && b.links.clockOffset(of: ReplicaID(1)) != nil
+            }
             #expect(a.links.clockOffset(of: ReplicaID(3)) == nil)
         }
     }
 
     // MARK: Refusals
 
-    private func refusal(_ reason: String, own: UInt64 = 2, settings: PeerSettings = .patient(), meant: UInt64 = 2) async throws {
+    private func refusal(
+        _ reason: String, own: UInt64 = 2, settings: PeerSettings = .patient(), meant: UInt64 = 2
+    ) async throws {
         let (a, b) = (Node(1), Node(own, settings: settings))
         try await b.listen()
         b.links.setPeers([ReplicaID(1): PeerAddress(host: "127.0.0.1", port: 1)])
@@ -163,9 +168,11 @@ import Testing
         settings.silenceLimit = .milliseconds(300)
         // A server that takes the stream and never says a word.
         let server = try GRPCServer(
-            methods: ["/vecraft.internal.v1.Raft/Exchange": .bidirectional { (call) throws(VecraftError) in
-                for try await _ in call.requests {}
-            }], group: testLoops)
+            methods: [
+                "/vecraft.internal.v1.Raft/Exchange": .bidirectional { (call) throws(VecraftError) in
+                    for try await _ in call.requests {}
+                }
+            ], group: testLoops)
         let host = ownHost()
         let port = try await server.start(host: host, port: 0)
         let a = Node(1, settings: settings)

@@ -41,7 +41,7 @@ import Testing
             var size = 0
             if isFirst {
                 let cut = batch.cut ?? 0
-                bytes += batch.messages[1].frames?.bytes.prefix(cut) ?? [][...]
+                if let frames = batch.messages[1].frames { bytes += frames.bytes.prefix(cut) }
                 size += cut
             } else if let (frames, range) = batch.continued {
                 bytes += frames[range]
@@ -123,11 +123,20 @@ import Testing
 
     @Test func whatMakesNoSenseIsPassedOver() {
         var clock = ClockEstimate()
-        #expect(clock.add(sentMonotonic: 9, receivedMonotonic: 5, receivedWall: 99, peerReceived: 1, peerAnswered: 2) == nil)
-        #expect(clock.add(sentMonotonic: 1, receivedMonotonic: 5, receivedWall: 99, peerReceived: 3, peerAnswered: 2) == nil)
-        #expect(clock.add(sentMonotonic: 1, receivedMonotonic: 5, receivedWall: 99, peerReceived: 0, peerAnswered: .max) == nil)
-        #expect(clock.add(sentMonotonic: 1, receivedMonotonic: 5, receivedWall: 2, peerReceived: 1, peerAnswered: 2) == nil)
-        #expect(clock.add(sentMonotonic: 1, receivedMonotonic: 5, receivedWall: .max, peerReceived: 1, peerAnswered: 2) == nil)
+        #expect(
+            clock.add(sentMonotonic: 9, receivedMonotonic: 5, receivedWall: 99, peerReceived: 1, peerAnswered: 2) == nil
+        )
+        #expect(
+            clock.add(sentMonotonic: 1, receivedMonotonic: 5, receivedWall: 99, peerReceived: 3, peerAnswered: 2) == nil
+        )
+        #expect(
+            clock.add(sentMonotonic: 1, receivedMonotonic: 5, receivedWall: 99, peerReceived: 0, peerAnswered: .max)
+                == nil)
+        #expect(
+            clock.add(sentMonotonic: 1, receivedMonotonic: 5, receivedWall: 2, peerReceived: 1, peerAnswered: 2) == nil)
+        #expect(
+            clock.add(sentMonotonic: 1, receivedMonotonic: 5, receivedWall: .max, peerReceived: 1, peerAnswered: 2)
+                == nil)
         #expect(clock.best == nil)
     }
 
@@ -136,7 +145,8 @@ import Testing
         for i in 0..<9 {
             let way = UInt64(i) * 1_000 + 1_000
             _ = clock.add(
-                sentMonotonic: 0, receivedMonotonic: way, receivedWall: 1_000_000, peerReceived: 1_000_000, peerAnswered: 1_000_000)
+                sentMonotonic: 0, receivedMonotonic: way, receivedWall: 1_000_000, peerReceived: 1_000_000,
+                peerAnswered: 1_000_000)
         }
         #expect(clock.best?.roundTripNanoseconds == 2_000)
     }

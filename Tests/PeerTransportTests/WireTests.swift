@@ -101,7 +101,9 @@ import Wire
         #expect(self.refusedEntries { $0.frames.removeLast() })
         #expect(self.refusedEntries { $0.frames.append(0) })
         #expect(self.refusedEntries { $0.membership = .init(members: [.init(id: 1, voter: true)]) })
-        for at in stride(from: 0, to: 1_000, by: 7) { #expect(self.refusedEntries { $0.frames[at] ^= 0x10 }, "byte \(at)") }
+        for at in stride(from: 0, to: 1_000, by: 7) {
+            #expect(self.refusedEntries { $0.frames[at] ^= 0x10 }, "byte \(at)")
+        }
     }
 
     @Test func anEntryOfAnotherTermIsRefused() {
@@ -121,7 +123,8 @@ import Wire
     /// Whatever comes: an error or a message, never a trap.
     @Test func randomDamageNeverTraps() {
         var rng = SeededRNG(seed: 4)
-        let good = PeerWireTests.bodies.map { encode(message($0)) } + [encode(append(sampleRun(from: 5, count: 2, term: 3)))]
+        let good =
+            PeerWireTests.bodies.map { encode(message($0)) } + [encode(append(sampleRun(from: 5, count: 2, term: 3)))]
         for _ in 0..<20_000 {
             var bytes = good[Int.random(in: 0..<good.count, using: &rng)]
             for _ in 0..<Int.random(in: 1...4, using: &rng) {

@@ -18,12 +18,15 @@ struct ClockEstimate {
     ///   - peerReceived, peerAnswered: The peer's wall clock.
     /// - Returns: nil when the answer makes no sense: the peer's clock was set meanwhile, or it is not an answer to a ping of ours.
     mutating func add(
-        sentMonotonic: UInt64, receivedMonotonic: UInt64, receivedWall: UInt64, peerReceived: UInt64, peerAnswered: UInt64
+        sentMonotonic: UInt64, receivedMonotonic: UInt64, receivedWall: UInt64, peerReceived: UInt64,
+        peerAnswered: UInt64
     ) -> Sample? {
         guard sentMonotonic <= receivedMonotonic, peerReceived <= peerAnswered else { return nil }
         let passed = receivedMonotonic - sentMonotonic
         let held = peerAnswered - peerReceived
-        guard held <= passed, passed <= receivedWall, receivedWall <= Self.latest, peerAnswered <= Self.latest else { return nil }
+        guard held <= passed, passed <= receivedWall, receivedWall <= Self.latest, peerAnswered <= Self.latest else {
+            return nil
+        }
         // Our wall clock when the ping left, had it not been set since.
         let sentWall = Int64(receivedWall - passed)
         let there = Int64(peerReceived) - sentWall

@@ -32,7 +32,8 @@ struct FrameAssembly {
 
     mutating func add(_ piece: UnsafeRawBufferPointer) throws(PeerFault) {
         guard piece.count <= self.total - self.filled else {
-            throw PeerFault(.protocolBroken, "\(piece.count) bytes of frames where \(self.total - self.filled) are missing")
+            throw PeerFault(
+                .protocolBroken, "\(piece.count) bytes of frames where \(self.total - self.filled) are missing")
         }
         if let start = piece.baseAddress {
             self.buffer.raw.baseAddress!.advanced(by: self.filled).copyMemory(from: start, byteCount: piece.count)

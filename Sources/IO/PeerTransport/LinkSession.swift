@@ -129,7 +129,9 @@ final class LinkSession: GRPCStreamDriver, @unchecked Sendable {
         let interval = TimeAmount(self.context.settings.pingInterval)
         let start: @Sendable () -> Void = {
             self.heard = SystemTime.monotonicNanoseconds
-            self.timer = eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { task in self.tick(task) }
+            self.timer = eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { task in
+                self.tick(task)
+            }
         }
         if eventLoop.inEventLoop { start() } else { eventLoop.execute(start) }
     }
@@ -307,7 +309,8 @@ final class LinkSession: GRPCStreamDriver, @unchecked Sendable {
         var range: EntryRange?
         if case .append(let append) = message?.message.body { range = append.entries }
         var assembly = try FrameAssembly(
-            total: entries.frameBytes, limit: self.context.settings.maxRunBytes, salt: entries.salt, first: entries.first)
+            total: entries.frameBytes, limit: self.context.settings.maxRunBytes, salt: entries.salt,
+            first: entries.first)
         try assembly.add(entries.frames)
         self.partial = Partial(message: message, range: range, assembly: assembly)
         self.finishIfWhole(link)

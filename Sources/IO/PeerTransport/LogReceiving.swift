@@ -32,7 +32,11 @@ struct LogReceiver: Sendable {
         let timer = self.call.eventLoop.scheduleRepeatedTask(initialDelay: limit, delay: limit) { _ in
             if watch.wasSilent() { work.cancel() }
         }
-        let failure = await withTaskCancellationHandler { await work.value } onCancel: { work.cancel() }
+        let failure = await withTaskCancellationHandler {
+            await work.value
+        } onCancel: {
+            work.cancel()
+        }
         timer.cancel()
         if let failure { throw failure }
     }
@@ -45,7 +49,9 @@ struct LogReceiver: Sendable {
         defer { self.transfers.release(partition) }
         let label = self.context.metrics.label(transfer.from)
         let receiver = self.context.receiver
-        let staging = try await self.queue.run { () throws(VecraftError) in try receiver.stage(transfer, partition: partition) }
+        let staging = try await self.queue.run { () throws(VecraftError) in
+            try receiver.stage(transfer, partition: partition)
+        }
         do throws(VecraftError) {
             try await self.fill(staging, transfer, &parts, label)
             try await self.queue.run { () throws(VecraftError) in try staging.finish() }
@@ -73,7 +79,9 @@ struct LogReceiver: Sendable {
                 guard keyCount == 0 else { throw LogParts.broken("frames behind keys") }
                 var assembly = try self.begin(frames, behind: last.index)
                 while !assembly.isWhole {
-                    guard case .continued(let piece) = try await parts.next() else { throw LogParts.broken("frames cut short") }
+                    guard case .continued(let piece) = try await parts.next() else {
+                        throw LogParts.broken("frames cut short")
+                    }
                     try self.add(piece, to: &assembly)
                 }
                 let (whole, before) = (assembly, last)
@@ -88,7 +96,9 @@ struct LogReceiver: Sendable {
                 keyCount += UInt64(keys.count)
                 try await self.queue.run { () throws(VecraftError) in try staging.write(keys) }
             case .end(let count):
-                guard last == transfer.through else { throw LogParts.broken("the end at \(last), not \(transfer.through)") }
+                guard last == transfer.through else {
+                    throw LogParts.broken("the end at \(last), not \(transfer.through)")
+                }
                 guard count == keyCount else { throw LogParts.broken("\(keyCount) keys of \(count)") }
                 return
             case .header, .continued, nil: throw LogParts.broken("a part out of order")
@@ -102,7 +112,8 @@ struct LogReceiver: Sendable {
         guard frames.first == last + 1 else { throw LogParts.broken("entry \(frames.first) behind \(last)") }
         return try self.kept { () throws(PeerFault) in
             var assembly = try FrameAssembly(
-                total: frames.frameBytes, limit: self.context.settings.maxRunBytes, salt: frames.salt, first: frames.first)
+                total: frames.frameBytes, limit: self.context.settings.maxRunBytes, salt: frames.salt,
+                first: frames.first)
             try frames.frames.withUnsafeReadableBytes { (raw) throws(PeerFault) in try assembly.add(raw) }
             return assembly
         }
@@ -145,7 +156,8 @@ struct LogReceiver: Sendable {
             let from = try PeerWire.check(view.hello, clusterID: self.context.settings.clusterID, own: self.context.own)
             return try self.kept { () throws(PeerFault) in
                 let transfer = LogTransfer(
-                    from: from, to: self.context.own, term: try PeerWire.number(view.term, "header.term"), number: view.number,
+                    from: from, to: self.context.own, term: try PeerWire.number(view.term, "header.term"),
+                    number: view.number,
                     start: LogStart(
                         position: LogPosition(
                             index: try PeerWire.number(view.startIndex, "header.start_index"),
@@ -157,7 +169,8 @@ struct LogReceiver: Sendable {
                         index: try PeerWire.number(view.throughIndex, "header.through_index"),
                         term: try PeerWire.number(view.throughTerm, "header.through_term")))
                 guard transfer.through.index >= transfer.start.position.index else {
-                    throw PeerFault(.malformed, "a log from behind \(transfer.start.position) through \(transfer.through)")
+                    throw PeerFault(
+                        .malformed, "a log from behind \(transfer.start.position) through \(transfer.through)")
                 }
                 return (try PeerWire.partition(view.partitionKind, view.partitionIndex), transfer)
             }
@@ -209,7 +222,9 @@ struct LogParts {
             case .header: return .header(message)
             case .frames(let view):
                 return .frames(
-                    Frames(salt: view.salt, first: view.first, frameBytes: view.frameBytes, frames: ByteBuffer(bytes: view.frames)))
+                    Frames(
+                        salt: view.salt, first: view.first, frameBytes: view.frameBytes,
+                        frames: ByteBuffer(bytes: view.frames)))
             case .continued(let piece): return .continued(ByteBuffer(bytes: piece))
             case .keys(let view): return .keys(view.keys.map(Self.key))
             case .end(let view): return .end(keyCount: view.keyCount)
@@ -220,7 +235,8 @@ struct LogParts {
 
     private static func key(_ view: PeerWire.Proto.LogKey.View) -> TransferredKey {
         TransferredKey(
-            tenant: view.tenant.string, key: view.key.string, shard: view.shard, bodyHash: view.bodyHash, offset: view.offset,
+            tenant: view.tenant.string, key: view.key.string, shard: view.shard, bodyHash: view.bodyHash,
+            offset: view.offset,
             hlc: HLCTimestamp(rawValue: view.hlc), term: view.term)
     }
 }

@@ -9,14 +9,16 @@ internal import Wire
 
 extension PeerLinks {
     package func sendLog(
-        _ transfer: LogTransfer, partition: PartitionID, from source: any LogSource, progress: @escaping @Sendable () -> Void,
+        _ transfer: LogTransfer, partition: PartitionID, from source: any LogSource,
+        progress: @escaping @Sendable () -> Void,
         end: @escaping @Sendable (Bool) -> Void
     ) {
         guard let context = self.context, let address = self.link(transfer.to)?.address else { return end(false) }
         let sender = LogSender(context, transfer, partition, source, address, progress)
         let isTaken = self.transfers.run {
             let isDone = await sender.run()
-            context.metrics.logTransfers.with(context.metrics.label(transfer.to), "out", isDone ? "done" : "failed").increment()
+            context.metrics.logTransfers.with(context.metrics.label(transfer.to), "out", isDone ? "done" : "failed")
+                .increment()
             end(isDone)
         }
         if !isTaken { end(false) }
@@ -105,7 +107,8 @@ struct LogSender: Sendable {
         }
         guard run.firstOffset == next, run.lastOffset <= self.transfer.through.index else {
             throw VecraftError(
-                .internalError, "the log gave entries \(run.firstOffset) to \(run.lastOffset) for those from \(next) on")
+                .internalError, "the log gave entries \(run.firstOffset) to \(run.lastOffset) for those from \(next) on"
+            )
         }
         return run
     }
@@ -158,7 +161,8 @@ struct LogSender: Sendable {
             let part = Part.Builder(in: arena)
             let header = part.header.make()
             PeerWire.fill(
-                header.hello.make(), clusterID: self.context.settings.clusterID, from: self.context.own, to: self.transfer.to,
+                header.hello.make(), clusterID: self.context.settings.clusterID, from: self.context.own,
+                to: self.transfer.to,
                 wall: SystemTime.nanoseconds)
             header.partitionKind = .init(rawValue: Int32(self.partition.kind.rawValue))
             header.partitionIndex = UInt32(self.partition.index)

@@ -48,8 +48,9 @@ struct OutgoingQueue {
         guard let frames = message.frames else { return self.append(control: message) }
         guard self.isConnected else { return .noLink }
         let bytes = frames.bytes.count
-        guard self.bulk.isEmpty
-            || (self.bulk.count < self.settings.bulkMessages && self.bulkBytes + bytes <= self.settings.bulkBytes)
+        guard
+            self.bulk.isEmpty
+                || (self.bulk.count < self.settings.bulkMessages && self.bulkBytes + bytes <= self.settings.bulkBytes)
         else { return .queueFull }
         self.bulk.append(message)
         self.bulkBytes += bytes
@@ -108,7 +109,9 @@ struct OutgoingQueue {
             self.sent = 0
             self.bulk.removeFirst()
         }
-        while batch.messages.count < self.settings.messagesPerFrame, let first = self.bulk.first, let frames = first.frames {
+        while batch.messages.count < self.settings.messagesPerFrame, let first = self.bulk.first,
+            let frames = first.frames
+        {
             let bytes = frames.bytes.count
             if bytes <= room {
                 self.bulk.removeFirst()

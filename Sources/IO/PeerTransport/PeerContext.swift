@@ -19,7 +19,9 @@ struct PeerContext: Sendable {
     func dropped(_ fault: PeerFault, from peer: ReplicaID) {
         self.metrics.dropped.with(self.metrics.label(peer), fault.reason.rawValue).increment()
         self.faults.run { more in
-            let about: Logger.Metadata = ["peer": "\(peer)", "reason": "\(fault.reason.rawValue)", "what": "\(fault.what)"]
+            let about: Logger.Metadata = [
+                "peer": "\(peer)", "reason": "\(fault.reason.rawValue)", "what": "\(fault.what)",
+            ]
             self.logger.warning("dropped what came from a peer", metadata: about.merging(more) { own, _ in own })
         }
     }
@@ -37,6 +39,7 @@ struct PeerContext: Sendable {
         settings.keepaliveInterval = .seconds(5)
         settings.keepaliveTimeout = .seconds(5)
         settings.userAgent = "vecraft-peer"
-        return try GRPCClient(host: address.host, port: address.port, tls: self.tls, settings: settings, group: eventLoop)
+        return try GRPCClient(
+            host: address.host, port: address.port, tls: self.tls, settings: settings, group: eventLoop)
     }
 }

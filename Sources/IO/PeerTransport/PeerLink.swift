@@ -155,7 +155,8 @@ final class PeerLink: Sendable {
         let end = self.state.withLock { state -> End? in
             guard state.session === session else { return nil }
             let end = End(
-                wasUp: state.isUp, lost: state.queue.disconnected(), isNews: error.map { $0.message != state.lastFailure } ?? false)
+                wasUp: state.isUp, lost: state.queue.disconnected(),
+                isNews: error.map { $0.message != state.lastFailure } ?? false)
             state.session = nil
             state.isUp = false
             state.lastFailure = error?.message
@@ -178,7 +179,9 @@ final class PeerLink: Sendable {
     }
 
     private func log(_ error: VecraftError?, wasUp: Bool) {
-        let about: Logger.Metadata = ["peer": "\(self.peer)", "error": "\(error.map(String.init(describing:)) ?? "none")"]
+        let about: Logger.Metadata = [
+            "peer": "\(self.peer)", "error": "\(error.map(String.init(describing:)) ?? "none")",
+        ]
         if wasUp {
             self.context.logger.warning("link to a peer lost", metadata: about)
         } else {

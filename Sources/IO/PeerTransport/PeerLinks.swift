@@ -143,7 +143,9 @@ package final class PeerLinks: PeerSender {
 
     /// The link of a peer that made a stream.
     func callee(_ peer: ReplicaID) throws(VecraftError) -> PeerLink {
-        guard peer < self.own else { throw PeerWire.refusal("WRONG_DIRECTION", "node \(self.own) calls node \(peer), not the other way") }
+        guard peer < self.own else {
+            throw PeerWire.refusal("WRONG_DIRECTION", "node \(self.own) calls node \(peer), not the other way")
+        }
         guard let link = self.link(peer) else {
             throw VecraftError(.unavailable, "node \(peer) is not known to node \(self.own)", reason: "UNKNOWN_PEER")
         }

@@ -31,9 +31,11 @@ package struct PeerMetrics: Sendable {
         self.sent = registry.counter(
             "vecraft_peer_messages_sent_total", help: "Messages of replicas written to a peer's link.", labels: byClass)
         self.sentBytes = registry.counter(
-            "vecraft_peer_sent_bytes_total", help: "Bytes written to a peer's link, before compression.", labels: byClass)
+            "vecraft_peer_sent_bytes_total", help: "Bytes written to a peer's link, before compression.",
+            labels: byClass)
         self.received = registry.counter(
-            "vecraft_peer_messages_received_total", help: "Messages of replicas that came from a peer and were handed on.",
+            "vecraft_peer_messages_received_total",
+            help: "Messages of replicas that came from a peer and were handed on.",
             labels: byClass)
         self.receivedBytes = registry.counter(
             "vecraft_peer_received_bytes_total", help: "Bytes that came from a peer, unpacked.", labels: byClass)
@@ -42,17 +44,20 @@ package struct PeerMetrics: Sendable {
             help: "Messages that were not sent, or came and did not hold, by reason. Replicas make up for them.",
             labels: ["peer", "reason"])
         self.refused = registry.counter(
-            "vecraft_peer_links_refused_total", help: "Streams of peers that were refused, by reason.", labels: ["reason"])
+            "vecraft_peer_links_refused_total", help: "Streams of peers that were refused, by reason.",
+            labels: ["reason"])
         self.up = registry.gauge("vecraft_peer_link_up", help: "1 while there is a link to the peer.", labels: ["peer"])
         self.linksMade = registry.counter(
-            "vecraft_peer_links_made_total", help: "Links made to a peer: the first and each one after a loss.", labels: ["peer"])
+            "vecraft_peer_links_made_total", help: "Links made to a peer: the first and each one after a loss.",
+            labels: ["peer"])
         self.queueBytes = registry.gauge(
             "vecraft_peer_queue_bytes", help: "Bytes of entries that wait to be sent to a peer.", labels: ["peer"])
         self.roundTripSeconds = registry.histogram(
             "vecraft_peer_round_trip_seconds", help: "Time of a ping to a peer and back.", labels: ["peer"],
             buckets: Buckets([0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]))
         self.clockOffsetSeconds = registry.gauge(
-            "vecraft_peer_clock_offset_seconds", help: "How far a peer's wall clock is ahead of ours.", labels: ["peer"])
+            "vecraft_peer_clock_offset_seconds", help: "How far a peer's wall clock is ahead of ours.", labels: ["peer"]
+        )
         self.logTransfers = registry.counter(
             "vecraft_peer_log_transfers_total", help: "Logs sent or taken as a whole, by outcome.",
             labels: ["peer", "direction", "outcome"])

@@ -10,7 +10,8 @@ extension PeerWire {
         _ view: Proto.ReplicaMessage.View, from: ReplicaID, to: ReplicaID
     ) throws(PeerFault) -> PeerMessage {
         let partition = try self.partition(view.partitionKind, view.partitionIndex)
-        let message = RaftMessage(from: from, to: to, term: try self.number(view.term, "term"), body: try self.body(view))
+        let message = RaftMessage(
+            from: from, to: to, term: try self.number(view.term, "term"), body: try self.body(view))
         var closed: ClosedTimestamp?
         if let part = view.closed {
             closed = ClosedTimestamp(
@@ -63,7 +64,9 @@ extension PeerWire {
             guard first == previous.index + 1, last >= first else {
                 throw PeerFault(.malformed, "entries \(first) to \(last) after \(previous.index)")
             }
-            guard let bytes = Int32(exactly: part.bytes) else { throw PeerFault(.malformed, "entries.bytes is \(part.bytes)") }
+            guard let bytes = Int32(exactly: part.bytes) else {
+                throw PeerFault(.malformed, "entries.bytes is \(part.bytes)")
+            }
             let membership = try part.membership.map { (view) throws(PeerFault) in try self.membership(view) }
             guard membership == nil || first == last else {
                 throw PeerFault(.malformed, "a configuration with others, \(first) to \(last)")
@@ -84,7 +87,8 @@ extension PeerWire {
                 incarnation: part.incarnation, through: try self.number(part.through, "recovery.through"))
         }
         return RaftMessage.Heartbeat(
-            commit: try self.number(view.commit, "heartbeat.commit"), round: try self.number(view.round, "heartbeat.round"),
+            commit: try self.number(view.commit, "heartbeat.commit"),
+            round: try self.number(view.round, "heartbeat.round"),
             recovery: recovery)
     }
 
@@ -125,10 +129,12 @@ extension PeerWire {
     static func check(_ run: FrameRun, against range: EntryRange) throws(PeerFault) {
         guard run.firstOffset == range.first, UInt64(run.count) == range.count else {
             throw PeerFault(
-                .damagedFrames, "\(run.count) entries from \(run.firstOffset) on where \(range.count) from \(range.first) are due")
+                .damagedFrames,
+                "\(run.count) entries from \(run.firstOffset) on where \(range.count) from \(range.first) are due")
         }
         for i in 0..<run.count where run.view(i).term != range.term {
-            throw PeerFault(.damagedFrames, "entry \(run.firstOffset + UInt64(i)) of term \(run.view(i).term), not \(range.term)")
+            throw PeerFault(
+                .damagedFrames, "entry \(run.firstOffset + UInt64(i)) of term \(run.view(i).term), not \(range.term)")
         }
     }
 
@@ -137,11 +143,13 @@ extension PeerWire {
     static func check(_ hello: Proto.Hello.View?, clusterID: String, own: ReplicaID) throws(VecraftError) -> ReplicaID {
         guard let hello else { throw PeerWire.refusal("HELLO_MISSING", "the first message has no hello") }
         guard hello.version == self.protocolVersion else {
-            throw PeerWire.refusal("OTHER_PROTOCOL", "protocol \(hello.version); this node speaks \(self.protocolVersion)")
+            throw PeerWire.refusal(
+                "OTHER_PROTOCOL", "protocol \(hello.version); this node speaks \(self.protocolVersion)")
         }
         guard hello.clusterID == clusterID else {
             throw PeerWire.refusal(
-                "OTHER_CLUSTER", "cluster \"\(hello.clusterID.string.prefix(64))\"; this node belongs to \"\(clusterID)\"")
+                "OTHER_CLUSTER",
+                "cluster \"\(hello.clusterID.string.prefix(64))\"; this node belongs to \"\(clusterID)\"")
         }
         guard hello.to == own.rawValue else {
             throw PeerWire.refusal("OTHER_NODE", "node \(hello.to) is meant; this is node \(own)")

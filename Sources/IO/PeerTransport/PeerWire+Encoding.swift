@@ -41,7 +41,8 @@ enum PeerWire {
     }
 
     private static func fill(
-        _ out: Proto.AppendEntries.Builder, _ append: RaftMessage.Append, _ run: FrameRun?, _ piece: UnsafeRawBufferPointer?
+        _ out: Proto.AppendEntries.Builder, _ append: RaftMessage.Append, _ run: FrameRun?,
+        _ piece: UnsafeRawBufferPointer?
     ) {
         out.previousIndex = append.previous.index
         out.previousTerm = append.previous.term
