@@ -12,7 +12,7 @@ let strict: [SwiftSetting] = [
 ]
 
 /// Modules whose tests look inside. Demo and tests share one release build, which has no testability of its own.
-let lookedInto: Set = ["GRPC", "JournalStore", "ShardEngine", "Wire"]
+let lookedInto: Set = ["GRPC", "JournalStore", "PeerTransport", "ShardEngine", "Wire"]
 
 func layer(_ folder: String, _ name: String, _ needs: [Target.Dependency]) -> Target {
     let settings = strict + (lookedInto.contains(name) ? [.unsafeFlags(["-enable-testing"])] : [])
@@ -144,6 +144,9 @@ let package = Package(
         tests("Observability", ["Observability", "Primitives", "TestSupport", logging, metrics, tracing]),
         tests("HTTP", ["HTTP", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
         tests("Metadata", ["Metadata", "Primitives", "TestSupport"]),
+        tests("PeerTransport", [
+            "PeerTransport", "GRPC", "Wire", "Raft", "JournalFormat", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, logging,
+        ]),
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
         tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
