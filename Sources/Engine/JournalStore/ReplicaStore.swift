@@ -360,6 +360,11 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
 
     // MARK: Opening
 
+    /// Whether a folder is a replica's of a group.
+    static func isReplica(_ directory: String, _ files: any FileStore) -> Bool {
+        files.exists(Paths.join(directory, ReplicaStateFile.name))
+    }
+
     private static let readAllName = "read-all"
 
     static func folder(_ directory: String, _ generation: UInt32) -> String {

@@ -17,7 +17,9 @@ extension PeerWire {
             closed = ClosedTimestamp(
                 offset: try self.number(part.offset, "closed.offset"), hlc: HLCTimestamp(rawValue: part.hlc))
         }
-        return PeerMessage(partition: partition, message: message, closed: closed)
+        var read = PeerMessage(partition: partition, message: message, closed: closed)
+        read.clock = HLCTimestamp(rawValue: view.clock)
+        return read
     }
 
     static func partition(_ kind: Proto.PartitionKind, _ index: UInt32) throws(PeerFault) -> PartitionID {

@@ -14,6 +14,7 @@ enum PeerWire {
         out.partitionKind = Proto.PartitionKind(rawValue: Int32(message.partition.kind.rawValue))
         out.partitionIndex = UInt32(message.partition.index)
         out.term = message.message.term
+        out.clock = message.clock.rawValue
         if let closed = message.closed {
             let part = out.closed.make()
             part.offset = closed.offset

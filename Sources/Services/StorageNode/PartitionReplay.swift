@@ -14,7 +14,8 @@ package final class PartitionReplay: Sendable {
     package let waiters: AppliedWaiters
     package let receipts: ReceiptLog
     /// Committed offset when this process started: until it is applied, reads wait for it (``ReplicaState/floor``).
-    package let floor: JournalOffset
+    package var floor: JournalOffset { self.floorOffset.load(ordering: .relaxed) }
+    private let floorOffset: Atomic<UInt64>
     /// Offset from which this process replays.
     package let start: JournalOffset
 
@@ -52,7 +53,7 @@ package final class PartitionReplay: Sendable {
         self.clock = clock
         self.receipts = receipts
         self.waiters = AppliedWaiters(applied: start)
-        self.floor = try journal.position(partition).committed
+        self.floorOffset = Atomic(try journal.position(partition).committed)
         self.follower = JournalFollower(journal, partition: partition)
         self.applyDelayMilliseconds = applyDelayMilliseconds
         let name = partition.description
@@ -61,6 +62,9 @@ package final class PartitionReplay: Sendable {
             seconds: metrics.applySeconds.with(name), failures: metrics.replayFailures.with(name),
             refused: metrics.refusedEntries.with(name))
     }
+
+    /// More was committed when this process started than it knew then.
+    package func raiseFloor(to offset: JournalOffset) { _ = self.floorOffset.max(offset, ordering: .relaxed) }
 
     func begin() throws(VecraftError) {
         try self.follower.start(
@@ -93,7 +97,7 @@ package final class PartitionReplay: Sendable {
     // MARK: State
 
     package func state() throws(VecraftError) -> ReplicaState {
-        let committed = try self.journal.readIndex(self.partition)
+        let committed = try self.journal.position(self.partition).committed
         let applied = self.waiters.applied
         return ReplicaState(
             applied: applied, committed: committed, stalenessMilliseconds: self.staleness(applied: applied, committed),
@@ -102,12 +106,18 @@ package final class PartitionReplay: Sendable {
 
     /// Upper bound on the age of what an answer at `applied` may miss, milliseconds.
     package func staleness(applied: JournalOffset) -> UInt64 {
-        guard let committed = try? self.journal.readIndex(self.partition) else { return .max }
+        guard let committed = try? self.journal.position(self.partition).committed else { return .max }
         return self.staleness(applied: applied, committed)
     }
 
     private func staleness(applied: JournalOffset, _ committed: JournalOffset) -> UInt64 {
-        if applied >= committed { return 0 }
+        if applied >= committed {
+            guard self.journal.isReplicated else { return 0 }
+            // Others may have committed what this node has not heard of: it is as fresh as its leader's last promise.
+            guard let closed = try? self.journal.position(self.partition).closed.milliseconds else { return .max }
+            let now = SystemTime.coarseMilliseconds
+            return now > closed ? now - closed : 0
+        }
         let now = SystemTime.coarseMilliseconds
         let upTo = self.appliedTime.load(ordering: .relaxed)
         // Rounded up: an answer that misses something is never said to be fresh.

@@ -29,7 +29,7 @@ extension VecraftInternalV1 {
             self.to = to
             self.wallNanoseconds = wallNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 33) }
+        package static var schema: MessageSchema { MessageSchema(index: 45) }
         package init(_ view: View) {
             self.version = view.version
             self.clusterID = view.clusterID.string
@@ -85,7 +85,7 @@ extension VecraftInternalV1 {
             self.continued = continued
             self.messages = messages
         }
-        package static var schema: MessageSchema { MessageSchema(index: 34) }
+        package static var schema: MessageSchema { MessageSchema(index: 46) }
         package init(_ view: View) {
             self.hello = view.hello.map(VecraftInternalV1.Hello.init)
             self.ping = view.ping.map(VecraftInternalV1.Ping.init)
@@ -128,7 +128,7 @@ extension VecraftInternalV1 {
         package init(monotonicNanoseconds: UInt64 = 0) {
             self.monotonicNanoseconds = monotonicNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 35) }
+        package static var schema: MessageSchema { MessageSchema(index: 47) }
         package init(_ view: View) {
             self.monotonicNanoseconds = view.monotonicNanoseconds
         }
@@ -162,7 +162,7 @@ extension VecraftInternalV1 {
             self.receivedNanoseconds = receivedNanoseconds
             self.answeredNanoseconds = answeredNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 36) }
+        package static var schema: MessageSchema { MessageSchema(index: 48) }
         package init(_ view: View) {
             self.monotonicNanoseconds = view.monotonicNanoseconds
             self.receivedNanoseconds = view.receivedNanoseconds
@@ -200,15 +200,18 @@ extension VecraftInternalV1 {
         package var term: UInt64
         /// From a leader: how far the order is closed.
         package var closed: VecraftInternalV1.ClosedTime?
+        /// The sender's clock (HLC) when it was sent; the receiver's moves above it.
+        package var clock: UInt64
         package var body: Body?
-        package init(partitionKind: VecraftInternalV1.PartitionKind = VecraftInternalV1.PartitionKind(rawValue: 0), partitionIndex: UInt32 = 0, term: UInt64 = 0, closed: VecraftInternalV1.ClosedTime? = nil, body: Body? = nil) {
+        package init(partitionKind: VecraftInternalV1.PartitionKind = VecraftInternalV1.PartitionKind(rawValue: 0), partitionIndex: UInt32 = 0, term: UInt64 = 0, closed: VecraftInternalV1.ClosedTime? = nil, clock: UInt64 = 0, body: Body? = nil) {
             self.partitionKind = partitionKind
             self.partitionIndex = partitionIndex
             self.term = term
             self.closed = closed
+            self.clock = clock
             self.body = body
         }
-        package static var schema: MessageSchema { MessageSchema(index: 37) }
+        package static var schema: MessageSchema { MessageSchema(index: 49) }
         package enum Body: Sendable, Equatable {
             case preVote(VecraftInternalV1.VoteRequest)
             case preVoteReply(VecraftInternalV1.VoteReply)
@@ -227,6 +230,7 @@ extension VecraftInternalV1 {
             self.partitionIndex = view.partitionIndex
             self.term = view.term
             self.closed = view.closed.map(VecraftInternalV1.ClosedTime.init)
+            self.clock = view.clock
             switch view.body {
             case .preVote(let v): self.body = .preVote(VecraftInternalV1.VoteRequest(v))
             case .preVoteReply(let v): self.body = .preVoteReply(VecraftInternalV1.VoteReply(v))
@@ -247,6 +251,7 @@ extension VecraftInternalV1 {
             out.partitionIndex = self.partitionIndex
             out.term = self.term
             if let v = self.closed { v.build(out.closed.make()) }
+            out.clock = self.clock
             switch self.body {
             case .preVote(let v): v.build(out.preVote.make())
             case .preVoteReply(let v): v.build(out.preVoteReply.make())
@@ -270,6 +275,7 @@ extension VecraftInternalV1 {
             @inlinable package var partitionIndex: UInt32 { self.base.load(28) }
             @inlinable package var term: UInt64 { self.base.load(32) }
             @inlinable package var closed: VecraftInternalV1.ClosedTime.View? { self.base.message(40) }
+            @inlinable package var clock: UInt64 { self.base.load(48) }
             package enum Body {
                 case preVote(VecraftInternalV1.VoteRequest.View)
                 case preVoteReply(VecraftInternalV1.VoteReply.View)
@@ -284,18 +290,18 @@ extension VecraftInternalV1 {
                 case outdated(VecraftInternalV1.Outdated.View)
             }
             @inlinable package var body: Body? {
-                switch self.base.oneofCase(48) {
-                case 5: .preVote(self.base.present(56))
-                case 6: .preVoteReply(self.base.present(56))
-                case 7: .vote(self.base.present(56))
-                case 8: .voteReply(self.base.present(56))
-                case 9: .append(self.base.present(56))
-                case 10: .heartbeat(self.base.present(56))
-                case 11: .acknowledge(self.base.present(56))
-                case 12: .reject(self.base.present(56))
-                case 13: .commit(self.base.present(56))
-                case 14: .timeoutNow(self.base.present(56))
-                case 15: .outdated(self.base.present(56))
+                switch self.base.oneofCase(56) {
+                case 5: .preVote(self.base.present(64))
+                case 6: .preVoteReply(self.base.present(64))
+                case 7: .vote(self.base.present(64))
+                case 8: .voteReply(self.base.present(64))
+                case 9: .append(self.base.present(64))
+                case 10: .heartbeat(self.base.present(64))
+                case 11: .acknowledge(self.base.present(64))
+                case 12: .reject(self.base.present(64))
+                case 13: .commit(self.base.present(64))
+                case 14: .timeoutNow(self.base.present(64))
+                case 15: .outdated(self.base.present(64))
                 default: nil
                 }
             }
@@ -309,17 +315,18 @@ extension VecraftInternalV1 {
             @inlinable package var partitionIndex: UInt32 { get { self.base.load(28) } nonmutating set { self.base.store(newValue, 28) } }
             @inlinable package var term: UInt64 { get { self.base.load(32) } nonmutating set { self.base.store(newValue, 32) } }
             @inlinable package var closed: MessageSlot<VecraftInternalV1.ClosedTime.Builder> { MessageSlot(self.base, 40) }
-            @inlinable package var preVote: MessageSlot<VecraftInternalV1.VoteRequest.Builder> { self.base.choose(5, 48); return MessageSlot(self.base, 56) }
-            @inlinable package var preVoteReply: MessageSlot<VecraftInternalV1.VoteReply.Builder> { self.base.choose(6, 48); return MessageSlot(self.base, 56) }
-            @inlinable package var vote: MessageSlot<VecraftInternalV1.VoteRequest.Builder> { self.base.choose(7, 48); return MessageSlot(self.base, 56) }
-            @inlinable package var voteReply: MessageSlot<VecraftInternalV1.VoteReply.Builder> { self.base.choose(8, 48); return MessageSlot(self.base, 56) }
-            @inlinable package var append: MessageSlot<VecraftInternalV1.AppendEntries.Builder> { self.base.choose(9, 48); return MessageSlot(self.base, 56) }
-            @inlinable package var heartbeat: MessageSlot<VecraftInternalV1.Heartbeat.Builder> { self.base.choose(10, 48); return MessageSlot(self.base, 56) }
-            @inlinable package var acknowledge: MessageSlot<VecraftInternalV1.Acknowledge.Builder> { self.base.choose(11, 48); return MessageSlot(self.base, 56) }
-            @inlinable package var reject: MessageSlot<VecraftInternalV1.Reject.Builder> { self.base.choose(12, 48); return MessageSlot(self.base, 56) }
-            @inlinable package var commit: MessageSlot<VecraftInternalV1.CommitNotice.Builder> { self.base.choose(13, 48); return MessageSlot(self.base, 56) }
-            @inlinable package var timeoutNow: MessageSlot<VecraftInternalV1.TimeoutNow.Builder> { self.base.choose(14, 48); return MessageSlot(self.base, 56) }
-            @inlinable package var outdated: MessageSlot<VecraftInternalV1.Outdated.Builder> { self.base.choose(15, 48); return MessageSlot(self.base, 56) }
+            @inlinable package var clock: UInt64 { get { self.base.load(48) } nonmutating set { self.base.store(newValue, 48) } }
+            @inlinable package var preVote: MessageSlot<VecraftInternalV1.VoteRequest.Builder> { self.base.choose(5, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var preVoteReply: MessageSlot<VecraftInternalV1.VoteReply.Builder> { self.base.choose(6, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var vote: MessageSlot<VecraftInternalV1.VoteRequest.Builder> { self.base.choose(7, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var voteReply: MessageSlot<VecraftInternalV1.VoteReply.Builder> { self.base.choose(8, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var append: MessageSlot<VecraftInternalV1.AppendEntries.Builder> { self.base.choose(9, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var heartbeat: MessageSlot<VecraftInternalV1.Heartbeat.Builder> { self.base.choose(10, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var acknowledge: MessageSlot<VecraftInternalV1.Acknowledge.Builder> { self.base.choose(11, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var reject: MessageSlot<VecraftInternalV1.Reject.Builder> { self.base.choose(12, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var commit: MessageSlot<VecraftInternalV1.CommitNotice.Builder> { self.base.choose(13, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var timeoutNow: MessageSlot<VecraftInternalV1.TimeoutNow.Builder> { self.base.choose(14, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var outdated: MessageSlot<VecraftInternalV1.Outdated.Builder> { self.base.choose(15, 56); return MessageSlot(self.base, 64) }
         }
     }
     /// A leader's promise: every entry above `offset` has an HLC of at least `hlc`.
@@ -330,7 +337,7 @@ extension VecraftInternalV1 {
             self.offset = offset
             self.hlc = hlc
         }
-        package static var schema: MessageSchema { MessageSchema(index: 38) }
+        package static var schema: MessageSchema { MessageSchema(index: 50) }
         package init(_ view: View) {
             self.offset = view.offset
             self.hlc = view.hlc
@@ -366,7 +373,7 @@ extension VecraftInternalV1 {
             self.lastTerm = lastTerm
             self.transfer = transfer
         }
-        package static var schema: MessageSchema { MessageSchema(index: 39) }
+        package static var schema: MessageSchema { MessageSchema(index: 51) }
         package init(_ view: View) {
             self.lastIndex = view.lastIndex
             self.lastTerm = view.lastTerm
@@ -400,7 +407,7 @@ extension VecraftInternalV1 {
         package init(granted: Bool = false) {
             self.granted = granted
         }
-        package static var schema: MessageSchema { MessageSchema(index: 40) }
+        package static var schema: MessageSchema { MessageSchema(index: 52) }
         package init(_ view: View) {
             self.granted = view.granted
         }
@@ -438,7 +445,7 @@ extension VecraftInternalV1 {
             self.commit = commit
             self.round = round
         }
-        package static var schema: MessageSchema { MessageSchema(index: 41) }
+        package static var schema: MessageSchema { MessageSchema(index: 53) }
         package init(_ view: View) {
             self.previousIndex = view.previousIndex
             self.previousTerm = view.previousTerm
@@ -500,7 +507,7 @@ extension VecraftInternalV1 {
             self.frameBytes = frameBytes
             self.frames = frames
         }
-        package static var schema: MessageSchema { MessageSchema(index: 42) }
+        package static var schema: MessageSchema { MessageSchema(index: 54) }
         package init(_ view: View) {
             self.first = view.first
             self.last = view.last
@@ -555,7 +562,7 @@ extension VecraftInternalV1 {
         package init(members: [VecraftInternalV1.GroupMember] = []) {
             self.members = members
         }
-        package static var schema: MessageSchema { MessageSchema(index: 43) }
+        package static var schema: MessageSchema { MessageSchema(index: 55) }
         package init(_ view: View) {
             self.members = view.members.map(VecraftInternalV1.GroupMember.init)
         }
@@ -587,7 +594,7 @@ extension VecraftInternalV1 {
             self.voter = voter
             self.outgoing = outgoing
         }
-        package static var schema: MessageSchema { MessageSchema(index: 44) }
+        package static var schema: MessageSchema { MessageSchema(index: 56) }
         package init(_ view: View) {
             self.id = view.id
             self.voter = view.voter
@@ -628,7 +635,7 @@ extension VecraftInternalV1 {
             self.round = round
             self.recovery = recovery
         }
-        package static var schema: MessageSchema { MessageSchema(index: 45) }
+        package static var schema: MessageSchema { MessageSchema(index: 57) }
         package init(_ view: View) {
             self.commit = view.commit
             self.round = view.round
@@ -665,7 +672,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.through = through
         }
-        package static var schema: MessageSchema { MessageSchema(index: 46) }
+        package static var schema: MessageSchema { MessageSchema(index: 58) }
         package init(_ view: View) {
             self.incarnation = view.incarnation
             self.through = view.through
@@ -707,7 +714,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.recovering = recovering
         }
-        package static var schema: MessageSchema { MessageSchema(index: 47) }
+        package static var schema: MessageSchema { MessageSchema(index: 59) }
         package init(_ view: View) {
             self.matched = view.matched
             self.durable = view.durable
@@ -760,7 +767,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.recovering = recovering
         }
-        package static var schema: MessageSchema { MessageSchema(index: 48) }
+        package static var schema: MessageSchema { MessageSchema(index: 60) }
         package init(_ view: View) {
             self.previous = view.previous
             self.hintIndex = view.hintIndex
@@ -803,7 +810,7 @@ extension VecraftInternalV1 {
         package init(index: UInt64 = 0) {
             self.index = index
         }
-        package static var schema: MessageSchema { MessageSchema(index: 49) }
+        package static var schema: MessageSchema { MessageSchema(index: 61) }
         package init(_ view: View) {
             self.index = view.index
         }
@@ -827,7 +834,7 @@ extension VecraftInternalV1 {
     package struct TimeoutNow: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 50) }
+        package static var schema: MessageSchema { MessageSchema(index: 62) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -847,7 +854,7 @@ extension VecraftInternalV1 {
     package struct Outdated: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 51) }
+        package static var schema: MessageSchema { MessageSchema(index: 63) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -870,7 +877,7 @@ extension VecraftInternalV1 {
         package init(part: Part? = nil) {
             self.part = part
         }
-        package static var schema: MessageSchema { MessageSchema(index: 52) }
+        package static var schema: MessageSchema { MessageSchema(index: 64) }
         package enum Part: Sendable, Equatable {
             case header(VecraftInternalV1.LogHeader)
             case frames(VecraftInternalV1.LogFrames)
@@ -960,7 +967,7 @@ extension VecraftInternalV1 {
             self.throughIndex = throughIndex
             self.throughTerm = throughTerm
         }
-        package static var schema: MessageSchema { MessageSchema(index: 53) }
+        package static var schema: MessageSchema { MessageSchema(index: 65) }
         package init(_ view: View) {
             self.hello = view.hello.map(VecraftInternalV1.Hello.init)
             self.partitionKind = view.partitionKind
@@ -1032,7 +1039,7 @@ extension VecraftInternalV1 {
             self.frameBytes = frameBytes
             self.frames = frames
         }
-        package static var schema: MessageSchema { MessageSchema(index: 54) }
+        package static var schema: MessageSchema { MessageSchema(index: 66) }
         package init(_ view: View) {
             self.salt = view.salt
             self.first = view.first
@@ -1070,7 +1077,7 @@ extension VecraftInternalV1 {
         package init(keys: [VecraftInternalV1.LogKey] = []) {
             self.keys = keys
         }
-        package static var schema: MessageSchema { MessageSchema(index: 55) }
+        package static var schema: MessageSchema { MessageSchema(index: 67) }
         package init(_ view: View) {
             self.keys = view.keys.map(VecraftInternalV1.LogKey.init)
         }
@@ -1111,7 +1118,7 @@ extension VecraftInternalV1 {
             self.hlc = hlc
             self.term = term
         }
-        package static var schema: MessageSchema { MessageSchema(index: 56) }
+        package static var schema: MessageSchema { MessageSchema(index: 68) }
         package init(_ view: View) {
             self.tenant = view.tenant.string
             self.key = view.key.string
@@ -1163,7 +1170,7 @@ extension VecraftInternalV1 {
         package init(keyCount: UInt64 = 0) {
             self.keyCount = keyCount
         }
-        package static var schema: MessageSchema { MessageSchema(index: 57) }
+        package static var schema: MessageSchema { MessageSchema(index: 69) }
         package init(_ view: View) {
             self.keyCount = view.keyCount
         }
@@ -1190,7 +1197,7 @@ extension VecraftInternalV1 {
         package init(through: UInt64 = 0) {
             self.through = through
         }
-        package static var schema: MessageSchema { MessageSchema(index: 58) }
+        package static var schema: MessageSchema { MessageSchema(index: 70) }
         package init(_ view: View) {
             self.through = view.through
         }

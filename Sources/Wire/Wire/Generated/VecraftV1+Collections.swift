@@ -39,7 +39,7 @@ extension VecraftV1 {
             self.m = m
             self.efConstruction = efConstruction
         }
-        package static var schema: MessageSchema { MessageSchema(index: 64) }
+        package static var schema: MessageSchema { MessageSchema(index: 76) }
         package init(_ view: View) {
             self.m = view.m
             self.efConstruction = view.efConstruction
@@ -77,7 +77,7 @@ extension VecraftV1 {
             self.hnsw = hnsw
             self.quantisation = quantisation
         }
-        package static var schema: MessageSchema { MessageSchema(index: 65) }
+        package static var schema: MessageSchema { MessageSchema(index: 77) }
         package init(_ view: View) {
             self.dimension = view.dimension
             self.distance = view.distance
@@ -118,7 +118,7 @@ extension VecraftV1 {
             self.field = field
             self.type = type
         }
-        package static var schema: MessageSchema { MessageSchema(index: 66) }
+        package static var schema: MessageSchema { MessageSchema(index: 78) }
         package init(_ view: View) {
             self.field = view.field.string
             self.type = view.type
@@ -159,7 +159,7 @@ extension VecraftV1 {
             self.payloadIndexes = payloadIndexes
             self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 67) }
+        package static var schema: MessageSchema { MessageSchema(index: 79) }
         package init(_ view: View) {
             self.vector = view.vector.map(VecraftV1.VectorConfig.init)
             self.vectors = view.vectors.dictionary { $0.value.map(VecraftV1.VectorConfig.init) ?? VecraftV1.VectorConfig() }
@@ -192,7 +192,7 @@ extension VecraftV1 {
             @inlinable package var shards: UInt32 { get { self.base.load(64) } nonmutating set { self.base.store(newValue, 64) } }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 68) }
+            package static var schema: MessageSchema { MessageSchema(index: 80) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -228,7 +228,7 @@ extension VecraftV1 {
             self.partition = partition
             self.status = status
         }
-        package static var schema: MessageSchema { MessageSchema(index: 69) }
+        package static var schema: MessageSchema { MessageSchema(index: 81) }
         package init(_ view: View) {
             self.name = view.name.string
             self.id = view.id
@@ -295,7 +295,7 @@ extension VecraftV1 {
             self.committedOffset = committedOffset
             self.digest = digest
         }
-        package static var schema: MessageSchema { MessageSchema(index: 70) }
+        package static var schema: MessageSchema { MessageSchema(index: 82) }
         package init(_ view: View) {
             self.points = view.points
             self.segments = view.segments
@@ -363,7 +363,7 @@ extension VecraftV1 {
             self.config = config
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 71) }
+        package static var schema: MessageSchema { MessageSchema(index: 83) }
         package init(_ view: View) {
             self.name = view.name.string
             self.config = view.config.map(VecraftV1.CollectionConfig.init)
@@ -399,7 +399,7 @@ extension VecraftV1 {
             self.collection = collection
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 72) }
+        package static var schema: MessageSchema { MessageSchema(index: 84) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
             self.write = view.write.map(VecraftV1.WriteInfo.init)
@@ -431,7 +431,7 @@ extension VecraftV1 {
             self.name = name
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 73) }
+        package static var schema: MessageSchema { MessageSchema(index: 85) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -461,7 +461,7 @@ extension VecraftV1 {
         package init(collection: VecraftV1.Collection? = nil) {
             self.collection = collection
         }
-        package static var schema: MessageSchema { MessageSchema(index: 74) }
+        package static var schema: MessageSchema { MessageSchema(index: 86) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
         }
@@ -487,7 +487,7 @@ extension VecraftV1 {
         package init(tenant: String = "") {
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 75) }
+        package static var schema: MessageSchema { MessageSchema(index: 87) }
         package init(_ view: View) {
             self.tenant = view.tenant.string
         }
@@ -513,7 +513,7 @@ extension VecraftV1 {
         package init(collections: [VecraftV1.Collection] = []) {
             self.collections = collections
         }
-        package static var schema: MessageSchema { MessageSchema(index: 76) }
+        package static var schema: MessageSchema { MessageSchema(index: 88) }
         package init(_ view: View) {
             self.collections = view.collections.map(VecraftV1.Collection.init)
         }
@@ -541,7 +541,7 @@ extension VecraftV1 {
             self.name = name
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 77) }
+        package static var schema: MessageSchema { MessageSchema(index: 89) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -571,7 +571,7 @@ extension VecraftV1 {
         package init(write: VecraftV1.WriteInfo? = nil) {
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 78) }
+        package static var schema: MessageSchema { MessageSchema(index: 90) }
         package init(_ view: View) {
             self.write = view.write.map(VecraftV1.WriteInfo.init)
         }

@@ -1460,7 +1460,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__pong__descriptor =
   (ProtobufCMessageInit) vecraft__internal__v1__pong__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__internal__v1__replica_message__field_descriptors[15] =
+static const ProtobufCFieldDescriptor vecraft__internal__v1__replica_message__field_descriptors[16] =
 {
   {
     "partition_kind",
@@ -1642,10 +1642,23 @@ static const ProtobufCFieldDescriptor vecraft__internal__v1__replica_message__fi
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "clock",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__ReplicaMessage, clock),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__internal__v1__replica_message__field_indices_by_name[] = {
   10,   /* field[10] = acknowledge */
   8,   /* field[8] = append */
+  15,   /* field[15] = clock */
   3,   /* field[3] = closed */
   12,   /* field[12] = commit */
   9,   /* field[9] = heartbeat */
@@ -1663,7 +1676,7 @@ static const unsigned vecraft__internal__v1__replica_message__field_indices_by_n
 static const ProtobufCIntRange vecraft__internal__v1__replica_message__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 15 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor vecraft__internal__v1__replica_message__descriptor =
 {
@@ -1673,7 +1686,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__replica_message__descrip
   "Vecraft__Internal__V1__ReplicaMessage",
   "vecraft.internal.v1",
   sizeof(Vecraft__Internal__V1__ReplicaMessage),
-  15,
+  16,
   vecraft__internal__v1__replica_message__field_descriptors,
   vecraft__internal__v1__replica_message__field_indices_by_name,
   1,  vecraft__internal__v1__replica_message__number_ranges,
