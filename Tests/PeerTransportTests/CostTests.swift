@@ -32,8 +32,13 @@ import Testing
             left.subtract(depth, ordering: .relaxed)
             for _ in 0..<depth { a.links.send([ask]) }
             try await until { done.load(ordering: .relaxed) == pairs }
-            let cost = Double(cpuMicroseconds() - before) / Double(pairs)
-            print("peer cost: entry \(entryBytes) B, \(depth) under way: \((cost * 100).rounded() / 100) us CPU a pair")
+            let after = cpuMicroseconds()
+            let (user, kernel) = (
+                Double(after.user - before.user) / Double(pairs), Double(after.kernel - before.kernel) / Double(pairs)
+            )
+            print(
+                "peer cost: \(entryBytes) B, \(depth) under way: \(user) us of our CPU a pair, \(kernel) us of the kernel's"
+            )
         }
         nodes.withLock { $0 = (nil, nil) }
     }
@@ -51,7 +56,8 @@ import Testing
             }
             let seconds = (clock.now - start) / .seconds(1)
             let megabytes = Double(2_000 * run.bytes.count) / 1e6
-            let cpu = Double(cpuMicroseconds() - before) / megabytes
+            let after = cpuMicroseconds()
+            let cpu = Double(after.user + after.kernel - before.user - before.kernel) / megabytes
             print("peer cost: bulk \(Int(megabytes / seconds)) MB/s, \(Int(cpu)) us CPU a MB")
         }
     }
@@ -65,9 +71,11 @@ private struct Quiet {
     }
 }
 
-private func cpuMicroseconds() -> Int {
+private func cpuMicroseconds() -> (user: Int, kernel: Int) {
     var usage = rusage()
     getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1_000_000
-        + Int(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec)
+    return (
+        usage.ru_utime.tv_sec * 1_000_000 + Int(usage.ru_utime.tv_usec),
+        usage.ru_stime.tv_sec * 1_000_000 + Int(usage.ru_stime.tv_usec)
+    )
 }

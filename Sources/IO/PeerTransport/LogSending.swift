@@ -13,7 +13,9 @@ extension PeerLinks {
         progress: @escaping @Sendable () -> Void,
         end: @escaping @Sendable (Bool) -> Void
     ) {
-        guard let context = self.context, let address = self.link(transfer.to)?.address else { return end(false) }
+        // Never from within the call: who calls may hold a lock that `end` wants.
+        let refuse: @Sendable () -> Void = { self.group.next().execute { end(false) } }
+        guard let context = self.context, let address = self.link(transfer.to)?.address else { return refuse() }
         let sender = LogSender(context, transfer, partition, source, address, progress)
         let isTaken = self.transfers.run {
             let isDone = await sender.run()
@@ -21,7 +23,7 @@ extension PeerLinks {
                 .increment()
             end(isDone)
         }
-        if !isTaken { end(false) }
+        if !isTaken { refuse() }
     }
 }
 

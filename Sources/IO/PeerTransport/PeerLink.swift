@@ -15,6 +15,7 @@ final class PeerLink: Sendable {
         var session: LinkSession?
         /// Both sides have said hello on it.
         var isUp = false
+        var upSince: UInt64 = 0
         var queue: OutgoingQueue
         var clock = ClockEstimate()
         var wait: Duration
@@ -130,7 +131,7 @@ final class PeerLink: Sendable {
             let old = state.session === session ? nil : state.session
             state.session = session
             state.isUp = true
-            state.wait = self.context.settings.minBackoff
+            state.upSince = SystemTime.monotonicNanoseconds
             state.lastFailure = nil
             state.clock = ClockEstimate()
             state.queue.connected()
@@ -160,6 +161,11 @@ final class PeerLink: Sendable {
             state.session = nil
             state.isUp = false
             state.lastFailure = error?.message
+            // One that did not last was no success: two nodes of one id would take each other's place without a pause.
+            let lasted = SystemTime.monotonicNanoseconds - state.upSince
+            if end.wasUp, lasted > self.context.settings.maxBackoff.nanoseconds {
+                state.wait = self.context.settings.minBackoff
+            }
             if self.dials, !state.isClosed { self.scheduleDial(&state) }
             return end
         }
@@ -198,16 +204,21 @@ final class PeerLink: Sendable {
             state.wait = self.context.settings.minBackoff
             return self.dials ? state.session : nil
         }
-        old?.end(VecraftError(.unavailable, "the peer has another address"))
+        guard let old else { return }
+        self.eventLoop.execute { old.end(VecraftError(.unavailable, "the peer has another address")) }
     }
 
-    func close() {
+    /// - Parameter done: Called when the receiver has been told that the link is broken, on an event loop as always.
+    func close(_ done: @escaping @Sendable () -> Void = {}) {
         let session = self.state.withLock { state -> LinkSession? in
             state.isClosed = true
             state.redial?.cancel()
             state.redial = nil
             return state.session
         }
-        session?.end(VecraftError(.unavailable, "the link is closed", reason: "LINK_CLOSED"))
+        self.eventLoop.execute {
+            session?.end(VecraftError(.unavailable, "the link is closed", reason: "LINK_CLOSED"))
+            done()
+        }
     }
 }

@@ -27,7 +27,7 @@ package final class PeerLinks: PeerSender {
 
     package let own: ReplicaID
     let settings: PeerSettings
-    private let group: any EventLoopGroup
+    let group: any EventLoopGroup
     private let tls: GRPCTLS?
     let metrics: PeerMetrics
     private let logger: Logger
@@ -98,7 +98,7 @@ package final class PeerLinks: PeerSender {
             defer { state.links = [:] }
             return Array(state.links.values)
         }
-        for link in links { link.close() }
+        for link in links { await withCheckedContinuation { done in link.close { done.resume() } } }
         await self.transfers.shutdown()
     }
 

@@ -33,7 +33,8 @@ package struct PeerSettings: Sendable {
     /// Waits between attempts to dial double from the shortest to the longest, each shortened by up to a fifth at random.
     package var minBackoff: Duration = .milliseconds(10)
     package var maxBackoff: Duration = .milliseconds(500)
-    /// Frames and log parts of at least this many bytes are sent gzipped; nil: never. It buys network with CPU of the event loop.
+    /// What this node sends over streams it dialed is gzipped from this many bytes on; nil: never. The other side then gzips too,
+    /// by its server's `compressRepliesFrom`. It buys network with CPU of the event loop.
     package var compressFrom: Int?
 
     package init(clusterID: String) { self.clusterID = clusterID }
