@@ -126,12 +126,14 @@ let package = Package(
             name: "index-benchmark", dependencies: ["HNSW", "Primitives"], path: "Benchmarks/Sources/IndexBenchmark"),
 
         layer("Testing", "TestSupport", ["Primitives", "FileStore"]),
+        layer("Testing", "Linearizability", []),
         layer("Testing", "Simulation", ["Primitives", "Raft"]),
         .executableTarget(
             name: "simulate", dependencies: ["Primitives", "Raft", "Simulation"], path: "Sources/Testing/Simulate",
             swiftSettings: strict),
         tests("Primitives", ["Primitives", "CChecksum"]),
         tests("Raft", ["Raft", "Simulation", "Primitives"], resources: ["Transcripts"]),
+        tests("Linearizability", ["Linearizability", "Primitives"]),
         tests("HLC", ["HLC", "Primitives", "TestSupport"]),
         tests("JournalFormat", ["JournalFormat", "Primitives", "CChecksum"]),
         tests("Filter", ["Filter", "Primitives"]),
