@@ -120,13 +120,16 @@ let package = Package(
 
         .executableTarget(
             name: "server-benchmark",
-            dependencies: ["Primitives", "JournalFormat", "GRPC", "Wire", "TestSupport", nioCore, nioPosix],
+            dependencies: [
+                "Primitives", "JournalFormat", "GRPC", "Wire", "TestSupport", "ClusterSupport", "Linearizability", nioCore, nioPosix,
+            ],
             path: "Benchmarks/ServerBenchmark"),
         .executableTarget(
             name: "index-benchmark", dependencies: ["HNSW", "Primitives"], path: "Benchmarks/Sources/IndexBenchmark"),
 
         layer("Testing", "TestSupport", ["Primitives", "FileStore"]),
         layer("Testing", "Linearizability", []),
+        layer("Testing", "ClusterSupport", ["Linearizability", "TestSupport", "Primitives", "JournalFormat", "GRPC", "Wire", nioPosix]),
         layer("Testing", "Simulation", ["Primitives", "Raft"]),
         .executableTarget(
             name: "simulate", dependencies: ["Primitives", "Raft", "Simulation"], path: "Sources/Testing/Simulate",
@@ -162,6 +165,7 @@ let package = Package(
         ]),
         tests("Gateway", ["Gateway", "Primitives"]),
         tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
+        tests("Cluster", ["vecraft", "ClusterSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire"]),
         tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]
