@@ -113,7 +113,7 @@ let package = Package(
             dependencies: [
                 "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Metadata", "Observability", "ServiceHost", "FileStore",
                 "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine", "Lineage", "Gateway",
-                "CZlib", arguments, logging, metrics, nioCore, nioPosix,
+                "CPlatform", "CZlib", arguments, logging, metrics, nioCore, nioPosix,
             ],
             path: "Sources/vecraft", swiftSettings: strict),
 

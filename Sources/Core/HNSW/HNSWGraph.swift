@@ -39,6 +39,9 @@ package final class HNSWGraph: @unchecked Sendable {
     /// One more than the largest row linked or being linked.
     let rowBound: Atomic<UInt32>
     let upperUsed = Atomic<Int>(0)
+    /// Rows below this have codes; whoever has entered `coding` moves it.
+    let coded = Atomic<UInt32>(0)
+    let coding = Atomic<Bool>(false)
     /// Keeps what a sealed graph lies in.
     private let owner: AnyObject?
 

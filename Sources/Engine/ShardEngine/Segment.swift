@@ -128,6 +128,11 @@ final class Segment: @unchecked Sendable {
         return self.linkers[column] == nil ? self.rowCount : min(Int(graph.linkedPrefix), self.rowCount)
     }
 
+    /// Rows that will be linked and are not yet.
+    var waitingRows: Int {
+        self.linkers.indices.reduce(0) { $0 + (self.linkers[$1] == nil ? 0 : self.rowCount - self.linkedRows($1)) }
+    }
+
     /// Bytes of rows, ids, payloads and vectors.
     var dataBytes: Int {
         guard self.rowCount > 0 else { return 0 }

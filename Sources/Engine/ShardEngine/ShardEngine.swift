@@ -1,4 +1,5 @@
 package import FileStore
+import HNSW
 package import Primitives
 import Synchronization
 
@@ -49,6 +50,8 @@ package final class ShardEngine: @unchecked Sendable {
     /// The segment that takes rows; nil while the last one is full.
     var growing: Segment?
     private let isApplying = Atomic<Bool>(false)
+    /// For the rows that the applying thread links.
+    let linkScratch = SearchScratch()
 
     // MARK: Stored
 
@@ -57,6 +60,8 @@ package final class ShardEngine: @unchecked Sendable {
     /// Held while rows move from one segment to another: whoever remembers rows outside `lock` holds it too.
     let swap = Mutex<Void>(())
     let maintenance = Maintenance()
+    /// Held while a segment is given an empty graph.
+    let linkerDoor = Mutex<Void>(())
     /// Of the last manifest, for those who will not wait for a checkpoint to end.
     let durable: Mutex<Durable>
 
@@ -162,7 +167,8 @@ package final class ShardEngine: @unchecked Sendable {
 
     /// - Throws: What `body` does. Traps when a second thread applies at the same time.
     func applying<R>(_ body: () throws(VecraftError) -> R) throws(VecraftError) -> R {
-        let (free, _) = self.isApplying.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing)
+        let (free, _) = self.isApplying.compareExchange(
+            expected: false, desired: true, ordering: .acquiringAndReleasing)
         precondition(free, "two threads apply entries to shard \(self.id)")
         defer { self.isApplying.store(false, ordering: .releasing) }
         return try body()

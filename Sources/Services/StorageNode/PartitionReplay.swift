@@ -18,6 +18,9 @@ package final class PartitionReplay: Sendable {
     /// Offset from which this process replays.
     package let start: JournalOffset
 
+    /// Applied before whoever waits for an offset is told: at the pace of the graph, some tens of milliseconds.
+    private static let batchBytes = 1 << 20
+
     private let journal: any JournalClient
     private let clock: HLCClock
     private let follower: JournalFollower
@@ -53,7 +56,7 @@ package final class PartitionReplay: Sendable {
         self.receipts = receipts
         self.waiters = AppliedWaiters(applied: start)
         self.floor = try journal.position(partition).committed
-        self.follower = JournalFollower(journal, partition: partition)
+        self.follower = JournalFollower(journal, partition: partition, maxBatchBytes: Self.batchBytes)
         self.applyDelayMilliseconds = applyDelayMilliseconds
         let name = partition.description
         self.metrics = Handles(
@@ -64,7 +67,7 @@ package final class PartitionReplay: Sendable {
 
     func begin() throws(VecraftError) {
         try self.follower.start(
-            from: self.start + 1, name: "replay \(self.partition)",
+            from: self.start + 1, name: "replay \(self.partition)", yields: true,
             handle: { [self] in self.handle($0) }, idle: { [self] in self.idle() })
     }
 
@@ -142,7 +145,9 @@ package final class PartitionReplay: Sendable {
                 self.failure.withLock { $0 = error }
                 self.log.error(
                     "replay stands still and will try again",
-                    metadata: ["partition": "\(self.partition)", "error": "\(error)", "applied": "\(self.waiters.applied)"])
+                    metadata: [
+                        "partition": "\(self.partition)", "error": "\(error)", "applied": "\(self.waiters.applied)",
+                    ])
             }
             return .retry(after: .seconds(1))
         }

@@ -108,8 +108,10 @@ extension Settings.Storage {
         var settings = StorageSettings()
         settings.shard.segmentPoints = self.segmentPoints
         settings.shard.graphFrom = max(1, self.graphFrom)
+        settings.shard.unlinkedPoints = self.unlinkedPoints
         settings.shard.checkpointJournalBytes = self.checkpointBytes
-        settings.indexThreads = self.indexThreads == 0 ? ProcessInfo.processInfo.activeProcessorCount : self.indexThreads
+        settings.indexThreads =
+            self.indexThreads == 0 ? ProcessInfo.processInfo.activeProcessorCount : self.indexThreads
         settings.shard.indexThreads = settings.indexThreads
         settings.applyDelayMilliseconds = UInt64(self.applyDelayMilliseconds)
         return settings
