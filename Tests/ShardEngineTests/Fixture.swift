@@ -111,6 +111,8 @@ extension ShardEngine {
         while ContinuousClock.now < end {
             let busy = self.lock.reading {
                 self.segments.contains { $0.state == .closed || $0.isMerging }
+                    // Other codes asked for and not written.
+                    || self.segments.contains { self.staleColumn($0) != nil }
                     // A graph that is due and not begun.
                     || self.segments.contains { $0.state != .sealed && self.unlinkedColumn($0) != nil }
                     || self.segments.contains { segment in

@@ -18,6 +18,8 @@ package final class HNSWGraph: @unchecked Sendable {
     package let capacity: Int
     /// What walks measure.
     package let kind: CodeKind
+    /// What a sealed graph was asked to walk on; nil while it grows, and if it does not say.
+    package let asked: Quantisation?
 
     let view: GraphView
     let book: CodeBook
@@ -78,6 +80,7 @@ package final class HNSWGraph: @unchecked Sendable {
         self.efConstruction = efConstruction
         self.capacity = capacity
         self.kind = kind
+        self.asked = nil
         self.book = CodeBook(
             kind: kind, metric: metric, dimension: dimension,
             centre: sample.isEmpty ? nil : UnsafePointer(memory.centre))
@@ -112,6 +115,7 @@ package final class HNSWGraph: @unchecked Sendable {
         self.efConstruction = layout.efConstruction
         self.capacity = layout.rowCount
         self.kind = layout.kind
+        self.asked = Quantisation(code: layout.asked)
         self.book = CodeBook(
             kind: layout.kind, metric: rows.metric, dimension: rows.dimension,
             centre: UnsafePointer(section(layout.centre, Float.self)))

@@ -37,9 +37,6 @@ final class Segment: @unchecked Sendable {
     var order: IDOrder?
     let runs = IDRuns()
 
-    /// Mapped files that graphs and order lie in.
-    var owners: [AnyObject] = []
-
     /// As ``rowCount``, for threads without the lock.
     let visibleRows = Atomic<Int>(0)
     /// Its live rows are being copied into another segment: linking and sealing it would be wasted.

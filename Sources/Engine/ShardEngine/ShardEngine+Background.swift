@@ -71,6 +71,7 @@ extension ShardEngine: BackgroundWork {
             }
             if try self.sealNext() { return .worked }
             if try self.advanceMerge() { return .worked }
+            if try self.recodeNext() { return .worked }
             return self.beginLinking() ? .worked : .idle
         } catch {
             self.counters.backgroundFailures.wrappingAdd(1, ordering: .relaxed)
@@ -205,6 +206,6 @@ extension ShardEngine: BackgroundWork {
             graph: HNSWGraph(
                 dimension: shape.dimension, metric: shape.metric, m: shape.m, efConstruction: shape.efConstruction,
                 capacity: segment.storage.capacity, rows: UnsafePointer(segment.storage.columns[column]),
-                stride: shape.stride, quantisation: shape.quantisation, sample: sample))
+                stride: shape.stride, quantisation: self.quantisation(column), sample: sample))
     }
 }

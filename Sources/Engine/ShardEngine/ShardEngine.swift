@@ -12,6 +12,7 @@ import Synchronization
 /// one applying thread. Locks are taken in the order structure, swap, lock.
 package final class ShardEngine: @unchecked Sendable {
     package let id: ShardID
+    /// As it was when the engine was opened; its codes may have changed since.
     package let schema: CollectionSchema
     /// What opening found; `opening.applied` is where replay begins.
     package let opening: ShardOpening
@@ -36,6 +37,9 @@ package final class ShardEngine: @unchecked Sendable {
     var pointsDigest: UInt64
     /// Grows when a segment is added, replaced or dropped.
     var layout: UInt64 = 0
+
+    /// What each vector's graphs shall be walked on, now.
+    private let asked: Mutex<[Quantisation]>
 
     /// Entry bytes applied since the last checkpoint began.
     let bytesSinceCheckpoint = Atomic<Int>(0)
@@ -93,6 +97,7 @@ package final class ShardEngine: @unchecked Sendable {
         self.files = files
         self.observer = observer
         self.numbers = ShardNumbers(nextSegment: loader.manifest.nextSegment, nextFile: loader.manifest.nextFile)
+        self.asked = Mutex(schema.vectors.map(\.quantisation))
         self.contexts = SearchContextPool(limit: settings.pooledSearches)
         self.segments = loader.segments
         self.table = loader.table
@@ -127,6 +132,20 @@ package final class ShardEngine: @unchecked Sendable {
     package var state: (applied: JournalOffset, digest: UInt64, points: Int) {
         self.lock.reading { (self.applied, self.pointsDigest, self.ids.count) }
     }
+
+    // MARK: Codes
+
+    /// Changes the codes that graphs are walked on, vector by vector: those sealed from now on have them, and sealed ones are
+    /// written again in the background (``ShardStatistics/recodingSegments``). At the next start the schema says it.
+    package func requantise(_ quantisations: [Quantisation]) {
+        precondition(
+            quantisations.count == self.shape.columns.count,
+            "codes for \(quantisations.count) of \(self.shape.columns.count) vectors")
+        self.asked.withLock { $0 = quantisations }
+        self.workers.wake(self)
+    }
+
+    func quantisation(_ column: Int) -> Quantisation { self.asked.withLock { $0[column] } }
 
     // MARK: End
 
@@ -198,6 +217,7 @@ final class ShardCounters: Sendable {
     let checkpointFailures = Atomic<UInt64>(0)
     let seals = Atomic<UInt64>(0)
     let merges = Atomic<UInt64>(0)
+    let recodings = Atomic<UInt64>(0)
     let backgroundFailures = Atomic<UInt64>(0)
     let quarantined = Atomic<UInt64>(0)
     let rebuilt = Atomic<UInt64>(0)

@@ -185,6 +185,7 @@ _Static_assert(offsetof(Vecraft__V1__CollectionStatus, memory_bytes) == 72, "vec
 _Static_assert(offsetof(Vecraft__V1__CollectionStatus, applied_offset) == 80, "vecraft.v1.CollectionStatus.applied_offset");
 _Static_assert(offsetof(Vecraft__V1__CollectionStatus, committed_offset) == 88, "vecraft.v1.CollectionStatus.committed_offset");
 _Static_assert(offsetof(Vecraft__V1__CollectionStatus, digest) == 96, "vecraft.v1.CollectionStatus.digest");
+_Static_assert(offsetof(Vecraft__V1__CollectionStatus, recoding_segments) == 104, "vecraft.v1.CollectionStatus.recoding_segments");
 _Static_assert(offsetof(Vecraft__V1__CreateCollectionRequest, name) == 24, "vecraft.v1.CreateCollectionRequest.name");
 _Static_assert(offsetof(Vecraft__V1__CreateCollectionRequest, config) == 32, "vecraft.v1.CreateCollectionRequest.config");
 _Static_assert(offsetof(Vecraft__V1__CreateCollectionRequest, tenant) == 40, "vecraft.v1.CreateCollectionRequest.tenant");
@@ -196,6 +197,13 @@ _Static_assert(offsetof(Vecraft__V1__DescribeCollectionResponse, collection) == 
 _Static_assert(offsetof(Vecraft__V1__ListCollectionsRequest, tenant) == 24, "vecraft.v1.ListCollectionsRequest.tenant");
 _Static_assert(offsetof(Vecraft__V1__ListCollectionsResponse, collections) == 32, "vecraft.v1.ListCollectionsResponse.collections");
 _Static_assert(offsetof(Vecraft__V1__ListCollectionsResponse, n_collections) == 24, "vecraft.v1.ListCollectionsResponse.collections");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionRequest, name) == 24, "vecraft.v1.UpdateCollectionRequest.name");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionRequest, tenant) == 32, "vecraft.v1.UpdateCollectionRequest.tenant");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionRequest, quantisation) == 40, "vecraft.v1.UpdateCollectionRequest.quantisation");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionRequest, vectors) == 56, "vecraft.v1.UpdateCollectionRequest.vectors");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionRequest, n_vectors) == 48, "vecraft.v1.UpdateCollectionRequest.vectors");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionResponse, collection) == 24, "vecraft.v1.UpdateCollectionResponse.collection");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionResponse, write) == 32, "vecraft.v1.UpdateCollectionResponse.write");
 _Static_assert(offsetof(Vecraft__V1__DropCollectionRequest, name) == 24, "vecraft.v1.DropCollectionRequest.name");
 _Static_assert(offsetof(Vecraft__V1__DropCollectionRequest, tenant) == 32, "vecraft.v1.DropCollectionRequest.tenant");
 _Static_assert(offsetof(Vecraft__V1__DropCollectionResponse, write) == 24, "vecraft.v1.DropCollectionResponse.write");
@@ -697,7 +705,7 @@ static const wire_field fields_43[] = {
     {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"status", "status", &wire_messages[44], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_44[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+static const uint8_t by_number_44[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
 static const wire_field fields_44[] = {
     {"points", "points", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"segments", "segments", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
@@ -709,6 +717,7 @@ static const wire_field fields_44[] = {
     {"applied_offset", "appliedOffset", NULL, NULL, 8, 80, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"committed_offset", "committedOffset", NULL, NULL, 9, 88, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 10, 96, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"recoding_segments", "recodingSegments", NULL, NULL, 11, 104, 0, 17, 16, WIRE_UINT64, WIRE_SINGULAR},
 };
 static const uint8_t by_number_45[] = {0, 1, 2, 3};
 static const wire_field fields_45[] = {
@@ -719,7 +728,7 @@ static const wire_field fields_45[] = {
 static const uint8_t by_number_46[] = {0, 1, 2};
 static const wire_field fields_46[] = {
     {"collection", "collection", &wire_messages[43], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[99], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[101], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
 static const uint8_t by_number_47[] = {0, 1, 2};
 static const wire_field fields_47[] = {
@@ -738,42 +747,54 @@ static const uint8_t by_number_50[] = {0, 1};
 static const wire_field fields_50[] = {
     {"collections", "collections", &wire_messages[43], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_51[] = {0, 1, 2};
+static const uint8_t by_number_51[] = {0, 1, 2, 3, 4};
 static const wire_field fields_51[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"quantisation", "quantisation", NULL, &wire_enums[1], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
+    {"vectors", "vectors", NULL, NULL, 4, 56, 48, 7, 7, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_52[] = {0, 1};
+static const uint8_t by_number_52[] = {0, 1, 2};
 static const wire_field fields_52[] = {
-    {"write", "write", &wire_messages[99], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"collection", "collection", &wire_messages[43], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[101], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_53[] = {0, 1, 2, 3};
+static const uint8_t by_number_53[] = {0, 1, 2};
 static const wire_field fields_53[] = {
+    {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_54[] = {0, 1};
+static const wire_field fields_54[] = {
+    {"write", "write", &wire_messages[101], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_55[] = {0, 1, 2, 3};
+static const wire_field fields_55[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"start_hlc", "startHlc", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"end_hlc", "endHlc", NULL, NULL, 3, 40, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_54[] = {0, 1, 2, 3, 4};
-static const wire_field fields_54[] = {
+static const uint8_t by_number_56[] = {0, 1, 2, 3, 4};
+static const wire_field fields_56[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"operation", "operation", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[82], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[55], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[84], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[57], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
 };
-static const uint8_t by_number_55[] = {0, 1, 2};
-static const wire_field fields_55[] = {
+static const uint8_t by_number_57[] = {0, 1, 2};
+static const wire_field fields_57[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"value", "value", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_56[] = {0, 1, 2, 3, 4};
-static const wire_field fields_56[] = {
+static const uint8_t by_number_58[] = {0, 1, 2, 3, 4};
+static const wire_field fields_58[] = {
     {"replica", "replica", NULL, NULL, 1, 24, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_hlc", "appliedHlc", NULL, NULL, 4, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_57[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
-static const wire_field fields_57[] = {
+static const uint8_t by_number_59[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
+static const wire_field fields_59[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -789,49 +810,49 @@ static const wire_field fields_57[] = {
     {"tier", "tier", NULL, NULL, 13, 116, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"trace_id", "traceId", NULL, NULL, 14, 120, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"span_id", "spanId", NULL, NULL, 15, 128, 0, 7, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"spans", "spans", &wire_messages[53], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
-    {"points", "points", &wire_messages[54], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"spans", "spans", &wire_messages[55], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[56], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"point_count", "pointCount", NULL, NULL, 18, 168, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"body_bytes", "bodyBytes", NULL, NULL, 19, 176, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"receipts", "receipts", &wire_messages[56], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"receipts", "receipts", &wire_messages[58], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
     {"filter_json", "filterJson", NULL, NULL, 21, 200, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
     {"current", "current", NULL, NULL, 22, 208, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
     {"refused", "refused", NULL, NULL, 23, 216, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_58[] = {0, 1, 2, 3, 4};
-static const wire_field fields_58[] = {
+static const uint8_t by_number_60[] = {0, 1, 2, 3, 4};
+static const wire_field fields_60[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_59[] = {0, 1, 2};
-static const wire_field fields_59[] = {
+static const uint8_t by_number_61[] = {0, 1, 2};
+static const wire_field fields_61[] = {
     {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_60[] = {0, 1, 2};
-static const wire_field fields_60[] = {
+static const uint8_t by_number_62[] = {0, 1, 2};
+static const wire_field fields_62[] = {
     {"trace_id", "traceId", NULL, NULL, 1, 24, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_61[] = {0, 1, 2};
-static const wire_field fields_61[] = {
+static const uint8_t by_number_63[] = {0, 1, 2};
+static const wire_field fields_63[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_62[] = {0, 1, 2, 3};
-static const wire_field fields_62[] = {
-    {"entries", "entries", &wire_messages[57], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_64[] = {0, 1, 2, 3};
+static const wire_field fields_64[] = {
+    {"entries", "entries", &wire_messages[59], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
     {"truncated", "truncated", NULL, NULL, 2, 40, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
     {"scanned", "scanned", NULL, NULL, 3, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_63[] = {0, 1};
-static const wire_field fields_63[] = {
+static const uint8_t by_number_65[] = {0, 1};
+static const wire_field fields_65[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_64[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_64[] = {
+static const uint8_t by_number_66[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_66[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
@@ -840,235 +861,235 @@ static const wire_field fields_64[] = {
     {"segments", "segments", NULL, NULL, 6, 64, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"faults", "faults", NULL, NULL, 7, 80, 72, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_65[] = {0, 1, 2};
-static const wire_field fields_65[] = {
+static const uint8_t by_number_67[] = {0, 1, 2};
+static const wire_field fields_67[] = {
     {"ok", "ok", NULL, NULL, 1, 24, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
-    {"partitions", "partitions", &wire_messages[64], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[66], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_66[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_66[] = {
+static const uint8_t by_number_68[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_68[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"points", "points", &wire_messages[86], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[88], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"wait", "wait", NULL, &wire_enums[4], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 4, 56, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 5, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_67[] = {0, 1, 2, 3, 4};
-static const wire_field fields_67[] = {
-    {"write", "write", &wire_messages[99], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_69[] = {0, 1, 2, 3, 4};
+static const wire_field fields_69[] = {
+    {"write", "write", &wire_messages[101], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"accepted", "accepted", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"code", "code", NULL, NULL, 3, 36, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"message", "message", NULL, NULL, 4, 40, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_68[] = {0, 1, 2, 3};
-static const wire_field fields_68[] = {
+static const uint8_t by_number_70[] = {0, 1, 2, 3};
+static const wire_field fields_70[] = {
     {"accepted", "accepted", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"requests", "requests", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[99], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_69[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_69[] = {
-    {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
-    {"filter", "filter", &wire_messages[90], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"wait", "wait", NULL, &wire_enums[4], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
-    {"idempotency_key", "idempotencyKey", NULL, NULL, 5, 64, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
-    {"tenant", "tenant", NULL, NULL, 6, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
-};
-static const uint8_t by_number_70[] = {0, 1};
-static const wire_field fields_70[] = {
-    {"write", "write", &wire_messages[99], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[101], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
 static const uint8_t by_number_71[] = {0, 1, 2, 3, 4, 5, 6};
 static const wire_field fields_71[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
-    {"with_vectors", "withVectors", NULL, NULL, 3, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
-    {"without_payload", "withoutPayload", NULL, NULL, 4, 52, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[96], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"tenant", "tenant", NULL, NULL, 6, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[92], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"wait", "wait", NULL, &wire_enums[4], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"idempotency_key", "idempotencyKey", NULL, NULL, 5, 64, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 6, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_72[] = {0, 1, 2, 3};
+static const uint8_t by_number_72[] = {0, 1};
 static const wire_field fields_72[] = {
-    {"points", "points", &wire_messages[88], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"missing", "missing", NULL, NULL, 2, 48, 40, 7, 7, WIRE_STRING, WIRE_REPEATED},
-    {"info", "info", &wire_messages[98], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[101], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_73[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const uint8_t by_number_73[] = {0, 1, 2, 3, 4, 5, 6};
 static const wire_field fields_73[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[81], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
+    {"with_vectors", "withVectors", NULL, NULL, 3, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
+    {"without_payload", "withoutPayload", NULL, NULL, 4, 52, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[98], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 6, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_74[] = {0, 1, 2, 3};
+static const wire_field fields_74[] = {
+    {"points", "points", &wire_messages[90], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"missing", "missing", NULL, NULL, 2, 48, 40, 7, 7, WIRE_STRING, WIRE_REPEATED},
+    {"info", "info", &wire_messages[100], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_75[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_75[] = {
+    {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[83], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"using", "using", NULL, NULL, 3, 40, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[90], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[92], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"ef", "ef", NULL, NULL, 6, 64, 0, 2, 2, WIRE_UINT32, WIRE_SINGULAR},
     {"exact", "exact", NULL, NULL, 7, 68, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 8, 72, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 9, 76, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[96], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[98], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 11, 88, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_74[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_74[] = {
+static const uint8_t by_number_76[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_76[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"distance", "distance", NULL, NULL, 2, 32, 0, 8, 8, WIRE_FLOAT, WIRE_SINGULAR},
     {"score", "score", NULL, NULL, 3, 36, 0, 5, 5, WIRE_FLOAT, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 4, 40, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[82], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[81], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"payload", "payload", &wire_messages[84], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[83], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_75[] = {0, 1, 2, 3};
-static const wire_field fields_75[] = {
-    {"hits", "hits", &wire_messages[74], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"info", "info", &wire_messages[98], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"plan", "plan", &wire_messages[76], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_77[] = {0, 1, 2, 3};
+static const wire_field fields_77[] = {
+    {"hits", "hits", &wire_messages[76], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"info", "info", &wire_messages[100], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"plan", "plan", &wire_messages[78], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_76[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_76[] = {
+static const uint8_t by_number_78[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_78[] = {
     {"strategy", "strategy", NULL, NULL, 1, 24, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"visited", "visited", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"matching", "matching", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"unindexed", "unindexed", NULL, NULL, 4, 56, 48, 9, 9, WIRE_STRING, WIRE_REPEATED},
     {"engine_time_us", "engineTimeUs", NULL, NULL, 5, 64, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_77[] = {0, 1, 2, 3, 4};
-static const wire_field fields_77[] = {
-    {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[90], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[96], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"tenant", "tenant", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
-};
-static const uint8_t by_number_78[] = {0, 1, 2};
-static const wire_field fields_78[] = {
-    {"count", "count", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[98], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_79[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const uint8_t by_number_79[] = {0, 1, 2, 3, 4};
 static const wire_field fields_79[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[90], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[92], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[98], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_80[] = {0, 1, 2};
+static const wire_field fields_80[] = {
+    {"count", "count", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[100], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_81[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_81[] = {
+    {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[92], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"page_size", "pageSize", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"page_token", "pageToken", NULL, NULL, 4, 48, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 5, 56, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 6, 60, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[96], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[98], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 8, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_80[] = {0, 1, 2, 3};
-static const wire_field fields_80[] = {
-    {"points", "points", &wire_messages[88], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_82[] = {0, 1, 2, 3};
+static const wire_field fields_82[] = {
+    {"points", "points", &wire_messages[90], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"next_page_token", "nextPageToken", NULL, NULL, 2, 40, 0, 15, 13, WIRE_STRING, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[98], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[100], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_81[] = {0, 1, 2};
-static const wire_field fields_81[] = {
+static const uint8_t by_number_83[] = {0, 1, 2};
+static const wire_field fields_83[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_FLOAT, WIRE_REPEATED},
     {"packed", "packed", NULL, NULL, 2, 40, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_82[] = {0, 1};
-static const wire_field fields_82[] = {
+static const uint8_t by_number_84[] = {0, 1};
+static const wire_field fields_84[] = {
     {"json", "json", NULL, NULL, 1, 24, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_83[] = {0, 1, 2, 3, 4};
-static const wire_field fields_83[] = {
+static const uint8_t by_number_85[] = {0, 1, 2, 3, 4};
+static const wire_field fields_85[] = {
     {"string_value", "stringValue", NULL, NULL, 1, 32, 24, 12, 11, WIRE_STRING, WIRE_ONEOF},
     {"integer_value", "integerValue", NULL, NULL, 2, 32, 24, 13, 12, WIRE_INT64, WIRE_ONEOF},
     {"float_value", "floatValue", NULL, NULL, 3, 32, 24, 11, 10, WIRE_DOUBLE, WIRE_ONEOF},
     {"bool_value", "boolValue", NULL, NULL, 4, 32, 24, 10, 9, WIRE_BOOL, WIRE_ONEOF},
 };
-static const uint8_t by_number_84[] = {0, 1};
-static const wire_field fields_84[] = {
-    {"values", "values", &wire_messages[83], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_86[] = {0, 1};
+static const wire_field fields_86[] = {
+    {"values", "values", &wire_messages[85], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_85[] = {0, 1};
-static const wire_field fields_85[] = {
+static const uint8_t by_number_87[] = {0, 1};
+static const wire_field fields_87[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_86[] = {0, 1, 2, 3, 4};
-static const wire_field fields_86[] = {
-    {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[81], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[87], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[82], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_87[] = {0, 1, 2};
-static const wire_field fields_87[] = {
-    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[81], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_88[] = {0, 1, 2, 3, 4, 5};
+static const uint8_t by_number_88[] = {0, 1, 2, 3, 4};
 static const wire_field fields_88[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[81], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[89], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[82], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[83], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[89], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[84], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
 static const uint8_t by_number_89[] = {0, 1, 2};
 static const wire_field fields_89[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[81], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[83], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_90[] = {0, 1, 2, 3};
+static const uint8_t by_number_90[] = {0, 1, 2, 3, 4, 5};
 static const wire_field fields_90[] = {
-    {"must", "must", &wire_messages[91], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"should", "should", &wire_messages[91], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"must_not", "mustNot", &wire_messages[91], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
+    {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
+    {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[83], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[91], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[84], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_91[] = {0, 1, 2, 3, 4, 5, 6};
+static const uint8_t by_number_91[] = {0, 1, 2};
 static const wire_field fields_91[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"match", "match", &wire_messages[92], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"range", "range", &wire_messages[94], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"is_null", "isNull", &wire_messages[95], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"has_id", "hasId", &wire_messages[85], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"filter", "filter", &wire_messages[90], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"value", "value", &wire_messages[83], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
 static const uint8_t by_number_92[] = {0, 1, 2, 3};
 static const wire_field fields_92[] = {
-    {"value", "value", &wire_messages[83], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"any", "any", &wire_messages[84], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
-    {"except", "except", &wire_messages[84], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"must", "must", &wire_messages[93], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"should", "should", &wire_messages[93], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"must_not", "mustNot", &wire_messages[93], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_93[] = {0, 1};
+static const uint8_t by_number_93[] = {0, 1, 2, 3, 4, 5, 6};
 static const wire_field fields_93[] = {
-    {"value", "value", NULL, NULL, 1, 24, 0, 5, 5, WIRE_DOUBLE, WIRE_SINGULAR},
+    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"match", "match", &wire_messages[94], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"range", "range", &wire_messages[96], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"is_null", "isNull", &wire_messages[97], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"has_id", "hasId", &wire_messages[87], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"filter", "filter", &wire_messages[92], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_94[] = {0, 1, 2, 3, 4};
+static const uint8_t by_number_94[] = {0, 1, 2, 3};
 static const wire_field fields_94[] = {
-    {"gt", "gt", &wire_messages[93], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"gte", "gte", &wire_messages[93], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lt", "lt", &wire_messages[93], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lte", "lte", &wire_messages[93], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[85], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"any", "any", &wire_messages[86], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"except", "except", &wire_messages[86], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
 static const uint8_t by_number_95[] = {0, 1};
 static const wire_field fields_95[] = {
+    {"value", "value", NULL, NULL, 1, 24, 0, 5, 5, WIRE_DOUBLE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_96[] = {0, 1, 2, 3, 4};
+static const wire_field fields_96[] = {
+    {"gt", "gt", &wire_messages[95], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"gte", "gte", &wire_messages[95], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lt", "lt", &wire_messages[95], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lte", "lte", &wire_messages[95], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_97[] = {0, 1};
+static const wire_field fields_97[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_96[] = {0, 1, 2, 3};
-static const wire_field fields_96[] = {
+static const uint8_t by_number_98[] = {0, 1, 2, 3};
+static const wire_field fields_98[] = {
     {"consistency", "consistency", NULL, &wire_enums[3], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
     {"max_staleness_ms", "maxStalenessMs", NULL, NULL, 2, 28, 0, 16, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 3, 32, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_97[] = {0, 1, 2};
-static const wire_field fields_97[] = {
+static const uint8_t by_number_99[] = {0, 1, 2};
+static const wire_field fields_99[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_98[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_98[] = {
+static const uint8_t by_number_100[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_100[] = {
     {"requested", "requested", NULL, &wire_enums[3], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
     {"achieved", "achieved", NULL, &wire_enums[3], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
     {"staleness_ms", "stalenessMs", NULL, NULL, 3, 32, 0, 12, 11, WIRE_UINT32, WIRE_SINGULAR},
-    {"index_version", "indexVersion", &wire_messages[97], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
+    {"index_version", "indexVersion", &wire_messages[99], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
     {"cache_hit", "cacheHit", NULL, NULL, 5, 56, 0, 9, 8, WIRE_BOOL, WIRE_SINGULAR},
     {"sync_performed", "syncPerformed", NULL, NULL, 6, 60, 0, 14, 13, WIRE_BOOL, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 7, 64, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
     {"server_time_us", "serverTimeUs", NULL, NULL, 8, 80, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_99[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_99[] = {
+static const uint8_t by_number_101[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_101[] = {
     {"hlc", "hlc", NULL, NULL, 1, 24, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 3, 40, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
@@ -1123,64 +1144,66 @@ const wire_message wire_messages[] = {
     {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_41, by_number_41, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_42, by_number_42, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_43, by_number_43, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_44, by_number_44, sizeof(Vecraft__V1__CollectionStatus), 10, 10, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_44, by_number_44, sizeof(Vecraft__V1__CollectionStatus), 11, 11, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_45, by_number_45, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_46, by_number_46, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_47, by_number_47, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_48, by_number_48, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_49, by_number_49, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_50, by_number_50, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_51, by_number_51, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_52, by_number_52, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_53, by_number_53, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_54, by_number_54, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_55, by_number_55, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_56, by_number_56, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_57, by_number_57, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_58, by_number_58, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_59, by_number_59, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_60, by_number_60, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_61, by_number_61, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_62, by_number_62, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_63, by_number_63, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_64, by_number_64, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_65, by_number_65, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_66, by_number_66, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_67, by_number_67, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_68, by_number_68, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_69, by_number_69, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_70, by_number_70, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_71, by_number_71, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_72, by_number_72, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_73, by_number_73, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_74, by_number_74, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_75, by_number_75, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_76, by_number_76, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_77, by_number_77, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_78, by_number_78, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_79, by_number_79, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_80, by_number_80, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_81, by_number_81, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
-    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_82, by_number_82, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
-    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_83, by_number_83, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
-    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_84, by_number_84, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_85, by_number_85, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_86, by_number_86, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_87, by_number_87, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_88, by_number_88, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_89, by_number_89, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_90, by_number_90, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_91, by_number_91, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
-    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_92, by_number_92, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_93, by_number_93, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
-    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_94, by_number_94, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_95, by_number_95, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_96, by_number_96, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_97, by_number_97, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_98, by_number_98, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_99, by_number_99, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_51, by_number_51, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_52, by_number_52, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_53, by_number_53, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_54, by_number_54, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_55, by_number_55, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_56, by_number_56, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_57, by_number_57, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_58, by_number_58, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_59, by_number_59, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_60, by_number_60, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_61, by_number_61, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_62, by_number_62, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_63, by_number_63, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_64, by_number_64, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_65, by_number_65, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_66, by_number_66, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_67, by_number_67, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_68, by_number_68, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_69, by_number_69, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_70, by_number_70, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_71, by_number_71, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_72, by_number_72, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_73, by_number_73, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_74, by_number_74, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_75, by_number_75, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_76, by_number_76, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_77, by_number_77, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_78, by_number_78, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_79, by_number_79, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_80, by_number_80, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_81, by_number_81, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_82, by_number_82, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_83, by_number_83, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
+    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_84, by_number_84, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
+    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_85, by_number_85, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
+    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_86, by_number_86, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_87, by_number_87, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_88, by_number_88, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_89, by_number_89, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_90, by_number_90, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_91, by_number_91, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_92, by_number_92, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_93, by_number_93, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
+    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_94, by_number_94, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_95, by_number_95, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
+    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_96, by_number_96, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_97, by_number_97, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_98, by_number_98, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_99, by_number_99, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_100, by_number_100, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_101, by_number_101, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
 };
-const size_t wire_message_count = 100;
+const size_t wire_message_count = 102;
 
 static const uint8_t file_0[] = {
     10, 23, 103, 111, 111, 103, 108, 101, 47, 114, 112, 99, 47, 115, 116, 97, 116, 117, 115, 46, 112, 114, 111, 116, 111, 18, 10, 103, 111, 111, 103, 108,
@@ -1439,7 +1462,7 @@ static const uint8_t file_6[] = {
     24, 4, 32, 1, 40, 4, 82, 7, 99, 114, 101, 97, 116, 101, 100, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 5, 32, 1,
     40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 52, 10, 6, 115, 116, 97, 116, 117, 115, 24, 6, 32, 1, 40, 11, 50, 28, 46,
     118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 82, 6, 115, 116, 97,
-    116, 117, 115, 34, 227, 2, 10, 16, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 18, 22, 10, 6, 112, 111, 105, 110,
+    116, 117, 115, 34, 144, 3, 10, 16, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 18, 22, 10, 6, 112, 111, 105, 110,
     116, 115, 24, 1, 32, 1, 40, 4, 82, 6, 112, 111, 105, 110, 116, 115, 18, 26, 10, 8, 115, 101, 103, 109, 101, 110, 116, 115, 24, 2, 32, 1,
     40, 4, 82, 8, 115, 101, 103, 109, 101, 110, 116, 115, 18, 39, 10, 15, 105, 110, 100, 101, 120, 101, 100, 95, 118, 101, 99, 116, 111, 114, 115, 24,
     3, 32, 1, 40, 4, 82, 14, 105, 110, 100, 101, 120, 101, 100, 86, 101, 99, 116, 111, 114, 115, 18, 35, 10, 13, 116, 111, 116, 97, 108, 95, 118,
@@ -1450,49 +1473,63 @@ static const uint8_t file_6[] = {
     37, 10, 14, 97, 112, 112, 108, 105, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 8, 32, 1, 40, 4, 82, 13, 97, 112, 112, 108, 105, 101, 100,
     79, 102, 102, 115, 101, 116, 18, 41, 10, 16, 99, 111, 109, 109, 105, 116, 116, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 9, 32, 1, 40, 4,
     82, 15, 99, 111, 109, 109, 105, 116, 116, 101, 100, 79, 102, 102, 115, 101, 116, 18, 22, 10, 6, 100, 105, 103, 101, 115, 116, 24, 10, 32, 1, 40,
-    9, 82, 6, 100, 105, 103, 101, 115, 116, 34, 123, 10, 23, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113,
-    117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 52, 10, 6, 99, 111, 110, 102,
-    105, 103, 24, 2, 32, 1, 40, 11, 50, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110,
-    67, 111, 110, 102, 105, 103, 82, 6, 99, 111, 110, 102, 105, 103, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 3, 32, 1, 40, 9, 82, 6,
-    116, 101, 110, 97, 110, 116, 34, 127, 10, 24, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110,
-    115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116,
-    46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 43, 10, 5, 119, 114,
-    105, 116, 101, 24, 2, 32, 1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111,
-    82, 5, 119, 114, 105, 116, 101, 34, 71, 10, 25, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113,
-    117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97,
-    110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 84, 10, 26, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108,
-    101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1,
-    40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108, 108,
-    101, 99, 116, 105, 111, 110, 34, 48, 10, 22, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116,
-    18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 1, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 83, 10, 23, 76, 105, 115, 116,
-    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 56, 10, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111,
-    110, 115, 24, 1, 32, 3, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110,
-    82, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 34, 67, 10, 21, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82,
-    101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101,
-    110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 69, 10, 22, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99,
-    116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 43, 10, 5, 119, 114, 105, 116, 101, 24, 1, 32, 1, 40, 11, 50, 21, 46, 118, 101,
-    99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111, 82, 5, 119, 114, 105, 116, 101, 42, 136, 1, 10, 12, 81, 117,
-    97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 18, 28, 10, 24, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 85, 78, 83, 80, 69,
-    67, 73, 70, 73, 69, 68, 16, 0, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 65, 85, 84, 79, 16, 1, 18,
-    21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 78, 79, 78, 69, 16, 2, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73,
-    83, 65, 84, 73, 79, 78, 95, 73, 78, 84, 56, 16, 3, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 73, 78,
-    84, 52, 16, 4, 42, 130, 1, 10, 9, 70, 105, 101, 108, 100, 84, 121, 112, 101, 18, 26, 10, 22, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69,
-    95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 22, 10, 18, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 75, 69, 89,
-    87, 79, 82, 68, 16, 1, 18, 22, 10, 18, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 73, 78, 84, 69, 71, 69, 82, 16, 2, 18, 20,
-    10, 16, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 70, 76, 79, 65, 84, 16, 3, 18, 19, 10, 15, 70, 73, 69, 76, 68, 95, 84, 89,
-    80, 69, 95, 66, 79, 79, 76, 16, 4, 50, 134, 3, 10, 11, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 18, 93, 10, 16, 67, 114, 101,
-    97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116,
-    101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46,
-    67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 99, 10, 18, 68, 101, 115, 99,
-    114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 37, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 101, 115, 99,
-    114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46,
-    118, 49, 46, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 90, 10,
-    15, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 18, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105,
-    115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116, 26, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118,
-    49, 46, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 87, 10, 14, 68, 114, 111,
-    112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 33, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108,
-    108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112,
-    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
+    9, 82, 6, 100, 105, 103, 101, 115, 116, 18, 43, 10, 17, 114, 101, 99, 111, 100, 105, 110, 103, 95, 115, 101, 103, 109, 101, 110, 116, 115, 24, 11,
+    32, 1, 40, 4, 82, 16, 114, 101, 99, 111, 100, 105, 110, 103, 83, 101, 103, 109, 101, 110, 116, 115, 34, 123, 10, 23, 67, 114, 101, 97, 116, 101,
+    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82,
+    4, 110, 97, 109, 101, 18, 52, 10, 6, 99, 111, 110, 102, 105, 103, 24, 2, 32, 1, 40, 11, 50, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46,
+    118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 67, 111, 110, 102, 105, 103, 82, 6, 99, 111, 110, 102, 105, 103, 18, 22, 10, 6, 116,
+    101, 110, 97, 110, 116, 24, 3, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 127, 10, 24, 67, 114, 101, 97, 116, 101, 67, 111, 108,
+    108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32,
+    1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108,
+    108, 101, 99, 116, 105, 111, 110, 18, 43, 10, 5, 119, 114, 105, 116, 101, 24, 2, 32, 1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116,
+    46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111, 82, 5, 119, 114, 105, 116, 101, 34, 71, 10, 25, 68, 101, 115, 99, 114, 105, 98, 101,
+    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82,
+    4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 84, 10,
+    26, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99,
+    111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108,
+    108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 34, 48, 10, 22, 76, 105, 115, 116, 67, 111, 108, 108, 101,
+    99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 1, 32, 1, 40, 9, 82, 6, 116,
+    101, 110, 97, 110, 116, 34, 83, 10, 23, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101,
+    18, 56, 10, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 24, 1, 32, 3, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46,
+    118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 34, 157, 1, 10, 23, 85,
+    112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1,
+    32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97,
+    110, 116, 18, 60, 10, 12, 113, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 24, 3, 32, 1, 40, 14, 50, 24, 46, 118, 101, 99, 114, 97,
+    102, 116, 46, 118, 49, 46, 81, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 82, 12, 113, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110,
+    18, 24, 10, 7, 118, 101, 99, 116, 111, 114, 115, 24, 4, 32, 3, 40, 9, 82, 7, 118, 101, 99, 116, 111, 114, 115, 34, 127, 10, 24, 85, 112,
+    100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99,
+    116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105,
+    111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 43, 10, 5, 119, 114, 105, 116, 101, 24, 2, 32, 1, 40, 11, 50, 21, 46,
+    118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111, 82, 5, 119, 114, 105, 116, 101, 34, 67, 10, 21, 68,
+    114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1,
+    40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116,
+    34, 69, 10, 22, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 43, 10, 5, 119, 114,
+    105, 116, 101, 24, 1, 32, 1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111,
+    82, 5, 119, 114, 105, 116, 101, 42, 136, 1, 10, 12, 81, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 18, 28, 10, 24, 81, 85, 65, 78,
+    84, 73, 83, 65, 84, 73, 79, 78, 95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73,
+    83, 65, 84, 73, 79, 78, 95, 65, 85, 84, 79, 16, 1, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 78, 79,
+    78, 69, 16, 2, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 73, 78, 84, 56, 16, 3, 18, 21, 10, 17, 81,
+    85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 73, 78, 84, 52, 16, 4, 42, 130, 1, 10, 9, 70, 105, 101, 108, 100, 84, 121, 112, 101,
+    18, 26, 10, 22, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 22, 10, 18,
+    70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 75, 69, 89, 87, 79, 82, 68, 16, 1, 18, 22, 10, 18, 70, 73, 69, 76, 68, 95, 84, 89,
+    80, 69, 95, 73, 78, 84, 69, 71, 69, 82, 16, 2, 18, 20, 10, 16, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 70, 76, 79, 65, 84,
+    16, 3, 18, 19, 10, 15, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 66, 79, 79, 76, 16, 4, 50, 229, 3, 10, 11, 67, 111, 108, 108,
+    101, 99, 116, 105, 111, 110, 115, 18, 93, 10, 16, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 46, 118, 101,
+    99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116,
+    26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101,
+    115, 112, 111, 110, 115, 101, 18, 99, 10, 18, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 37, 46, 118,
+    101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117,
+    101, 115, 116, 26, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116,
+    105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 90, 10, 15, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 18, 34,
+    46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101,
+    115, 116, 26, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82,
+    101, 115, 112, 111, 110, 115, 101, 18, 93, 10, 16, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 46, 118, 101,
+    99, 114, 97, 102, 116, 46, 118, 49, 46, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116,
+    26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101,
+    115, 112, 111, 110, 115, 101, 18, 87, 10, 14, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 33, 46, 118, 101, 99, 114, 97,
+    102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 34, 46, 118, 101,
+    99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98,
+    6, 112, 114, 111, 116, 111, 51,
 };
 static const uint8_t file_7[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,

@@ -86,6 +86,7 @@ struct CatalogToStorage: CatalogObserver {
     private let storage: StorageNode
     init(_ storage: StorageNode) { self.storage = storage }
     func create(_ schema: CollectionSchema) throws(VecraftError) { try self.storage.create(schema) }
+    func update(_ schema: CollectionSchema) { self.storage.update(schema) }
     func drop(_ schema: CollectionSchema) { self.storage.drop(schema) }
     func refused(at offset: JournalOffset) { self.storage.countRefused(.sys) }
 }
