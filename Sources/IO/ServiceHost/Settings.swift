@@ -53,6 +53,7 @@ package struct Settings: Sendable, Equatable {
     package struct Storage: Sendable, Equatable {
         package var segmentPoints = 100_000
         package var graphFrom = 2_000
+        package var unlinkedPoints = 1_024
         package var checkpointBytes = 256 << 20
         package var indexThreads = 0
         package var applyDelayMilliseconds = 0
@@ -177,6 +178,10 @@ extension Settings {
         .int(
             "storage.graph_from", \.storage.graphFrom, 0...1_000_000,
             "Points from which a segment is searched by graph; smaller ones exactly."),
+        .int(
+            "storage.unlinked_points", \.storage.unlinkedPoints, 0...1_000_000_000,
+            "Applied points that may wait for their place in the graph, which every search scans; beyond, replay links too."
+        ),
         .bytes(
             "storage.checkpoint_bytes", \.storage.checkpointBytes, (1 << 20)...(1 << 40),
             "Journal applied between two checkpoints, in bytes."),

@@ -14,10 +14,12 @@ package final class PartitionReplay: Sendable {
     package let waiters: AppliedWaiters
     package let receipts: ReceiptLog
     /// Committed offset when this process started: until it is applied, reads wait for it (``ReplicaState/floor``).
-    package var floor: JournalOffset { self.floorOffset.load(ordering: .relaxed) }
-    private let floorOffset: Atomic<UInt64>
+    package let floor: JournalOffset
     /// Offset from which this process replays.
     package let start: JournalOffset
+
+    /// Applied before whoever waits for an offset is told: at the pace of the graph, some tens of milliseconds.
+    private static let batchBytes = 1 << 20
 
     private let journal: any JournalClient
     private let clock: HLCClock
@@ -54,8 +56,8 @@ package final class PartitionReplay: Sendable {
         self.clock = clock
         self.receipts = receipts
         self.waiters = AppliedWaiters(applied: start)
-        self.floorOffset = Atomic(try journal.position(partition).committed)
-        self.follower = JournalFollower(journal, partition: partition)
+        self.floor = try journal.position(partition).committed
+        self.follower = JournalFollower(journal, partition: partition, maxBatchBytes: Self.batchBytes)
         self.applyDelayMilliseconds = applyDelayMilliseconds
         let name = partition.description
         self.metrics = Handles(
@@ -64,12 +66,9 @@ package final class PartitionReplay: Sendable {
             refused: metrics.refusedEntries.with(name))
     }
 
-    /// More was committed when this process started than it knew then.
-    package func raiseFloor(to offset: JournalOffset) { _ = self.floorOffset.max(offset, ordering: .relaxed) }
-
     func begin() throws(VecraftError) {
         try self.follower.start(
-            from: self.start + 1, name: "replay \(self.partition)",
+            from: self.start + 1, name: "replay \(self.partition)", yields: true,
             handle: { [self] in self.handle($0) }, idle: { [self] in self.idle() })
     }
 
@@ -153,7 +152,9 @@ package final class PartitionReplay: Sendable {
                 self.failure.withLock { $0 = error }
                 self.log.error(
                     "replay stands still and will try again",
-                    metadata: ["partition": "\(self.partition)", "error": "\(error)", "applied": "\(self.waiters.applied)"])
+                    metadata: [
+                        "partition": "\(self.partition)", "error": "\(error)", "applied": "\(self.waiters.applied)",
+                    ])
             }
             return .retry(after: .seconds(1))
         }

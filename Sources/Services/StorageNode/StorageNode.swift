@@ -79,7 +79,8 @@ package final class StorageNode: Sendable {
             guard start + 1 >= position.first else {
                 throw VecraftError(
                     .dataLoss,
-                    "\(partition) begins at \(position.first), but a shard must replay from \(start + 1): restore it from a snapshot")
+                    "\(partition) begins at \(position.first), but a shard must replay from \(start + 1): restore it from a snapshot"
+                )
             }
             let replay = try self.makeReplay(partition, start: min(start, position.committed))
             for (schema, engine, directory) in shards {
@@ -137,6 +138,11 @@ package final class StorageNode: Sendable {
         }
     }
 
+    /// A collection's codes changed: its shard takes them from now on, and its sealed segments behind.
+    package func update(_ schema: CollectionSchema) {
+        self.replica(schema.id)?.engine.requantise(schema.vectors.map(\.quantisation))
+    }
+
     package func drop(_ schema: CollectionSchema) {
         guard let replica = self.replicas.withLock({ $0.removeValue(forKey: schema.id) }) else { return }
         _ = replica.replay.remove(replica.engine.id)
@@ -144,7 +150,8 @@ package final class StorageNode: Sendable {
         self.forgetMetrics(replica)
         do throws(FileFault) { try self.files.removeTree(replica.directory) } catch {
             // An orphan; the next start removes it.
-            self.log.warning("files of a dropped shard remain", metadata: ["path": "\(replica.directory)", "error": "\(error)"])
+            self.log.warning(
+                "files of a dropped shard remain", metadata: ["path": "\(replica.directory)", "error": "\(error)"])
         }
     }
 
@@ -192,14 +199,17 @@ package final class StorageNode: Sendable {
     ) throws(VecraftError) {
         let known = Set(schemas.map { "\($0.id)-0" })
         let root = Paths.join(self.directory, "shards")
-        let orphans = try self.onDisk { () throws(FileFault) in try self.files.list(root).filter { !known.contains($0) } }
+        let orphans = try self.onDisk { () throws(FileFault) in try self.files.list(root).filter { !known.contains($0) }
+        }
         guard !orphans.isEmpty else { return }
         var ids: [String: UInt64] = [:]
         for name in orphans { ids[name] = name.split(separator: "-").first.flatMap { UInt64($0) } }
         let gone = try dropped(Set(ids.values))
         for name in orphans {
             guard let id = ids[name], gone.contains(id), name == "\(id)-0" else {
-                self.log.warning("a shard's folder is of no collection that the journal knows; left alone", metadata: ["name": "\(name)"])
+                self.log.warning(
+                    "a shard's folder is of no collection that the journal knows; left alone",
+                    metadata: ["name": "\(name)"])
                 continue
             }
             try self.onDisk { () throws(FileFault) in try self.files.removeTree(Paths.join(root, name)) }

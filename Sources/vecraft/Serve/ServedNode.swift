@@ -1,3 +1,4 @@
+internal import CPlatform
 internal import FileStore
 internal import Foundation
 internal import GRPC
@@ -30,6 +31,8 @@ final class ServedNode: Sendable {
     let group: MultiThreadedEventLoopGroup
     let log = Logger(label: "vecraft")
 
+    private static let loopTurnMicroseconds: UInt32 = 100
+
     /// Serves until a signal ends it.
     static func serve(_ settings: Settings, _ signals: TerminationSignals) async throws {
         guard settings.node.roles == [.all] || settings.node.roles == [.journal] else {
@@ -51,6 +54,8 @@ final class ServedNode: Sendable {
         self.registry = registry
         self.readiness = Readiness()
         self.group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+        // What they do takes some tens of microseconds, and somebody waits for it; builders of graphs run for long.
+        for loop in self.group.makeIterator() { loop.execute { _ = vc_thread_turns(Self.loopTurnMicroseconds) } }
     }
 
     private func run(_ signals: TerminationSignals) async throws {
@@ -138,7 +143,9 @@ final class ServedNode: Sendable {
             let storage = try StorageNode(
                 directory: directory, settings: self.settings.storage.node, journal: journal.client, clock: clock,
                 files: self.files, metrics: StorageMetrics(self.registry), catalogReached: reached)
-            try storage.start(Array(meta.catalog.byID.values)) { (ids) throws(VecraftError) in try meta.dropped(among: ids) }
+            try storage.start(Array(meta.catalog.byID.values)) { (ids) throws(VecraftError) in
+                try meta.dropped(among: ids)
+            }
             try meta.start(CatalogToStorage(storage))
             let gateway = self.gateway(journal.client, clock, meta, storage)
             return Parts(
@@ -194,7 +201,8 @@ final class ServedNode: Sendable {
             journal: journal, meta: meta, storage: storage, replica: name, metrics: LineageMetrics(self.registry),
             maxReplyBytes: self.settings.grpc.maxMessageBytes)
         let status = NodeStatus(
-            node: name, version: Build.version, revision: Build.revision, roles: self.settings.node.roles.map(\.rawValue),
+            node: name, version: Build.version, revision: Build.revision,
+            roles: self.settings.node.roles.map(\.rawValue),
             startedMilliseconds: SystemTime.coarseMilliseconds, grpcAddress: { self.addresses.grpc },
             httpAddress: { self.addresses.http }, source: NodeState(self.readiness, ReplayGoals(storage)))
         return Gateway(
@@ -221,7 +229,8 @@ final class ServedNode: Sendable {
         let routes = gateway.routes() + self.operatorRoutes()
         let host = self.settings.http.host
         return try HTTPServer(
-            settings, routes: routes, registry: self.registry, eventLoops: self.group, logger: Logger(label: "vecraft.http")
+            settings, routes: routes, registry: self.registry, eventLoops: self.group,
+            logger: Logger(label: "vecraft.http")
         ) { [addresses] port in addresses.bound(http: "\(host):\(port)") }
     }
 
