@@ -114,7 +114,7 @@ let package = Package(
             dependencies: [
                 "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Metadata", "Observability", "ServiceHost", "FileStore",
                 "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine", "Lineage", "Gateway",
-                "CZlib", arguments, logging, metrics, nioCore, nioPosix,
+                "PeerTransport", "Raft", "CPlatform", "CZlib", arguments, logging, metrics, nioCore, nioPosix,
             ],
             path: "Sources/vecraft", swiftSettings: strict),
 

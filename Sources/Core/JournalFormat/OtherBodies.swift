@@ -3,7 +3,8 @@ package import Primitives
 // The bodies beside upsert, little-endian.
 //   delete:           u32 ids, then u16 length and bytes of each
 //   delete by filter: the bytes of the filter's own encoding
-//   ddl:              u8 kind; 1 create: the schema's own encoding; 2 drop: u64 collection id
+//   ddl:              u8 kind; 1 create: the schema's own encoding; 2 drop: u64 collection id;
+//                     3 update: u64 collection id, u16 vectors, of each u16 position in the schema and u8 quantisation
 //   configuration:    u8 kind, 1: the members of the partition's group from this entry on; u16 members: u64 id, u8 flags (1 votes,
 //                     2 votes in the configuration that is being left), short address (empty: not known)
 
@@ -39,15 +40,19 @@ package struct DeleteByFilterBody {
 package enum DDLBody: Equatable, Sendable {
     case create(CollectionSchema)
     case drop(collection: UInt64)
+    case update(CollectionUpdate)
 
     package init(_ raw: UnsafeRawBufferPointer) throws(DecodingFault) {
         var reader = ByteReader(raw)
         switch try reader.read(UInt8.self) {
         case 1: self = .create(try CollectionSchema(decoding: &reader))
         case 2: self = .drop(collection: try reader.read())
+        case 3: self = .update(try CollectionUpdate(decoding: &reader))
         case let kind: throw DecodingFault(position: 0, what: "unknown schema change \(kind)")
         }
-        guard reader.remaining == 0 else { throw DecodingFault(position: reader.position, what: "bytes behind the schema change") }
+        guard reader.remaining == 0 else {
+            throw DecodingFault(position: reader.position, what: "bytes behind the schema change")
+        }
     }
 
     func encode(into writer: inout ByteWriter) {
@@ -58,6 +63,41 @@ package enum DDLBody: Equatable, Sendable {
         case .drop(let collection):
             writer.write(UInt8(2))
             writer.write(collection)
+        case .update(let update):
+            writer.write(UInt8(3))
+            update.encode(into: &writer)
+        }
+    }
+}
+
+/// What of a collection changes. A collection's vectors never do, so their positions name them.
+package struct CollectionUpdate: Equatable, Sendable {
+    package var collection: UInt64
+    package var quantisations: [Int: Quantisation]
+
+    package init(collection: UInt64, quantisations: [Int: Quantisation]) {
+        self.collection = collection
+        self.quantisations = quantisations
+    }
+
+    fileprivate init(decoding reader: inout ByteReader) throws(DecodingFault) {
+        self.collection = try reader.read()
+        self.quantisations = [:]
+        for _ in 0..<(try reader.read(UInt16.self)) {
+            let position = Int(try reader.read(UInt16.self))
+            guard let quantisation = Quantisation(code: try reader.read()) else {
+                throw DecodingFault(position: reader.position, what: "unknown quantisation")
+            }
+            self.quantisations[position] = quantisation
+        }
+    }
+
+    fileprivate func encode(into writer: inout ByteWriter) {
+        writer.write(self.collection)
+        writer.write(UInt16(self.quantisations.count))
+        for (position, quantisation) in self.quantisations.sorted(by: { $0.key < $1.key }) {
+            writer.write(UInt16(position))
+            writer.write(quantisation.code)
         }
     }
 }
@@ -142,7 +182,8 @@ extension EncodedEntry {
         body: (inout DeleteWriter) throws(E) -> Void
     ) throws(E) -> EncodedEntry {
         precondition(header.operation == .delete)
-        return try EncodedEntry(header: header, requestHash: requestHash, bodyBytes: 4 + 2 * count + idBytes) { (raw) throws(E) in
+        return try EncodedEntry(header: header, requestHash: requestHash, bodyBytes: 4 + 2 * count + idBytes) {
+            (raw) throws(E) in
             var writer = DeleteWriter(raw)
             try body(&writer)
             writer.finish()
@@ -182,6 +223,8 @@ extension EncodedEntry {
     package static func raw(
         header: EntryHeader, requestHash: UInt64? = nil, body: UnsafeRawBufferPointer
     ) -> EncodedEntry {
-        EncodedEntry(header: header, requestHash: requestHash, bodyBytes: body.count) { raw in raw.copyMemory(from: body) }
+        EncodedEntry(header: header, requestHash: requestHash, bodyBytes: body.count) { raw in
+            raw.copyMemory(from: body)
+        }
     }
 }

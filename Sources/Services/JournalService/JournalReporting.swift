@@ -53,7 +53,7 @@ package final class JournalReporting: JournalObserver {
     }
 
     /// Copies positions into the gauges; for the scrape.
-    package func collect(_ journal: LocalJournal) {
+    package func collect(_ journal: any JournalClient) {
         for id in journal.partitions {
             guard let status = try? journal.status(id) else { continue }
             let name = id.description

@@ -84,3 +84,8 @@ package enum PeerJournalAPI {
         }
     }
 }
+
+extension GRPCServerSettings {
+    /// For a listener without a gateway behind it.
+    package mutating func prepareForPeers() { self.statusDetails = { StatusDetails.encode($0) } }
+}

@@ -14,10 +14,12 @@ package final class PartitionReplay: Sendable {
     package let waiters: AppliedWaiters
     package let receipts: ReceiptLog
     /// Committed offset when this process started: until it is applied, reads wait for it (``ReplicaState/floor``).
-    package var floor: JournalOffset { self.floorOffset.load(ordering: .relaxed) }
-    private let floorOffset: Atomic<UInt64>
+    package let floor: JournalOffset
     /// Offset from which this process replays.
     package let start: JournalOffset
+
+    /// Applied before whoever waits for an offset is told: at the pace of the graph, some tens of milliseconds.
+    private static let batchBytes = 1 << 20
 
     private let journal: any JournalClient
     private let clock: HLCClock
@@ -27,6 +29,7 @@ package final class PartitionReplay: Sendable {
     /// Held while a batch is applied, so that a shard is closed between batches and never within one.
     private let applying = Mutex<Void>(())
     private let failure: Mutex<VecraftError?> = Mutex(nil)
+    private let catalogReached: Mutex<(@Sendable () -> UInt64)?> = Mutex(nil)
     /// Milliseconds: everything with an HLC below is applied.
     private let appliedTime = Atomic<UInt64>(0)
     /// Offsets of the batch in hand that were passed over: a batch tried again counts them once.
@@ -53,8 +56,8 @@ package final class PartitionReplay: Sendable {
         self.clock = clock
         self.receipts = receipts
         self.waiters = AppliedWaiters(applied: start)
-        self.floorOffset = Atomic(try journal.position(partition).committed)
-        self.follower = JournalFollower(journal, partition: partition)
+        self.floor = try journal.position(partition).committed
+        self.follower = JournalFollower(journal, partition: partition, maxBatchBytes: Self.batchBytes)
         self.applyDelayMilliseconds = applyDelayMilliseconds
         let name = partition.description
         self.metrics = Handles(
@@ -63,12 +66,9 @@ package final class PartitionReplay: Sendable {
             refused: metrics.refusedEntries.with(name))
     }
 
-    /// More was committed when this process started than it knew then.
-    package func raiseFloor(to offset: JournalOffset) { _ = self.floorOffset.max(offset, ordering: .relaxed) }
-
     func begin() throws(VecraftError) {
         try self.follower.start(
-            from: self.start + 1, name: "replay \(self.partition)",
+            from: self.start + 1, name: "replay \(self.partition)", yields: true,
             handle: { [self] in self.handle($0) }, idle: { [self] in self.idle() })
     }
 
@@ -152,13 +152,32 @@ package final class PartitionReplay: Sendable {
                 self.failure.withLock { $0 = error }
                 self.log.error(
                     "replay stands still and will try again",
-                    metadata: ["partition": "\(self.partition)", "error": "\(error)", "applied": "\(self.waiters.applied)"])
+                    metadata: [
+                        "partition": "\(self.partition)", "error": "\(error)", "applied": "\(self.waiters.applied)",
+                    ])
             }
             return .retry(after: .seconds(1))
         }
     }
 
+    /// Another node's collection may be written to before this one has heard of it: partitions are replayed each at its own pace.
+    /// A collection's id is the HLC of the entry that made it, so an unknown one is waited for until `sys-0` has been applied that
+    /// far; then it has been dropped, or its shard is here.
+    private func awaitCatalog(of batch: EntryBatch) {
+        guard let reached = self.catalogReached.withLock({ $0 }) else { return }
+        var last: UInt64 = 0
+        withExtendedLifetime(batch) {
+            let known = self.shards.withLock { Set($0.keys.map(\.collection)) }
+            for view in batch.views where !known.contains(view.collection) { last = max(last, view.collection) }
+        }
+        while last > reached(), !self.follower.isStopping { self.follower.pause(.milliseconds(2)) }
+    }
+
+    /// - Parameter reached: HLC up to which this node has applied `sys-0`. Nil in a journal without other nodes.
+    package func awaitCatalogs(_ reached: (@Sendable () -> UInt64)?) { self.catalogReached.withLock { $0 = reached } }
+
     private func apply(_ batch: EntryBatch) throws(VecraftError) {
+        self.awaitCatalog(of: batch)
         let start = SystemTime.monotonicNanoseconds
         try self.applying.withLock { (_) throws(VecraftError) in
             let shards = self.shards.withLock { Array($0.values) }

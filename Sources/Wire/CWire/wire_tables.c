@@ -340,6 +340,7 @@ _Static_assert(offsetof(Vecraft__V1__CollectionStatus, memory_bytes) == 72, "vec
 _Static_assert(offsetof(Vecraft__V1__CollectionStatus, applied_offset) == 80, "vecraft.v1.CollectionStatus.applied_offset");
 _Static_assert(offsetof(Vecraft__V1__CollectionStatus, committed_offset) == 88, "vecraft.v1.CollectionStatus.committed_offset");
 _Static_assert(offsetof(Vecraft__V1__CollectionStatus, digest) == 96, "vecraft.v1.CollectionStatus.digest");
+_Static_assert(offsetof(Vecraft__V1__CollectionStatus, recoding_segments) == 104, "vecraft.v1.CollectionStatus.recoding_segments");
 _Static_assert(offsetof(Vecraft__V1__CreateCollectionRequest, name) == 24, "vecraft.v1.CreateCollectionRequest.name");
 _Static_assert(offsetof(Vecraft__V1__CreateCollectionRequest, config) == 32, "vecraft.v1.CreateCollectionRequest.config");
 _Static_assert(offsetof(Vecraft__V1__CreateCollectionRequest, tenant) == 40, "vecraft.v1.CreateCollectionRequest.tenant");
@@ -351,6 +352,13 @@ _Static_assert(offsetof(Vecraft__V1__DescribeCollectionResponse, collection) == 
 _Static_assert(offsetof(Vecraft__V1__ListCollectionsRequest, tenant) == 24, "vecraft.v1.ListCollectionsRequest.tenant");
 _Static_assert(offsetof(Vecraft__V1__ListCollectionsResponse, collections) == 32, "vecraft.v1.ListCollectionsResponse.collections");
 _Static_assert(offsetof(Vecraft__V1__ListCollectionsResponse, n_collections) == 24, "vecraft.v1.ListCollectionsResponse.collections");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionRequest, name) == 24, "vecraft.v1.UpdateCollectionRequest.name");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionRequest, tenant) == 32, "vecraft.v1.UpdateCollectionRequest.tenant");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionRequest, quantisation) == 40, "vecraft.v1.UpdateCollectionRequest.quantisation");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionRequest, vectors) == 56, "vecraft.v1.UpdateCollectionRequest.vectors");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionRequest, n_vectors) == 48, "vecraft.v1.UpdateCollectionRequest.vectors");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionResponse, collection) == 24, "vecraft.v1.UpdateCollectionResponse.collection");
+_Static_assert(offsetof(Vecraft__V1__UpdateCollectionResponse, write) == 32, "vecraft.v1.UpdateCollectionResponse.write");
 _Static_assert(offsetof(Vecraft__V1__DropCollectionRequest, name) == 24, "vecraft.v1.DropCollectionRequest.name");
 _Static_assert(offsetof(Vecraft__V1__DropCollectionRequest, tenant) == 32, "vecraft.v1.DropCollectionRequest.tenant");
 _Static_assert(offsetof(Vecraft__V1__DropCollectionResponse, write) == 24, "vecraft.v1.DropCollectionResponse.write");
@@ -1092,7 +1100,7 @@ static const wire_field fields_81[] = {
     {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"status", "status", &wire_messages[82], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_82[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+static const uint8_t by_number_82[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
 static const wire_field fields_82[] = {
     {"points", "points", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"segments", "segments", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
@@ -1104,6 +1112,7 @@ static const wire_field fields_82[] = {
     {"applied_offset", "appliedOffset", NULL, NULL, 8, 80, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"committed_offset", "committedOffset", NULL, NULL, 9, 88, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 10, 96, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"recoding_segments", "recodingSegments", NULL, NULL, 11, 104, 0, 17, 16, WIRE_UINT64, WIRE_SINGULAR},
 };
 static const uint8_t by_number_83[] = {0, 1, 2, 3};
 static const wire_field fields_83[] = {
@@ -1114,7 +1123,7 @@ static const wire_field fields_83[] = {
 static const uint8_t by_number_84[] = {0, 1, 2};
 static const wire_field fields_84[] = {
     {"collection", "collection", &wire_messages[81], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[137], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[139], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
 static const uint8_t by_number_85[] = {0, 1, 2};
 static const wire_field fields_85[] = {
@@ -1133,42 +1142,54 @@ static const uint8_t by_number_88[] = {0, 1};
 static const wire_field fields_88[] = {
     {"collections", "collections", &wire_messages[81], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_89[] = {0, 1, 2};
+static const uint8_t by_number_89[] = {0, 1, 2, 3, 4};
 static const wire_field fields_89[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"quantisation", "quantisation", NULL, &wire_enums[2], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
+    {"vectors", "vectors", NULL, NULL, 4, 56, 48, 7, 7, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_90[] = {0, 1};
+static const uint8_t by_number_90[] = {0, 1, 2};
 static const wire_field fields_90[] = {
-    {"write", "write", &wire_messages[137], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"collection", "collection", &wire_messages[81], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[139], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_91[] = {0, 1, 2, 3};
+static const uint8_t by_number_91[] = {0, 1, 2};
 static const wire_field fields_91[] = {
+    {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_92[] = {0, 1};
+static const wire_field fields_92[] = {
+    {"write", "write", &wire_messages[139], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_93[] = {0, 1, 2, 3};
+static const wire_field fields_93[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"start_hlc", "startHlc", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"end_hlc", "endHlc", NULL, NULL, 3, 40, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_92[] = {0, 1, 2, 3, 4};
-static const wire_field fields_92[] = {
+static const uint8_t by_number_94[] = {0, 1, 2, 3, 4};
+static const wire_field fields_94[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"operation", "operation", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[120], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[93], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[122], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[95], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
 };
-static const uint8_t by_number_93[] = {0, 1, 2};
-static const wire_field fields_93[] = {
+static const uint8_t by_number_95[] = {0, 1, 2};
+static const wire_field fields_95[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"value", "value", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_94[] = {0, 1, 2, 3, 4};
-static const wire_field fields_94[] = {
+static const uint8_t by_number_96[] = {0, 1, 2, 3, 4};
+static const wire_field fields_96[] = {
     {"replica", "replica", NULL, NULL, 1, 24, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_hlc", "appliedHlc", NULL, NULL, 4, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_95[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
-static const wire_field fields_95[] = {
+static const uint8_t by_number_97[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
+static const wire_field fields_97[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -1184,49 +1205,49 @@ static const wire_field fields_95[] = {
     {"tier", "tier", NULL, NULL, 13, 116, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"trace_id", "traceId", NULL, NULL, 14, 120, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"span_id", "spanId", NULL, NULL, 15, 128, 0, 7, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"spans", "spans", &wire_messages[91], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
-    {"points", "points", &wire_messages[92], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"spans", "spans", &wire_messages[93], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[94], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"point_count", "pointCount", NULL, NULL, 18, 168, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"body_bytes", "bodyBytes", NULL, NULL, 19, 176, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"receipts", "receipts", &wire_messages[94], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"receipts", "receipts", &wire_messages[96], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
     {"filter_json", "filterJson", NULL, NULL, 21, 200, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
     {"current", "current", NULL, NULL, 22, 208, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
     {"refused", "refused", NULL, NULL, 23, 216, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_96[] = {0, 1, 2, 3, 4};
-static const wire_field fields_96[] = {
+static const uint8_t by_number_98[] = {0, 1, 2, 3, 4};
+static const wire_field fields_98[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_97[] = {0, 1, 2};
-static const wire_field fields_97[] = {
+static const uint8_t by_number_99[] = {0, 1, 2};
+static const wire_field fields_99[] = {
     {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_98[] = {0, 1, 2};
-static const wire_field fields_98[] = {
+static const uint8_t by_number_100[] = {0, 1, 2};
+static const wire_field fields_100[] = {
     {"trace_id", "traceId", NULL, NULL, 1, 24, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_99[] = {0, 1, 2};
-static const wire_field fields_99[] = {
+static const uint8_t by_number_101[] = {0, 1, 2};
+static const wire_field fields_101[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_100[] = {0, 1, 2, 3};
-static const wire_field fields_100[] = {
-    {"entries", "entries", &wire_messages[95], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_102[] = {0, 1, 2, 3};
+static const wire_field fields_102[] = {
+    {"entries", "entries", &wire_messages[97], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
     {"truncated", "truncated", NULL, NULL, 2, 40, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
     {"scanned", "scanned", NULL, NULL, 3, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_101[] = {0, 1};
-static const wire_field fields_101[] = {
+static const uint8_t by_number_103[] = {0, 1};
+static const wire_field fields_103[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_102[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_102[] = {
+static const uint8_t by_number_104[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_104[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
@@ -1235,235 +1256,235 @@ static const wire_field fields_102[] = {
     {"segments", "segments", NULL, NULL, 6, 64, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"faults", "faults", NULL, NULL, 7, 80, 72, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_103[] = {0, 1, 2};
-static const wire_field fields_103[] = {
+static const uint8_t by_number_105[] = {0, 1, 2};
+static const wire_field fields_105[] = {
     {"ok", "ok", NULL, NULL, 1, 24, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
-    {"partitions", "partitions", &wire_messages[102], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[104], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_104[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_104[] = {
+static const uint8_t by_number_106[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_106[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"points", "points", &wire_messages[124], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[126], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"wait", "wait", NULL, &wire_enums[5], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 4, 56, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 5, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_105[] = {0, 1, 2, 3, 4};
-static const wire_field fields_105[] = {
-    {"write", "write", &wire_messages[137], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_107[] = {0, 1, 2, 3, 4};
+static const wire_field fields_107[] = {
+    {"write", "write", &wire_messages[139], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"accepted", "accepted", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"code", "code", NULL, NULL, 3, 36, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"message", "message", NULL, NULL, 4, 40, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_106[] = {0, 1, 2, 3};
-static const wire_field fields_106[] = {
+static const uint8_t by_number_108[] = {0, 1, 2, 3};
+static const wire_field fields_108[] = {
     {"accepted", "accepted", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"requests", "requests", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[137], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_107[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_107[] = {
-    {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
-    {"filter", "filter", &wire_messages[128], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"wait", "wait", NULL, &wire_enums[5], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
-    {"idempotency_key", "idempotencyKey", NULL, NULL, 5, 64, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
-    {"tenant", "tenant", NULL, NULL, 6, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
-};
-static const uint8_t by_number_108[] = {0, 1};
-static const wire_field fields_108[] = {
-    {"write", "write", &wire_messages[137], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[139], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
 static const uint8_t by_number_109[] = {0, 1, 2, 3, 4, 5, 6};
 static const wire_field fields_109[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
-    {"with_vectors", "withVectors", NULL, NULL, 3, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
-    {"without_payload", "withoutPayload", NULL, NULL, 4, 52, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[134], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"tenant", "tenant", NULL, NULL, 6, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[130], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"wait", "wait", NULL, &wire_enums[5], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"idempotency_key", "idempotencyKey", NULL, NULL, 5, 64, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 6, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_110[] = {0, 1, 2, 3};
+static const uint8_t by_number_110[] = {0, 1};
 static const wire_field fields_110[] = {
-    {"points", "points", &wire_messages[126], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"missing", "missing", NULL, NULL, 2, 48, 40, 7, 7, WIRE_STRING, WIRE_REPEATED},
-    {"info", "info", &wire_messages[136], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[139], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_111[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const uint8_t by_number_111[] = {0, 1, 2, 3, 4, 5, 6};
 static const wire_field fields_111[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[119], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
+    {"with_vectors", "withVectors", NULL, NULL, 3, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
+    {"without_payload", "withoutPayload", NULL, NULL, 4, 52, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[136], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 6, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_112[] = {0, 1, 2, 3};
+static const wire_field fields_112[] = {
+    {"points", "points", &wire_messages[128], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"missing", "missing", NULL, NULL, 2, 48, 40, 7, 7, WIRE_STRING, WIRE_REPEATED},
+    {"info", "info", &wire_messages[138], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_113[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_113[] = {
+    {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[121], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"using", "using", NULL, NULL, 3, 40, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[128], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[130], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"ef", "ef", NULL, NULL, 6, 64, 0, 2, 2, WIRE_UINT32, WIRE_SINGULAR},
     {"exact", "exact", NULL, NULL, 7, 68, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 8, 72, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 9, 76, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[134], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[136], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 11, 88, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_112[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_112[] = {
+static const uint8_t by_number_114[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_114[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"distance", "distance", NULL, NULL, 2, 32, 0, 8, 8, WIRE_FLOAT, WIRE_SINGULAR},
     {"score", "score", NULL, NULL, 3, 36, 0, 5, 5, WIRE_FLOAT, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 4, 40, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[120], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[119], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"payload", "payload", &wire_messages[122], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[121], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_113[] = {0, 1, 2, 3};
-static const wire_field fields_113[] = {
-    {"hits", "hits", &wire_messages[112], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"info", "info", &wire_messages[136], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"plan", "plan", &wire_messages[114], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_115[] = {0, 1, 2, 3};
+static const wire_field fields_115[] = {
+    {"hits", "hits", &wire_messages[114], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"info", "info", &wire_messages[138], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"plan", "plan", &wire_messages[116], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_114[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_114[] = {
+static const uint8_t by_number_116[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_116[] = {
     {"strategy", "strategy", NULL, NULL, 1, 24, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"visited", "visited", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"matching", "matching", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"unindexed", "unindexed", NULL, NULL, 4, 56, 48, 9, 9, WIRE_STRING, WIRE_REPEATED},
     {"engine_time_us", "engineTimeUs", NULL, NULL, 5, 64, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_115[] = {0, 1, 2, 3, 4};
-static const wire_field fields_115[] = {
-    {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[128], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[134], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"tenant", "tenant", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
-};
-static const uint8_t by_number_116[] = {0, 1, 2};
-static const wire_field fields_116[] = {
-    {"count", "count", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[136], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_117[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const uint8_t by_number_117[] = {0, 1, 2, 3, 4};
 static const wire_field fields_117[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[128], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[130], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[136], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_118[] = {0, 1, 2};
+static const wire_field fields_118[] = {
+    {"count", "count", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[138], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_119[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_119[] = {
+    {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[130], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"page_size", "pageSize", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"page_token", "pageToken", NULL, NULL, 4, 48, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 5, 56, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 6, 60, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[134], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[136], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 8, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_118[] = {0, 1, 2, 3};
-static const wire_field fields_118[] = {
-    {"points", "points", &wire_messages[126], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_120[] = {0, 1, 2, 3};
+static const wire_field fields_120[] = {
+    {"points", "points", &wire_messages[128], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"next_page_token", "nextPageToken", NULL, NULL, 2, 40, 0, 15, 13, WIRE_STRING, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[136], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[138], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_119[] = {0, 1, 2};
-static const wire_field fields_119[] = {
+static const uint8_t by_number_121[] = {0, 1, 2};
+static const wire_field fields_121[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_FLOAT, WIRE_REPEATED},
     {"packed", "packed", NULL, NULL, 2, 40, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_120[] = {0, 1};
-static const wire_field fields_120[] = {
+static const uint8_t by_number_122[] = {0, 1};
+static const wire_field fields_122[] = {
     {"json", "json", NULL, NULL, 1, 24, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_121[] = {0, 1, 2, 3, 4};
-static const wire_field fields_121[] = {
+static const uint8_t by_number_123[] = {0, 1, 2, 3, 4};
+static const wire_field fields_123[] = {
     {"string_value", "stringValue", NULL, NULL, 1, 32, 24, 12, 11, WIRE_STRING, WIRE_ONEOF},
     {"integer_value", "integerValue", NULL, NULL, 2, 32, 24, 13, 12, WIRE_INT64, WIRE_ONEOF},
     {"float_value", "floatValue", NULL, NULL, 3, 32, 24, 11, 10, WIRE_DOUBLE, WIRE_ONEOF},
     {"bool_value", "boolValue", NULL, NULL, 4, 32, 24, 10, 9, WIRE_BOOL, WIRE_ONEOF},
 };
-static const uint8_t by_number_122[] = {0, 1};
-static const wire_field fields_122[] = {
-    {"values", "values", &wire_messages[121], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_124[] = {0, 1};
+static const wire_field fields_124[] = {
+    {"values", "values", &wire_messages[123], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_123[] = {0, 1};
-static const wire_field fields_123[] = {
+static const uint8_t by_number_125[] = {0, 1};
+static const wire_field fields_125[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_124[] = {0, 1, 2, 3, 4};
-static const wire_field fields_124[] = {
-    {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[119], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[125], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[120], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_125[] = {0, 1, 2};
-static const wire_field fields_125[] = {
-    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[119], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_126[] = {0, 1, 2, 3, 4, 5};
+static const uint8_t by_number_126[] = {0, 1, 2, 3, 4};
 static const wire_field fields_126[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[119], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[127], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[120], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[121], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[127], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[122], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
 static const uint8_t by_number_127[] = {0, 1, 2};
 static const wire_field fields_127[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[119], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[121], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_128[] = {0, 1, 2, 3};
+static const uint8_t by_number_128[] = {0, 1, 2, 3, 4, 5};
 static const wire_field fields_128[] = {
-    {"must", "must", &wire_messages[129], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"should", "should", &wire_messages[129], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"must_not", "mustNot", &wire_messages[129], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
+    {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
+    {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[121], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[129], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[122], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_129[] = {0, 1, 2, 3, 4, 5, 6};
+static const uint8_t by_number_129[] = {0, 1, 2};
 static const wire_field fields_129[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"match", "match", &wire_messages[130], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"range", "range", &wire_messages[132], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"is_null", "isNull", &wire_messages[133], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"has_id", "hasId", &wire_messages[123], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"filter", "filter", &wire_messages[128], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"value", "value", &wire_messages[121], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
 static const uint8_t by_number_130[] = {0, 1, 2, 3};
 static const wire_field fields_130[] = {
-    {"value", "value", &wire_messages[121], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"any", "any", &wire_messages[122], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
-    {"except", "except", &wire_messages[122], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"must", "must", &wire_messages[131], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"should", "should", &wire_messages[131], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"must_not", "mustNot", &wire_messages[131], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_131[] = {0, 1};
+static const uint8_t by_number_131[] = {0, 1, 2, 3, 4, 5, 6};
 static const wire_field fields_131[] = {
-    {"value", "value", NULL, NULL, 1, 24, 0, 5, 5, WIRE_DOUBLE, WIRE_SINGULAR},
+    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"match", "match", &wire_messages[132], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"range", "range", &wire_messages[134], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"is_null", "isNull", &wire_messages[135], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"has_id", "hasId", &wire_messages[125], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"filter", "filter", &wire_messages[130], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_132[] = {0, 1, 2, 3, 4};
+static const uint8_t by_number_132[] = {0, 1, 2, 3};
 static const wire_field fields_132[] = {
-    {"gt", "gt", &wire_messages[131], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"gte", "gte", &wire_messages[131], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lt", "lt", &wire_messages[131], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lte", "lte", &wire_messages[131], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[123], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"any", "any", &wire_messages[124], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"except", "except", &wire_messages[124], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
 static const uint8_t by_number_133[] = {0, 1};
 static const wire_field fields_133[] = {
+    {"value", "value", NULL, NULL, 1, 24, 0, 5, 5, WIRE_DOUBLE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_134[] = {0, 1, 2, 3, 4};
+static const wire_field fields_134[] = {
+    {"gt", "gt", &wire_messages[133], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"gte", "gte", &wire_messages[133], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lt", "lt", &wire_messages[133], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lte", "lte", &wire_messages[133], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_135[] = {0, 1};
+static const wire_field fields_135[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_134[] = {0, 1, 2, 3};
-static const wire_field fields_134[] = {
+static const uint8_t by_number_136[] = {0, 1, 2, 3};
+static const wire_field fields_136[] = {
     {"consistency", "consistency", NULL, &wire_enums[4], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
     {"max_staleness_ms", "maxStalenessMs", NULL, NULL, 2, 28, 0, 16, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 3, 32, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_135[] = {0, 1, 2};
-static const wire_field fields_135[] = {
+static const uint8_t by_number_137[] = {0, 1, 2};
+static const wire_field fields_137[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_136[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_136[] = {
+static const uint8_t by_number_138[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_138[] = {
     {"requested", "requested", NULL, &wire_enums[4], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
     {"achieved", "achieved", NULL, &wire_enums[4], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
     {"staleness_ms", "stalenessMs", NULL, NULL, 3, 32, 0, 12, 11, WIRE_UINT32, WIRE_SINGULAR},
-    {"index_version", "indexVersion", &wire_messages[135], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
+    {"index_version", "indexVersion", &wire_messages[137], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
     {"cache_hit", "cacheHit", NULL, NULL, 5, 56, 0, 9, 8, WIRE_BOOL, WIRE_SINGULAR},
     {"sync_performed", "syncPerformed", NULL, NULL, 6, 60, 0, 14, 13, WIRE_BOOL, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 7, 64, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
     {"server_time_us", "serverTimeUs", NULL, NULL, 8, 80, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_137[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_137[] = {
+static const uint8_t by_number_139[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_139[] = {
     {"hlc", "hlc", NULL, NULL, 1, 24, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 3, 40, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
@@ -1556,64 +1577,66 @@ const wire_message wire_messages[] = {
     {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_79, by_number_79, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_80, by_number_80, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_81, by_number_81, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_82, by_number_82, sizeof(Vecraft__V1__CollectionStatus), 10, 10, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_82, by_number_82, sizeof(Vecraft__V1__CollectionStatus), 11, 11, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_83, by_number_83, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_84, by_number_84, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_85, by_number_85, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_86, by_number_86, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_87, by_number_87, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
     {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_88, by_number_88, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_89, by_number_89, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_90, by_number_90, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_91, by_number_91, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_92, by_number_92, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_93, by_number_93, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_94, by_number_94, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_95, by_number_95, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_96, by_number_96, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_97, by_number_97, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_98, by_number_98, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_99, by_number_99, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_100, by_number_100, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_101, by_number_101, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_102, by_number_102, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_103, by_number_103, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_104, by_number_104, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_105, by_number_105, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_106, by_number_106, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_107, by_number_107, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_108, by_number_108, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_109, by_number_109, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_110, by_number_110, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_111, by_number_111, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_112, by_number_112, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_113, by_number_113, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_114, by_number_114, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_115, by_number_115, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_116, by_number_116, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_117, by_number_117, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_118, by_number_118, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_119, by_number_119, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
-    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_120, by_number_120, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
-    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_121, by_number_121, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
-    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_122, by_number_122, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_129, by_number_129, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
-    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
-    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_132, by_number_132, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_89, by_number_89, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_90, by_number_90, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_91, by_number_91, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_92, by_number_92, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_93, by_number_93, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_94, by_number_94, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_95, by_number_95, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_96, by_number_96, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_97, by_number_97, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_98, by_number_98, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_99, by_number_99, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_100, by_number_100, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_101, by_number_101, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_102, by_number_102, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_103, by_number_103, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_104, by_number_104, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_105, by_number_105, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_106, by_number_106, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_107, by_number_107, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_108, by_number_108, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_109, by_number_109, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_110, by_number_110, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_111, by_number_111, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_112, by_number_112, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_113, by_number_113, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_114, by_number_114, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_115, by_number_115, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_116, by_number_116, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_117, by_number_117, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_118, by_number_118, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_119, by_number_119, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_120, by_number_120, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_121, by_number_121, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
+    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_122, by_number_122, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
+    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
+    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_129, by_number_129, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
+    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_132, by_number_132, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
+    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
 };
-const size_t wire_message_count = 138;
+const size_t wire_message_count = 140;
 
 static const uint8_t file_0[] = {
     10, 23, 103, 111, 111, 103, 108, 101, 47, 114, 112, 99, 47, 115, 116, 97, 116, 117, 115, 46, 112, 114, 111, 116, 111, 18, 10, 103, 111, 111, 103, 108,
@@ -2076,7 +2099,7 @@ static const uint8_t file_7[] = {
     24, 4, 32, 1, 40, 4, 82, 7, 99, 114, 101, 97, 116, 101, 100, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 5, 32, 1,
     40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 52, 10, 6, 115, 116, 97, 116, 117, 115, 24, 6, 32, 1, 40, 11, 50, 28, 46,
     118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 82, 6, 115, 116, 97,
-    116, 117, 115, 34, 227, 2, 10, 16, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 18, 22, 10, 6, 112, 111, 105, 110,
+    116, 117, 115, 34, 144, 3, 10, 16, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 18, 22, 10, 6, 112, 111, 105, 110,
     116, 115, 24, 1, 32, 1, 40, 4, 82, 6, 112, 111, 105, 110, 116, 115, 18, 26, 10, 8, 115, 101, 103, 109, 101, 110, 116, 115, 24, 2, 32, 1,
     40, 4, 82, 8, 115, 101, 103, 109, 101, 110, 116, 115, 18, 39, 10, 15, 105, 110, 100, 101, 120, 101, 100, 95, 118, 101, 99, 116, 111, 114, 115, 24,
     3, 32, 1, 40, 4, 82, 14, 105, 110, 100, 101, 120, 101, 100, 86, 101, 99, 116, 111, 114, 115, 18, 35, 10, 13, 116, 111, 116, 97, 108, 95, 118,
@@ -2087,49 +2110,63 @@ static const uint8_t file_7[] = {
     37, 10, 14, 97, 112, 112, 108, 105, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 8, 32, 1, 40, 4, 82, 13, 97, 112, 112, 108, 105, 101, 100,
     79, 102, 102, 115, 101, 116, 18, 41, 10, 16, 99, 111, 109, 109, 105, 116, 116, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 9, 32, 1, 40, 4,
     82, 15, 99, 111, 109, 109, 105, 116, 116, 101, 100, 79, 102, 102, 115, 101, 116, 18, 22, 10, 6, 100, 105, 103, 101, 115, 116, 24, 10, 32, 1, 40,
-    9, 82, 6, 100, 105, 103, 101, 115, 116, 34, 123, 10, 23, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113,
-    117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 52, 10, 6, 99, 111, 110, 102,
-    105, 103, 24, 2, 32, 1, 40, 11, 50, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110,
-    67, 111, 110, 102, 105, 103, 82, 6, 99, 111, 110, 102, 105, 103, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 3, 32, 1, 40, 9, 82, 6,
-    116, 101, 110, 97, 110, 116, 34, 127, 10, 24, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110,
-    115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116,
-    46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 43, 10, 5, 119, 114,
-    105, 116, 101, 24, 2, 32, 1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111,
-    82, 5, 119, 114, 105, 116, 101, 34, 71, 10, 25, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113,
-    117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97,
-    110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 84, 10, 26, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108,
-    101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1,
-    40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108, 108,
-    101, 99, 116, 105, 111, 110, 34, 48, 10, 22, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116,
-    18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 1, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 83, 10, 23, 76, 105, 115, 116,
-    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 56, 10, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111,
-    110, 115, 24, 1, 32, 3, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110,
-    82, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 34, 67, 10, 21, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82,
-    101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101,
-    110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 69, 10, 22, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99,
-    116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 43, 10, 5, 119, 114, 105, 116, 101, 24, 1, 32, 1, 40, 11, 50, 21, 46, 118, 101,
-    99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111, 82, 5, 119, 114, 105, 116, 101, 42, 136, 1, 10, 12, 81, 117,
-    97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 18, 28, 10, 24, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 85, 78, 83, 80, 69,
-    67, 73, 70, 73, 69, 68, 16, 0, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 65, 85, 84, 79, 16, 1, 18,
-    21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 78, 79, 78, 69, 16, 2, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73,
-    83, 65, 84, 73, 79, 78, 95, 73, 78, 84, 56, 16, 3, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 73, 78,
-    84, 52, 16, 4, 42, 130, 1, 10, 9, 70, 105, 101, 108, 100, 84, 121, 112, 101, 18, 26, 10, 22, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69,
-    95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 22, 10, 18, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 75, 69, 89,
-    87, 79, 82, 68, 16, 1, 18, 22, 10, 18, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 73, 78, 84, 69, 71, 69, 82, 16, 2, 18, 20,
-    10, 16, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 70, 76, 79, 65, 84, 16, 3, 18, 19, 10, 15, 70, 73, 69, 76, 68, 95, 84, 89,
-    80, 69, 95, 66, 79, 79, 76, 16, 4, 50, 134, 3, 10, 11, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 18, 93, 10, 16, 67, 114, 101,
-    97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116,
-    101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46,
-    67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 99, 10, 18, 68, 101, 115, 99,
-    114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 37, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 101, 115, 99,
-    114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46,
-    118, 49, 46, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 90, 10,
-    15, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 18, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105,
-    115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116, 26, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118,
-    49, 46, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 87, 10, 14, 68, 114, 111,
-    112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 33, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108,
-    108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112,
-    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
+    9, 82, 6, 100, 105, 103, 101, 115, 116, 18, 43, 10, 17, 114, 101, 99, 111, 100, 105, 110, 103, 95, 115, 101, 103, 109, 101, 110, 116, 115, 24, 11,
+    32, 1, 40, 4, 82, 16, 114, 101, 99, 111, 100, 105, 110, 103, 83, 101, 103, 109, 101, 110, 116, 115, 34, 123, 10, 23, 67, 114, 101, 97, 116, 101,
+    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82,
+    4, 110, 97, 109, 101, 18, 52, 10, 6, 99, 111, 110, 102, 105, 103, 24, 2, 32, 1, 40, 11, 50, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46,
+    118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 67, 111, 110, 102, 105, 103, 82, 6, 99, 111, 110, 102, 105, 103, 18, 22, 10, 6, 116,
+    101, 110, 97, 110, 116, 24, 3, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 127, 10, 24, 67, 114, 101, 97, 116, 101, 67, 111, 108,
+    108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32,
+    1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108,
+    108, 101, 99, 116, 105, 111, 110, 18, 43, 10, 5, 119, 114, 105, 116, 101, 24, 2, 32, 1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116,
+    46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111, 82, 5, 119, 114, 105, 116, 101, 34, 71, 10, 25, 68, 101, 115, 99, 114, 105, 98, 101,
+    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82,
+    4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 84, 10,
+    26, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99,
+    111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108,
+    108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 34, 48, 10, 22, 76, 105, 115, 116, 67, 111, 108, 108, 101,
+    99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 1, 32, 1, 40, 9, 82, 6, 116,
+    101, 110, 97, 110, 116, 34, 83, 10, 23, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101,
+    18, 56, 10, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 24, 1, 32, 3, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46,
+    118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 34, 157, 1, 10, 23, 85,
+    112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1,
+    32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97,
+    110, 116, 18, 60, 10, 12, 113, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 24, 3, 32, 1, 40, 14, 50, 24, 46, 118, 101, 99, 114, 97,
+    102, 116, 46, 118, 49, 46, 81, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 82, 12, 113, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110,
+    18, 24, 10, 7, 118, 101, 99, 116, 111, 114, 115, 24, 4, 32, 3, 40, 9, 82, 7, 118, 101, 99, 116, 111, 114, 115, 34, 127, 10, 24, 85, 112,
+    100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99,
+    116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105,
+    111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 43, 10, 5, 119, 114, 105, 116, 101, 24, 2, 32, 1, 40, 11, 50, 21, 46,
+    118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111, 82, 5, 119, 114, 105, 116, 101, 34, 67, 10, 21, 68,
+    114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1,
+    40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116,
+    34, 69, 10, 22, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 43, 10, 5, 119, 114,
+    105, 116, 101, 24, 1, 32, 1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111,
+    82, 5, 119, 114, 105, 116, 101, 42, 136, 1, 10, 12, 81, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 18, 28, 10, 24, 81, 85, 65, 78,
+    84, 73, 83, 65, 84, 73, 79, 78, 95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73,
+    83, 65, 84, 73, 79, 78, 95, 65, 85, 84, 79, 16, 1, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 78, 79,
+    78, 69, 16, 2, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 73, 78, 84, 56, 16, 3, 18, 21, 10, 17, 81,
+    85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 73, 78, 84, 52, 16, 4, 42, 130, 1, 10, 9, 70, 105, 101, 108, 100, 84, 121, 112, 101,
+    18, 26, 10, 22, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 22, 10, 18,
+    70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 75, 69, 89, 87, 79, 82, 68, 16, 1, 18, 22, 10, 18, 70, 73, 69, 76, 68, 95, 84, 89,
+    80, 69, 95, 73, 78, 84, 69, 71, 69, 82, 16, 2, 18, 20, 10, 16, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 70, 76, 79, 65, 84,
+    16, 3, 18, 19, 10, 15, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 66, 79, 79, 76, 16, 4, 50, 229, 3, 10, 11, 67, 111, 108, 108,
+    101, 99, 116, 105, 111, 110, 115, 18, 93, 10, 16, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 46, 118, 101,
+    99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116,
+    26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101,
+    115, 112, 111, 110, 115, 101, 18, 99, 10, 18, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 37, 46, 118,
+    101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117,
+    101, 115, 116, 26, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116,
+    105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 90, 10, 15, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 18, 34,
+    46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101,
+    115, 116, 26, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82,
+    101, 115, 112, 111, 110, 115, 101, 18, 93, 10, 16, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 46, 118, 101,
+    99, 114, 97, 102, 116, 46, 118, 49, 46, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116,
+    26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101,
+    115, 112, 111, 110, 115, 101, 18, 87, 10, 14, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 33, 46, 118, 101, 99, 114, 97,
+    102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 34, 46, 118, 101,
+    99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98,
+    6, 112, 114, 111, 116, 111, 51,
 };
 static const uint8_t file_8[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
