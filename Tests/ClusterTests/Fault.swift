@@ -1,6 +1,7 @@
 import ClusterSupport
 import Primitives
 import TestSupport
+import Testing
 
 /// What goes wrong, and how it is put right again. Each ends with all nodes up, and waits until the one concerned has caught up.
 enum Fault: String, CaseIterable, CustomTestStringConvertible {

@@ -20,14 +20,17 @@ final class TestNode: Sendable {
         var client = GRPCClientSettings()
         client.statusDetails = { StatusDetails.decode($0, into: &$1) }
         self.client = try GRPCClient(
-            host: "127.0.0.1", port: self.server.grpcPort, settings: client, group: MultiThreadedEventLoopGroup.singleton)
+            host: "127.0.0.1", port: self.server.grpcPort, settings: client,
+            group: MultiThreadedEventLoopGroup.singleton)
     }
 
     func call<Request: WireMessage, Reply: WireMessage>(
         _ method: String, _ request: Request, as: Reply.Type = Reply.self, metadata: GRPCMetadata = [:],
         timeout: Duration = .seconds(20)
     ) async throws -> Reply {
-        try Reply.decode(try await self.client.unary("/vecraft.v1.\(method)", request.encode(), metadata: metadata, timeout: timeout))
+        try Reply.decode(
+            try await self.client.unary("/vecraft.v1.\(method)", request.encode(), metadata: metadata, timeout: timeout)
+        )
     }
 
     @discardableResult

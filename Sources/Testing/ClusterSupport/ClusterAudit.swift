@@ -114,12 +114,13 @@ package struct ClusterAudit {
     }
 
     private static func disorder(_ log: [Entry]) -> [String] {
-        zip(log, log.dropFirst()).lazy.compactMap { before, after in
-            if after.offset != before.offset + 1 { return "\(after.offset) follows \(before.offset)" }
-            if after.term < before.term { return "term \(after.term) at \(after.offset) follows \(before.term)" }
-            if after.hlc <= before.hlc { return "HLC \(after.hlc) at \(after.offset) follows \(before.hlc)" }
-            return nil
-        }.prefix(3).map(\.self)
+        var found: [String] = []
+        for (before, after) in zip(log, log.dropFirst()) where found.count < 3 {
+            if after.offset != before.offset + 1 { found.append("\(after.offset) follows \(before.offset)") }
+            if after.term < before.term { found.append("term \(after.term) at \(after.offset) follows \(before.term)") }
+            if after.hlc <= before.hlc { found.append("HLC \(after.hlc) at \(after.offset) follows \(before.hlc)") }
+        }
+        return found
     }
 
     private static func difference(_ a: [Entry], _ b: [Entry]) -> [String] {
@@ -137,14 +138,20 @@ package struct ClusterAudit {
     private static func missing(_ writes: [AcknowledgedWrite], in log: [Entry]) -> [String] {
         let places = Dictionary(log.map { ($0.offset, $0) }) { first, _ in first }
         let start = log.first?.offset ?? 1
-        return writes.lazy.filter { $0.offset >= start }.compactMap { write in
+        var found: [String] = []
+        for write in writes where write.offset >= start && found.count < 3 {
             guard let entry = places[write.offset] else {
-                return "\(write.key), acknowledged at \(write.offset), is lost"
+                found.append("\(write.key), acknowledged at \(write.offset), is lost")
+                continue
             }
-            if entry.key != write.key { return "\(write.key), acknowledged at \(write.offset), where \(entry.key) is" }
-            if entry.hlc != write.hlc { return "\(write.key), acknowledged with HLC \(write.hlc), has \(entry.hlc)" }
-            return nil
-        }.prefix(3).map(\.self)
+            if entry.key != write.key {
+                found.append("\(write.key), acknowledged at \(write.offset), where \(entry.key) is")
+            }
+            if entry.hlc != write.hlc {
+                found.append("\(write.key), acknowledged with HLC \(write.hlc), has \(entry.hlc)")
+            }
+        }
+        return found
     }
 
     // MARK: Shards

@@ -207,6 +207,7 @@ package final class ClusterLoad: Sendable {
 
 package struct LoadFailure: Error, CustomStringConvertible {
     package let description: String
+    package init(description: String) { self.description = description }
 }
 
 /// A register read with strong consistency.

@@ -1,5 +1,5 @@
-package import Primitives
-package import TestSupport
+import Primitives
+import TestSupport
 package import Wire
 
 extension TestCluster {

@@ -1,4 +1,5 @@
 import Foundation
+import GRPC
 import Synchronization
 package import TestSupport
 
@@ -69,6 +70,13 @@ package final class TestCluster: Sendable {
             self.host = network?.address(of: id) ?? "127.0.0.1"
             self.ports = network == nil ? FreePorts.take(3) : [7402, 7400, 7401]
         }
+
+        init(like node: ClusterNode) {
+            self.id = node.id
+            self.host = node.host
+            let port = node.peerAddress.split(separator: ":").last.flatMap { Int($0) } ?? 0
+            self.ports = [port, node.grpcPort, node.httpPort]
+        }
     }
 
     private func make(_ peer: Peer, of peers: [Peer], joins: Bool) throws -> ClusterNode {
@@ -135,14 +143,5 @@ package final class TestCluster: Sendable {
     /// The last lines of each node's log, for a failure.
     package func logs(_ characters: Int = 2_000) -> String {
         self.nodes.map { "--- node \($0.id)\n\($0.logText.suffix(characters))" }.joined(separator: "\n")
-    }
-}
-
-extension TestCluster.Peer {
-    fileprivate init(like node: ClusterNode) {
-        self.id = node.id
-        self.host = node.host
-        let port = node.peerAddress.split(separator: ":").last.flatMap { Int($0) } ?? 0
-        self.ports = [port, node.grpcPort, node.httpPort]
     }
 }

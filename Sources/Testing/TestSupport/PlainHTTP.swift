@@ -1,5 +1,5 @@
-import Foundation
-package import Primitives
+internal import Foundation
+internal import Primitives
 
 /// A plain HTTP request by the system's own means, as any client would make it.
 package func http(

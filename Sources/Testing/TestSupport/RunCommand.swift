@@ -2,6 +2,7 @@ import Foundation
 
 package struct CommandFailure: Error, CustomStringConvertible {
     package let description: String
+    package init(description: String) { self.description = description }
 }
 
 /// Runs a small program of the system to its end and returns what it printed. Blocks: call it off the pool.

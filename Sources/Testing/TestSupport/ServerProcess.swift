@@ -21,6 +21,7 @@ package struct ServerLaunch: Sendable {
 package final class ServerProcess: Sendable {
     package struct Failure: Error, CustomStringConvertible {
         package let description: String
+        package init(description: String) { self.description = description }
     }
 
     package let dataDirectory: String
