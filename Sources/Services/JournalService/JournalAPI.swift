@@ -30,7 +30,8 @@ package enum JournalAPI {
             let (partition, entry) = try ArenaPool.shared.withArena {
                 (arena) throws(VecraftError) -> (PartitionID, EncodedEntry) in
                 let request = try VecraftInternalV1.AppendRequest.View.decode(message, in: arena)
-                let partition = try self.partition(request.partition.string)
+                let name = request.partition
+                guard let partition = PartitionID(utf8: name.bytes) else { throw self.noPartition(name.string) }
                 do throws(DecodingFault) {
                     return (partition, try EncodedEntry(copying: request.entry))
                 } catch {
@@ -41,7 +42,8 @@ package enum JournalAPI {
                 throw .invalid("partition", "the entry says \(entry.partition), the request \(partition)")
             }
             try entry.withView { (view) throws(VecraftError) in try admit(view) }
-            let reply = call.deferred()
+            // All of the message that is still needed is in the entry.
+            let reply = call.deferred(keepingMessage: false)
             journal.append(entry, to: partition) { result in
                 switch result {
                 case .success(let appended):
@@ -127,10 +129,12 @@ package enum JournalAPI {
     }
 
     private static func partition(_ name: String) throws(VecraftError) -> PartitionID {
-        guard let partition = PartitionID(name) else {
-            throw .invalid("partition", "\"\(name.prefix(64))\" is not a partition, such as data-0")
-        }
+        guard let partition = PartitionID(name) else { throw self.noPartition(name) }
         return partition
+    }
+
+    private static func noPartition(_ name: String) -> VecraftError {
+        .invalid("partition", "\"\(name.prefix(64))\" is not a partition, such as data-0")
     }
 }
 
