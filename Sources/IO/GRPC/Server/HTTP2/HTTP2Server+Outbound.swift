@@ -9,6 +9,8 @@ extension HTTP2Server {
     private static let copiedBytes = 4_096
     /// From here on the buffer goes to the channel, so that its idea of what is unsent stays true.
     private static let spillBytes = 32 << 10
+    /// Bytes between two flushes. More than the 64 KiB at which a channel is full, so that a flush that makes room says so.
+    private static let flushBytes = 128 << 10
 
     // MARK: Frames
 
@@ -160,7 +162,9 @@ extension HTTP2Server {
     // MARK: What waits
 
     /// Whether the channel takes more data.
-    private var hasRoom: Bool { self.context?.channel.isWritable ?? false }
+    private var hasRoom: Bool {
+        self.unflushedBytes < HTTP2Server.flushBytes && self.context?.channel.isWritable ?? false
+    }
 
     /// Puts a stream in line, if it has something to send and may.
     final func wait(_ stream: HTTP2Stream) {
@@ -220,6 +224,7 @@ extension HTTP2Server {
         } else {
             self.spill()
             self.backlogBytes += count
+            self.unflushedBytes += count
             self.context?.write(self.wrapOutboundOut(data), promise: nil)
         }
         if let promise { self.outPromises.append(promise) }
@@ -233,6 +238,7 @@ extension HTTP2Server {
     private func spill() {
         guard self.out.readableBytes > 0 else { return }
         self.backlogBytes += self.out.readableBytes
+        self.unflushedBytes += self.out.readableBytes
         self.context?.write(self.wrapOutboundOut(self.out), promise: nil)
         self.out.clear(minimumCapacity: 512)
     }
@@ -254,6 +260,7 @@ extension HTTP2Server {
             context.write(self.wrapOutboundOut(self.out), promise: sent)
             self.out.clear(minimumCapacity: 512)
         }
+        self.unflushedBytes = 0
         context.flush()
         if self.isActive, context.channel.isWritable {
             self.backlogBytes = 0

@@ -59,6 +59,8 @@ class HTTP2Server: CallWire, ChannelInboundHandler {
     final var waiting = CircularBuffer<HTTP2Stream>()
     /// Bytes handed to the channel since it could last take more.
     final var backlogBytes = 0
+    /// Bytes handed to the channel since the last flush. TLS takes anything until then, and the channel knows nothing of it.
+    final var unflushedBytes = 0
 
     struct OpenBlock {
         let stream: HTTP2StreamID
