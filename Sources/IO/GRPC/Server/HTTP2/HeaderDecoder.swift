@@ -14,16 +14,17 @@ final class RequestBlock {
 
 /// Reads header blocks.
 ///
-/// From its second call of a method on, a client sends nothing but indexes into the table that both ends keep. As long as no
-/// other block changes the table, such bytes mean what they meant before: they are looked up and not decoded.
+/// From its second call of a method on, a client mostly sends the same bytes again: indexes into the table that both ends keep,
+/// and perhaps literals that do not enter it. As long as no block changes the table, such bytes mean what they meant before: they
+/// are looked up and not decoded.
 struct HeaderDecoder {
     private var decoder: HPACKDecoder
-    /// Blocks of indexes only, seen since the table may last have changed.
+    /// Blocks that change no table, seen since the table may last have changed.
     private var known: [(bytes: [UInt8], block: RequestBlock)] = []
     private var next = 0
     /// Methods that a client calls in turn; a search through more would cost what decoding does.
     private static let limit = 8
-    private static let maxBytes = 64
+    private static let maxBytes = 256
 
     init(maxListBytes: Int) {
         self.decoder = HPACKDecoder(
@@ -32,13 +33,9 @@ struct HeaderDecoder {
     }
 
     mutating func decode(_ bytes: ByteBuffer) throws(HTTP2Fault) -> RequestBlock {
-        let isPlain = bytes.withUnsafeReadableBytes { HeaderDecoder.isPlain($0) }
-        if isPlain {
-            for (known, block) in self.known where known.count == bytes.readableBytes {
-                let isSame = bytes.withUnsafeReadableBytes { $0.elementsEqual(known) }
-                if isSame { return block }
-            }
-        } else {
+        if let block = bytes.withUnsafeReadableBytes({ self.find($0) }) { return block }
+        let isLasting = bytes.withUnsafeReadableBytes { HeaderDecoder.changesNoTable($0) }
+        if !isLasting {
             self.known.removeAll(keepingCapacity: true)
             self.next = 0
         }
@@ -51,8 +48,15 @@ struct HeaderDecoder {
         } catch {
             throw HTTP2Fault(code: .compressionError, what: "a header block that is no HPACK: \(error)")
         }
-        if isPlain { self.remember(Array(bytes.readableBytesView), block) }
+        if isLasting, bytes.readableBytes <= HeaderDecoder.maxBytes { self.remember(Array(bytes.readableBytesView), block) }
         return block
+    }
+
+    private func find(_ bytes: UnsafeRawBufferPointer) -> RequestBlock? {
+        for (known, block) in self.known where known.count == bytes.count {
+            if known.withUnsafeBytes({ $0.elementsEqual(bytes) }) { return block }
+        }
+        return nil
     }
 
     private mutating func remember(_ bytes: [UInt8], _ block: RequestBlock) {
@@ -64,8 +68,40 @@ struct HeaderDecoder {
         }
     }
 
-    /// Whether it is indexes of one byte and nothing else (RFC 7541, 6.1): they change no table.
-    private static func isPlain(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        bytes.count <= self.maxBytes && bytes.allSatisfy { $0 > 0x80 && $0 < 0xff }
+    /// Whether a block is made of indexed fields and of literals that stay out of the table, and of nothing else (RFC 7541, 6).
+    /// Literals that are never to be indexed are secrets: not kept either.
+    static func changesNoTable(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        var at = 0
+        /// Skips an integer whose first byte has a prefix of so many bits; nil at the end of the bytes, or for an absurd one.
+        func integer(prefix: UInt8) -> Int? {
+            guard at < bytes.count else { return nil }
+            let mask = UInt8(1) << prefix - 1
+            let first = bytes[at] & mask
+            at += 1
+            guard first == mask else { return Int(first) }
+            var value = Int(first)
+            for shift in stride(from: 0, through: 21, by: 7) {
+                guard at < bytes.count else { return nil }
+                let byte = bytes[at]
+                at += 1
+                value += Int(byte & 0x7f) << shift
+                if byte < 0x80 { return value }
+            }
+            return nil
+        }
+        func skipText() -> Bool {
+            guard let length = integer(prefix: 7), length <= bytes.count - at else { return false }
+            at += length
+            return true
+        }
+        while at < bytes.count {
+            switch bytes[at] {
+            case 0x80...: guard integer(prefix: 7) != nil else { return false }
+            case 0x00...0x0f:
+                guard let name = integer(prefix: 4), name != 0 || skipText(), skipText() else { return false }
+            default: return false
+            }
+        }
+        return true
     }
 }
