@@ -148,10 +148,11 @@ extension HTTP2Server {
 
     final func remove(_ stream: HTTP2Stream) {
         guard self.streams.removeValue(forKey: stream.id) != nil else { return }
-        self.dropUnsent(stream)
         self.closed(stream)
+        self.dropUnsent(stream)
     }
 
+    /// For a stream that is over.
     final func dropUnsent(_ stream: HTTP2Stream) {
         guard !stream.unsent.isEmpty else { return }
         let unsent = stream.unsent

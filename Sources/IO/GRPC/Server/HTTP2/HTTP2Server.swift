@@ -133,9 +133,10 @@ class HTTP2Server: CallWire, ChannelInboundHandler {
         self.waiting.removeAll()
         let promises = self.outPromises
         self.outPromises = []
+        // First: whoever waits for a promise must find its call over.
+        self.connectionInactive(open)
         for promise in promises { promise.fail(ChannelError.ioOnClosedChannel) }
         for stream in open { self.dropUnsent(stream) }
-        self.connectionInactive(open)
     }
 
     final func channelRead(context: ChannelHandlerContext, data: NIOAny) {
