@@ -117,10 +117,6 @@ extension HNSWGraph {
         return plain <= filtered ? .plainWalk : .filteredWalk
     }
 
-    func clearVisited(_ memory: SearchScratch.Memory) {
-        memory.visited.update(repeating: 0, count: (Int(self.rowBound.load(ordering: .acquiring)) + 63) / 64)
-    }
-
     /// Puts filter, deletes and row limit into one bitmap. Returns how many rows are eligible; nil when all are.
     private func eligible(_ request: GraphSearch, _ memory: SearchScratch.Memory) -> Int? {
         let bound = self.rowBound.load(ordering: .acquiring)
@@ -147,7 +143,6 @@ extension HNSWGraph {
         _ counts: inout WalkCounts, interrupted: () -> Bool
     ) -> Int {
         let view = self.view
-        self.clearVisited(memory)
         if !filtered {
             return view.nearest(
                 level: 0, ef: ef, entries: entries, memory, &counts, interrupted: interrupted)
@@ -172,7 +167,6 @@ extension HNSWGraph {
         let wanted = top.level == 0 ? 1 : min(ef / 8, 16)
         self.view.descend(from: top, to: wanted > 1 ? 1 : 0, memory, &counts)
         guard wanted > 1 else { return 1 }
-        self.clearVisited(memory)
         return self.view.nearest(level: 1, ef: wanted, entries: 1, memory, &counts, interrupted: { false })
     }
 

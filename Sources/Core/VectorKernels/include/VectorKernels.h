@@ -114,6 +114,28 @@ static inline float vk_distance(uint32_t key) {
     return bits.f;
 }
 
+/// Asks for what measuring these rows will read: codes and terms where there are codes, floats otherwise. Of a long row the
+/// first lines alone; kernels ask for the rest.
+static inline void vk_prefetch_rows(const vk_rows *rows, const uint32_t *ids, size_t count) {
+    enum { most = 8 };
+    if (rows->code_stride == 0) {
+        size_t lines = ((size_t)rows->dimension * 4 + 63) / 64;
+        if (lines > most) lines = most;
+        for (size_t i = 0; i < count; i++) {
+            size_t place = rows->places ? rows->places[ids[i]] : ids[i];
+            const char *row = (const char *)(rows->floats + place * rows->stride);
+            for (size_t k = 0; k < lines; k++) vk_prefetch(row + 64 * k);
+        }
+        return;
+    }
+    size_t lines = rows->code_stride / 64 < most ? rows->code_stride / 64 : most;
+    for (size_t i = 0; i < count; i++) {
+        const char *row = (const char *)rows->codes + ids[i] * (size_t)rows->code_stride;
+        vk_prefetch(rows->terms + 2 * (size_t)ids[i]);
+        for (size_t k = 0; k < lines; k++) vk_prefetch(row + 64 * k);
+    }
+}
+
 /// The largest magnitude of a component of `from - centre`.
 float vk_largest(const float *from, const float *centre, size_t count);
 
