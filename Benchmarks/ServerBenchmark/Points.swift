@@ -19,6 +19,14 @@ struct Points {
         self.rng = rng
     }
 
+    /// More of the same kind: other vectors around the same centres.
+    init(_ count: Int, like points: Points, seed: UInt64) {
+        self.count = count
+        self.dimension = points.dimension
+        self.centres = points.centres
+        self.rng = SeededRNG(seed: seed)
+    }
+
     mutating func vector() -> [Float] {
         let centre = self.centres[Int.random(in: 0..<self.centres.count, using: &self.rng)]
         return centre.map { $0 + Float.random(in: -0.7...0.7, using: &self.rng) }

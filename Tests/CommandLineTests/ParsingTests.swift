@@ -97,6 +97,18 @@ import vecraft
         #expect(request.config?.payloadIndexes.map(\.field) == ["brand", "a:b"])
     }
 
+    @Test func codesAreChangedOfAllVectorsOrOfSome() throws {
+        let all = try CollectionUpdateCommand.parse(["shop", "--quantisation", "int8", "--tenant", "t"]).request
+        #expect(all == VecraftV1.UpdateCollectionRequest(name: "shop", tenant: "t", quantisation: .int8))
+        let some = try CollectionUpdateCommand.parse([
+            "shop", "--quantisation", "none", "--vector", "image", "--vector", "title",
+        ]).request
+        #expect(some.vectors == ["image", "title"] && some.quantisation == .none)
+        for mistake in [["shop"], ["shop", "--quantisation", "int2"], ["--quantisation", "int8"]] {
+            #expect(throws: (any Error).self) { try CollectionUpdateCommand.parse(mistake) }
+        }
+    }
+
     @Test(arguments: [
         ["x"], ["x", "--vector", "a"], ["x", "--vector", ":3"], ["x", "--vector", "a:b"],
         ["x", "--vector", "a:3:manhattan"],

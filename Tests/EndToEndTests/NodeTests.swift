@@ -62,6 +62,59 @@ struct NodeTests {
         #expect(await node.stop() == 0)
     }
 
+    /// Over gRPC and HTTP; searches go on, `describe` says when it is done, a restart remembers.
+    @Test func theCodesOfACollectionChangeWhileItServes() async throws {
+        let directory = try TemporaryDirectory()
+        let settings = ["storage.segment_points=200", "storage.graph_from=50"]
+        var node = try await TestNode(directory.path + "/data", settings: settings)
+        try await node.create("c")
+        var rng = SeededRNG(seed: 5)
+        let points = (0..<1000).map { point("p\($0)", randomVector(8, using: &rng)) }
+        try await node.upsert("c", points, wait: .applied)
+
+        func describe() async throws -> VecraftV1.Collection {
+            let described: VecraftV1.DescribeCollectionResponse = try await node.call(
+                "Collections/DescribeCollection", VecraftV1.DescribeCollectionRequest(name: "c"))
+            return try #require(described.collection)
+        }
+        func settle() async throws {
+            while try await describe().status?.recodingSegments != 0 {
+                let found: VecraftV1.SearchResponse = try await node.call(
+                    "Points/Search",
+                    VecraftV1.SearchRequest(collection: "c", vector: .init(values: points[7].vector!.values), limit: 1))
+                #expect(found.hits.first?.id == "p7")
+                try await Task.sleep(for: .milliseconds(5))
+            }
+        }
+        let update: VecraftV1.UpdateCollectionResponse = try await node.call(
+            "Collections/UpdateCollection", VecraftV1.UpdateCollectionRequest(name: "c", quantisation: .int8))
+        #expect(update.collection?.config?.vector?.quantisation == .int8)
+        #expect(update.write?.partition == "sys-0" && update.write?.offset == 2)
+        try await settle()
+        let again: VecraftV1.UpdateCollectionResponse = try await node.call(
+            "Collections/UpdateCollection", VecraftV1.UpdateCollectionRequest(name: "c", quantisation: .int8, vectors: [""]))
+        #expect(again.write == nil && again.collection?.config?.vector?.quantisation == .int8)
+
+        let port = node.server.httpPort
+        let patched = try await http(
+            "PATCH", port, "/v1/collections/c", body: "{\"quantisation\":\"QUANTISATION_NONE\"}")
+        #expect(patched.status == 200 && patched.body.contains("QUANTISATION_NONE"), "\(patched)")
+        for (path, body, status) in [
+            ("c", "{\"quantisation\":\"QUANTISATION_INT4\",\"vectors\":[\"title\"]}", 404),
+            ("nobody", "{\"quantisation\":\"QUANTISATION_INT4\"}", 404), ("c", "{}", 400),
+            ("c", "{\"name\":\"d\",\"quantisation\":\"QUANTISATION_INT4\"}", 400),
+        ] {
+            let answer = try await http("PATCH", port, "/v1/collections/\(path)", body: body)
+            #expect(answer.status == status, "\(body): \(answer)")
+        }
+        #expect(await node.stop() == 0)
+        node = try await TestNode(directory.path + "/data", settings: settings)
+        try await settle()
+        #expect(try await describe().config?.vector?.quantisation == VecraftV1.Quantisation.none)
+        #expect(try await node.count("c") == 1000)
+        #expect(await node.stop() == 0)
+    }
+
     @Test func aRestartKeepsEverythingAndIdempotencyToo() async throws {
         let directory = try TemporaryDirectory()
         var node = try await TestNode(directory.path + "/data")

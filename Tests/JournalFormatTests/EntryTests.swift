@@ -88,7 +88,10 @@ import Testing
         let schema = CollectionSchema(
             id: 4, tenant: "acme", name: "books", vectors: [VectorSchema(dimension: 3, metric: .cosine)],
             payloadIndexes: [PayloadIndexField(path: "a.b", type: .keyword)])
-        for change in [DDLBody.create(schema), .drop(collection: 4)] {
+        for change in [
+            DDLBody.create(schema), .drop(collection: 4),
+            .update(CollectionUpdate(collection: 4, quantisations: [0: .int4, 2: .none])),
+        ] {
             let entry = EncodedEntry.ddl(header: sampleHeader(.ddl), change)
             #expect(try entry.withView { (view) throws in try DDLBody(view.body) } == change)
         }

@@ -14,6 +14,7 @@ import Testing
 @Suite struct CatalogCopyTests {
     private struct Observer: CatalogObserver {
         func create(_ schema: CollectionSchema) throws(VecraftError) {}
+        func update(_ schema: CollectionSchema) {}
         func drop(_ schema: CollectionSchema) {}
         func refused(at offset: JournalOffset) {}
     }
@@ -33,6 +34,25 @@ import Testing
         }
 
         deinit { self.journal.journal.close() }
+
+        /// Changes the codes of a collection.
+        func requantise(
+            _ store: any MetadataStore, _ name: String, _ quantisation: Quantisation, vectors: [String] = []
+        ) async throws -> (schema: CollectionSchema, offset: JournalOffset?) {
+            let meta = MetaManager(journal: self.journal, copy: try await CatalogCopy(store, journal: self.journal))
+            try meta.load()
+            try meta.start(Observer())
+            let saving = Task { await meta.run() }
+            let result: Result<MetaManager.Creation, VecraftError> = await withCheckedContinuation { done in
+                meta.update(
+                    tenant: "default", name: name, quantisation: quantisation, vectors: vectors, header: Self.header
+                ) { done.resume(returning: $0) }
+            }
+            meta.stop()
+            await saving.value
+            guard case .done(let schema, let appended) = try result.get() else { preconditionFailure("\(result)") }
+            return (schema, appended?.offset)
+        }
 
         /// Makes and drops collections with a catalog that saves its copy into `store`.
         func change(
@@ -94,6 +114,45 @@ import Testing
         // Another store took the next change: this one is behind, and catches up from the journal.
         let second = try await place.change(empty, create: ["d"])
         #expect(try await place.load(store) == second)
+    }
+
+    @Test func codesAreChangedByAnEntryAndKept() async throws {
+        let place = try Place()
+        let store = try SQLiteMetadataStore(path: place.file)
+        defer { try? store.close() }
+        let made = try await place.change(store, create: ["a", "b"])
+        let changed = try await place.requantise(store, "a", .int4)
+        #expect(changed.offset == 3 && changed.schema.vectors[0].quantisation == .int4)
+        // As it is already: nothing is written.
+        #expect(try await place.requantise(store, "a", .int4).offset == nil)
+        #expect(try await place.requantise(store, "a", .int4, vectors: [""]).offset == nil)
+        await #expect(throws: VecraftError.self) { try await place.requantise(store, "a", .int8, vectors: ["title"]) }
+        await #expect(throws: VecraftError.self) { try await place.requantise(store, "nobody", .int8) }
+        // From the copy and from the journal alike; all else as it was made.
+        var wanted = made
+        for (id, schema) in made where schema.name == "a" { wanted[id]!.vectors[0].quantisation = .int4 }
+        #expect(try await place.load(store) == wanted)
+        let empty = try SQLiteMetadataStore(path: place.directory.file("other.sqlite"))
+        defer { try? empty.close() }
+        #expect(try await place.load(empty) == wanted)
+    }
+
+    /// An update of what is gone changes nothing; one of a vector that is not there is passed over.
+    @Test func updatesAreDecidedWhenTheyAreApplied() async throws {
+        var catalog = Catalog()
+        let schema = CollectionSchema(
+            id: 9, tenant: "default", name: "c", vectors: [VectorSchema(dimension: 4, metric: .l2)])
+        _ = catalog.create(schema, at: 1)
+        func update(_ id: UInt64, _ offset: JournalOffset, _ result: CollectionSchema?) -> Catalog.Change {
+            catalog.update(id, at: offset) { _ in result }
+        }
+        guard case .none = update(8, 2, nil) else { return #expect(Bool(false), "another collection was updated") }
+        guard case .refused = update(9, 3, nil) else { return #expect(Bool(false), "what does not fit was not refused") }
+        guard case .none = update(9, 4, schema) else { return #expect(Bool(false), "an update that changes nothing") }
+        var other = schema
+        other.vectors[0].quantisation = .none
+        guard case .updated(let now) = update(9, 5, other) else { return #expect(Bool(false), "not updated") }
+        #expect(now == other && catalog.byID[9] == other && catalog.applied == 5)
     }
 
     @Test func everyFlippedBitOfAnyValueIsNoticed() async throws {

@@ -25,6 +25,9 @@ import Testing
                 for _ in 0..<Int.random(in: 5...40, using: &rng) { workload.write() }
                 // Without a disk the shard goes on in memory.
                 try engine.replay(workload, rng: &rng)
+                // Also while sealed graphs are written again.
+                engine.requantise(
+                    workload.schema.vectors.map { _ in Quantisation.allCases.randomElement(using: &rng)! })
                 if Bool.random(using: &rng) { engine.settleOrFail() }
                 var judge = Judge(
                     engine: engine, model: Model(workload, through: engine.applied), workload: workload, seed: seed)
@@ -42,7 +45,8 @@ import Testing
             try judge.check(rounds: 1)
             workload.rng = judge.workload.rng
             try engine.replay(workload, rng: &rng)
-            judge = Judge(engine: engine, model: Model(workload, through: engine.applied), workload: workload, seed: seed)
+            judge = Judge(
+                engine: engine, model: Model(workload, through: engine.applied), workload: workload, seed: seed)
             try judge.check(rounds: 1)
             workload.rng = judge.workload.rng
             engine.abandon()

@@ -28,6 +28,7 @@ extension ShardSettings {
         settings.mergeFanIn = Int.random(in: 2...4, using: &rng)
         settings.publishRows = Int.random(in: 1...40, using: &rng)
         settings.checkpointJournalBytes = Int.random(in: 2_000...60_000, using: &rng)
+        settings.unlinkedPoints = Int.random(in: 0...30, using: &rng)
         settings.indexThreads = Int.random(in: 1...2, using: &rng)
         return settings
     }
@@ -86,7 +87,8 @@ extension ShardEngine {
         try query.withUnsafeBufferPointer {
             try self.search(
                 ShardSearch(
-                    query: $0, using: using, limit: limit, filter: filter, ef: ef, exact: exact, withVectors: withVectors))
+                    query: $0, using: using, limit: limit, filter: filter, ef: ef, exact: exact,
+                    withVectors: withVectors))
         }
     }
 
@@ -109,10 +111,14 @@ extension ShardEngine {
         while ContinuousClock.now < end {
             let busy = self.lock.reading {
                 self.segments.contains { $0.state == .closed || $0.isMerging }
+                    // Other codes asked for and not written.
+                    || self.segments.contains { self.staleColumn($0) != nil }
                     // A graph that is due and not begun.
                     || self.segments.contains { $0.state != .sealed && self.unlinkedColumn($0) != nil }
                     || self.segments.contains { segment in
-                        segment.graphs.indices.contains { segment.linkers[$0] != nil && segment.linkedRows($0) < segment.rowCount }
+                        segment.graphs.indices.contains {
+                            segment.linkers[$0] != nil && segment.linkedRows($0) < segment.rowCount
+                        }
                     }
             }
             if !busy, !self.isCheckpointDue, self.chooseMerge() == nil { return }

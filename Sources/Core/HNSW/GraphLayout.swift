@@ -23,6 +23,8 @@ struct GraphLayout {
     var upperLists: Int
     /// As ``HalfRows/shift``; nil without float16 rows.
     var halfShift: Int?
+    /// What was asked for when it was sealed, by its code; 0 in graphs that do not say.
+    var asked: UInt8 = 0
     /// As ``HNSWGraph/entry``, of a node.
     var entry: UInt64
 
@@ -60,6 +62,7 @@ struct GraphLayout {
         writer.write(UInt32(self.nodeCount))
         writer.write(UInt32(self.upperLists))
         writer.write(UInt8(bitPattern: self.halfShift.map { Int8($0) } ?? Self.noHalves))
+        writer.write(self.asked)
         writer.pad(to: 8)
         writer.write(self.entry)
         writer.write(UInt64(self.bytes))
@@ -88,6 +91,7 @@ extension GraphLayout {
         self.upperLists = Int(try reader.read(UInt32.self))
         let shift = Int8(bitPattern: try reader.read(UInt8.self))
         self.halfShift = shift == Self.noHalves ? nil : Int(shift)
+        self.asked = try reader.read()
         try reader.skipPadding(to: 8)
         self.entry = try reader.read()
         let bytes = try reader.read(UInt64.self)

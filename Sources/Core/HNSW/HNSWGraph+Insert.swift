@@ -17,9 +17,7 @@ extension HNSWGraph {
         let working = scratch.prepare(
             capacity: self.capacity, candidates: self.efConstruction, m: self.m,
             book: self.book)
-        self.book.encode(
-            self.rows.base + Int(row) * self.rows.stride, codes: memory.codes + Int(row) * self.book.stride,
-            terms: memory.terms + 2 * Int(row))
+        if row >= self.coded.load(ordering: .acquiring) { self.encode(row: Int(row), memory) }
         self.aim(working.query, at: row)
         self.connect(row, level: level, working, memory)
         vk_or_byte(state, RowState.linked)

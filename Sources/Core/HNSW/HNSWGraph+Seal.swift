@@ -19,7 +19,8 @@ extension HNSWGraph {
         let rowCount = rowCount ?? bound
         precondition(rowCount >= bound, "a segment of \(rowCount) rows, of which row \(bound - 1) is linked")
         var sealing = GraphSealing(
-            self, rowCount: rowCount, largest: quantisation == .none ? .none : .int8, halves: rescoring == .float16)
+            self, rowCount: rowCount, largest: quantisation == .none ? .none : .int8, halves: rescoring == .float16,
+            asked: quantisation)
         let halves = rescoring == .float16
         let choices: [(CodeKind, Bool)] =
             switch quantisation {
@@ -61,14 +62,14 @@ private struct GraphSealing {
     private let halfShift: Int?
 
     /// Writes all but codes and float16 rows, leaving room for those of `largest`.
-    init(_ source: HNSWGraph, rowCount: Int, largest: CodeKind, halves: Bool) {
+    init(_ source: HNSWGraph, rowCount: Int, largest: CodeKind, halves: Bool, asked: Quantisation) {
         let order = NodeOrder(source)
         self.source = source
         self.layout = GraphLayout(
             metric: source.rows.metric, kind: largest, m: source.m, efConstruction: source.efConstruction,
             dimension: source.rows.dimension, rowCount: rowCount, nodeCount: order.nodes.count,
             upperLists: order.nodes.reduce(0) { $0 + Int(source.levels[Int($1)]) }, halfShift: halves ? 0 : nil,
-            entry: order.entry)
+            asked: asked.code, entry: order.entry)
         self.capacity = self.layout.bytes
         guard let base = vk_allocate(self.capacity) else {
             preconditionFailure("no address space for \(self.capacity) bytes of a sealed graph")

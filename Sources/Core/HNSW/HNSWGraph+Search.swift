@@ -200,7 +200,7 @@ extension HNSWGraph {
         self.offer(isCoded ? memory.best : candidates, size, request, top)
     }
 
-    private func offer(_ entries: UnsafeMutablePointer<UInt64>, _ count: Int, _ request: GraphSearch, _ top: TopK) {
+    func offer(_ entries: UnsafeMutablePointer<UInt64>, _ count: Int, _ request: GraphSearch, _ top: TopK) {
         for i in 0..<count where Candidate.key(entries[i]) <= top.boundKey {
             top.offer(
                 key: Candidate.key(entries[i]), row: self.row(of: Candidate.row(entries[i])), segment: request.segment)
@@ -211,7 +211,7 @@ extension HNSWGraph {
     /// best `k`: how far codes are off is learned from the candidates measured so far.
     ///
     /// - Returns: Entries in `memory.best`, at most `k`, and whether candidates were left that need not be measured.
-    private func remeasure(
+    func remeasure(
         _ candidates: UnsafeMutablePointer<UInt64>, _ count: Int, k: Int, _ vector: UnsafePointer<Float>,
         _ memory: SearchScratch.Memory, _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) -> (size: Int, isSettled: Bool) {

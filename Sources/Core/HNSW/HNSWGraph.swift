@@ -18,6 +18,8 @@ package final class HNSWGraph: @unchecked Sendable {
     package let capacity: Int
     /// What walks measure.
     package let kind: CodeKind
+    /// What a sealed graph was asked to walk on; nil while it grows, and if it does not say.
+    package let asked: Quantisation?
 
     let view: GraphView
     let book: CodeBook
@@ -39,6 +41,9 @@ package final class HNSWGraph: @unchecked Sendable {
     /// One more than the largest row linked or being linked.
     let rowBound: Atomic<UInt32>
     let upperUsed = Atomic<Int>(0)
+    /// Rows below this have codes; whoever has entered `coding` moves it.
+    let coded = Atomic<UInt32>(0)
+    let coding = Atomic<Bool>(false)
     /// Keeps what a sealed graph lies in.
     private let owner: AnyObject?
 
@@ -75,6 +80,7 @@ package final class HNSWGraph: @unchecked Sendable {
         self.efConstruction = efConstruction
         self.capacity = capacity
         self.kind = kind
+        self.asked = nil
         self.book = CodeBook(
             kind: kind, metric: metric, dimension: dimension,
             centre: sample.isEmpty ? nil : UnsafePointer(memory.centre))
@@ -109,6 +115,7 @@ package final class HNSWGraph: @unchecked Sendable {
         self.efConstruction = layout.efConstruction
         self.capacity = layout.rowCount
         self.kind = layout.kind
+        self.asked = Quantisation(code: layout.asked)
         self.book = CodeBook(
             kind: layout.kind, metric: rows.metric, dimension: rows.dimension,
             centre: UnsafePointer(section(layout.centre, Float.self)))

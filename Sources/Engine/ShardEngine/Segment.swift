@@ -37,9 +37,6 @@ final class Segment: @unchecked Sendable {
     var order: IDOrder?
     let runs = IDRuns()
 
-    /// Mapped files that graphs and order lie in.
-    var owners: [AnyObject] = []
-
     /// As ``rowCount``, for threads without the lock.
     let visibleRows = Atomic<Int>(0)
     /// Its live rows are being copied into another segment: linking and sealing it would be wasted.
@@ -126,6 +123,11 @@ final class Segment: @unchecked Sendable {
     func linkedRows(_ column: Int) -> Int {
         guard let graph = self.graphs[column] else { return 0 }
         return self.linkers[column] == nil ? self.rowCount : min(Int(graph.linkedPrefix), self.rowCount)
+    }
+
+    /// Rows that will be linked and are not yet.
+    var waitingRows: Int {
+        self.linkers.indices.reduce(0) { $0 + (self.linkers[$1] == nil ? 0 : self.rowCount - self.linkedRows($1)) }
     }
 
     /// Bytes of rows, ids, payloads and vectors.

@@ -20,7 +20,9 @@ struct SegmentDerived {
     var wanted: [(kind: ShardFile.Kind, column: Int)] {
         var kinds: [(kind: ShardFile.Kind, column: Int)] = [(.order, 0)]
         if !self.segment.shape.fields.isEmpty { kinds.append((.payloadIndex, 0)) }
-        for column in self.segment.shape.columns.indices where self.wantsGraph(column) { kinds.append((.graph, column)) }
+        for column in self.segment.shape.columns.indices where self.wantsGraph(column) {
+            kinds.append((.graph, column))
+        }
         return kinds
     }
 
@@ -39,9 +41,8 @@ struct SegmentDerived {
         case .graph:
             let column = Int(file.column)
             segment.graphs[column] = try HNSWGraph(
-                mapped: content, rows: segment.rows(column), rowCount: segment.rowCount)
+                mapped: content, rows: segment.rows(column), rowCount: segment.rowCount, owner: mapping)
             segment.linkers[column] = nil
-            segment.owners.append(mapping)
         case .payloadIndex:
             let index = try SegmentPayloadIndex(deserialising: content)
             guard index.fields == segment.shape.fields, index.rowCount == segment.rowCount else {
@@ -90,7 +91,8 @@ extension SegmentStorage {
             owners.append(mapping)
         }
         self.init(
-            mapped: rowsMapping.content(rows).baseAddress!, heap: heapMapping.content(heap).baseAddress!, columns: columns,
+            mapped: rowsMapping.content(rows).baseAddress!, heap: heapMapping.content(heap).baseAddress!,
+            columns: columns,
             count: count, owners: owners)
     }
 }

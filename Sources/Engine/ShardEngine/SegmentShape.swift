@@ -10,7 +10,6 @@ struct SegmentShape: Sendable {
         var metric: Metric
         var m: Int
         var efConstruction: Int
-        var quantisation: Quantisation
         /// Hash of the name, part of a point's digest.
         var nameHash: UInt64
 
@@ -26,8 +25,9 @@ struct SegmentShape: Sendable {
     init(_ schema: CollectionSchema, _ settings: ShardSettings) {
         self.columns = schema.vectors.map {
             Column(
-                name: $0.name, dimension: $0.dimension, stride: ($0.dimension + 15) / 16 * 16, metric: $0.metric, m: $0.m,
-                efConstruction: $0.efConstruction, quantisation: $0.quantisation, nameHash: StableHash.of($0.name))
+                name: $0.name, dimension: $0.dimension, stride: ($0.dimension + 15) / 16 * 16, metric: $0.metric,
+                m: $0.m,
+                efConstruction: $0.efConstruction, nameHash: StableHash.of($0.name))
         }
         self.fields = schema.payloadIndexes
         let vectorBytes = max(1, self.columns.reduce(0) { $0 + $1.rowBytes })
@@ -77,7 +77,8 @@ final class SegmentStorage: @unchecked Sendable {
 
     /// Rows that lie in files. They are mapped read-only: whoever writes through these pointers crashes.
     init(
-        mapped rows: UnsafeRawPointer, heap: UnsafeRawPointer, columns: [UnsafeRawPointer], count: Int, owners: [AnyObject]
+        mapped rows: UnsafeRawPointer, heap: UnsafeRawPointer, columns: [UnsafeRawPointer], count: Int,
+        owners: [AnyObject]
     ) {
         self.capacity = count
         self.rows = UnsafeMutableRawPointer(mutating: rows).assumingMemoryBound(to: RowRecord.self)

@@ -66,7 +66,8 @@ extension ShardEngine {
                 throw .resources(
                     VecraftError(
                         .unimplemented,
-                        "\(entry.partition) offset \(entry.offset): this release does not apply \(entry.operation.name)"))
+                        "\(entry.partition) offset \(entry.offset): this release does not apply \(entry.operation.name)"
+                    ))
             }
         } catch {
             switch error {
@@ -179,8 +180,12 @@ extension ShardEngine {
         }
         if let last = staging.targets.last?.segment { self.growing = last.state == .growing ? last : nil }
         wantsWork = wantsWork || self.isCheckpointDue
+        let rows = staging.rows
         staging.clear()
-        if wantsWork { self.workers.wake(self) }
+        if wantsWork {
+            self.workers.wake(self)
+            self.linkBehind(published: rows)
+        }
     }
 
     /// The staged operations, in order: later ones on a point win. Under the write lock.
@@ -196,7 +201,11 @@ extension ShardEngine {
             if operation.target >= 0 {
                 let location = Location(slot: slots[Int(operation.target)], row: operation.row)
                 digest ^= views.record(location).pointee.digest
-                if let known { known.pointee.location = location.rawValue } else { ids.insert(operation.hash, location) }
+                if let known {
+                    known.pointee.location = location.rawValue
+                } else {
+                    ids.insert(operation.hash, location)
+                }
             } else if let known {
                 ids.remove(known)
             }

@@ -1,3 +1,4 @@
+import CPlatform
 import HNSW
 import Primitives
 import Synchronization
@@ -27,7 +28,10 @@ final class Maintenance: @unchecked Sendable {
             if found.exchanged { return true }
             if found.original == Door.knocked { return false }
             if self.door.compareExchange(
-                expected: Door.taken, desired: Door.knocked, ordering: .acquiringAndReleasing).exchanged { return false }
+                expected: Door.taken, desired: Door.knocked, ordering: .acquiringAndReleasing
+            ).exchanged {
+                return false
+            }
         }
     }
 
@@ -67,6 +71,7 @@ extension ShardEngine: BackgroundWork {
             }
             if try self.sealNext() { return .worked }
             if try self.advanceMerge() { return .worked }
+            if try self.recodeNext() { return .worked }
             return self.beginLinking() ? .worked : .idle
         } catch {
             self.counters.backgroundFailures.wrappingAdd(1, ordering: .relaxed)
@@ -87,18 +92,46 @@ extension ShardEngine: BackgroundWork {
         var skipped: UInt64
     }
 
-    /// Links some rows of a segment that is searched already. False if there are none.
-    private func link(_ scratch: SearchScratch) -> Bool {
+    /// Links some rows of a segment that is searched already; of one that is being merged too, for until that is done every
+    /// search would scan them. False if there are none.
+    private func link(_ scratch: SearchScratch) -> Bool { self.linkSome(scratch) > 0 }
+
+    /// - Returns: How many rows.
+    private func linkSome(_ scratch: SearchScratch) -> Int {
         let job: LinkJob? = self.lock.reading {
-            for segment in self.segments where segment.state != .sealed && !segment.isMerging {
+            for segment in self.segments where segment.state != .sealed {
                 if let job = self.job(segment, ignoringDeleted: false) { return job }
             }
             return nil
         }
-        guard let job else { return false }
+        guard let job else { return 0 }
+        job.linker.graph.encode(below: job.segment.visibleRows.load(ordering: .acquiring))
         self.carryOut(job, scratch)
-        return true
+        return job.rows.count
     }
+
+    /// After `rows` more were published: gives them codes, and links while more wait than may. On the applying thread, which
+    /// so goes as fast as the graph grows, with the background's help; never more than twice what it published at a time, so
+    /// that what a restart left to do does not stop it.
+    func linkBehind(published rows: Int) {
+        while self.beginLinking() {}
+        let graphs = self.lock.reading {
+            self.segments.filter { $0.state != .sealed }.flatMap { segment in
+                segment.linkers.compactMap { linker in linker.map { ($0.graph, segment.rowCount) } }
+            }
+        }
+        for (graph, count) in graphs { graph.encode(below: count) }
+        var left = 2 * rows
+        while left > 0, self.waitingRows > self.settings.unlinkedPoints {
+            let linked = self.linkSome(self.linkScratch)
+            // All that wait are in other threads' hands.
+            if linked == 0 { return }
+            left -= linked
+        }
+    }
+
+    /// Rows that every search scans because they are not linked yet.
+    private var waitingRows: Int { self.lock.reading { self.segments.reduce(0) { $0 + $1.waitingRows } } }
 
     private func linkMerge(_ scratch: SearchScratch) -> Bool {
         guard let segment = self.maintenance.linking, let job = self.job(segment, ignoringDeleted: true) else {
@@ -131,25 +164,29 @@ extension ShardEngine: BackgroundWork {
             } else {
                 let level = HNSWGraph.level(hash: StableHash.of(job.segment.storage.id(row)), m: graph.m)
                 graph.insert(row: UInt32(row), level: level, scratch: scratch)
+                vc_thread_breathe()
             }
         }
     }
 
     /// Gives the next column that has enough rows an empty graph. False if none needs one.
     private func beginLinking() -> Bool {
-        let next: (segment: Segment, column: Int)? = self.lock.reading {
-            for segment in self.segments where segment.state != .sealed && !segment.isMerging {
-                if let column = self.unlinkedColumn(segment) { return (segment, column) }
+        self.linkerDoor.withLock { _ in
+            let next: (segment: Segment, column: Int)? = self.lock.reading {
+                for segment in self.segments where segment.state != .sealed && !segment.isMerging {
+                    if let column = self.unlinkedColumn(segment) { return (segment, column) }
+                }
+                return nil
             }
-            return nil
+            guard let next else { return false }
+            let linker = self.makeLinker(next.segment, next.column)
+            linker.graph.encode(below: next.segment.visibleRows.load(ordering: .acquiring))
+            self.lock.writing {
+                next.segment.graphs[next.column] = linker.graph
+                next.segment.linkers[next.column] = linker
+            }
+            return true
         }
-        guard let next else { return false }
-        let linker = self.makeLinker(next.segment, next.column)
-        self.lock.writing {
-            next.segment.graphs[next.column] = linker.graph
-            next.segment.linkers[next.column] = linker
-        }
-        return true
     }
 
     func unlinkedColumn(_ segment: Segment) -> Int? {
@@ -169,6 +206,6 @@ extension ShardEngine: BackgroundWork {
             graph: HNSWGraph(
                 dimension: shape.dimension, metric: shape.metric, m: shape.m, efConstruction: shape.efConstruction,
                 capacity: segment.storage.capacity, rows: UnsafePointer(segment.storage.columns[column]),
-                stride: shape.stride, quantisation: shape.quantisation, sample: sample))
+                stride: shape.stride, quantisation: self.quantisation(column), sample: sample))
     }
 }

@@ -21,7 +21,10 @@ extension ShardEngine {
             try self.finish(merge, .sealed)
             return true
         }
-        if merge.inputs.allSatisfy({ input in input.graphs.allSatisfy { $0 == nil } }) {
+        let areScanned = self.lock.reading {
+            merge.inputs.allSatisfy { input in input.graphs.allSatisfy { $0 == nil } }
+        }
+        if areScanned {
             // Nothing searches worse for having the output at once; it is linked and sealed like any closed segment.
             try self.finish(merge, .closed)
             return true
@@ -46,7 +49,9 @@ extension ShardEngine {
         self.lock.reading {
             let limit = self.shape.capacity * Self.mergedSegments
             let full = self.segments.filter { $0.state != .growing }
-            let worn = full.filter { $0.deletedShare >= self.settings.deletedRatio }.sorted { $0.liveCount < $1.liveCount }
+            let worn = full.filter { $0.deletedShare >= self.settings.deletedRatio }.sorted {
+                $0.liveCount < $1.liveCount
+            }
             if !worn.isEmpty { return Self.fitting(worn, most: self.settings.mergeFanIn, limit) }
             var tiers: [Int: [Segment]] = [:]
             for segment in full where segment.state == .sealed && segment.liveCount < limit / 2 {

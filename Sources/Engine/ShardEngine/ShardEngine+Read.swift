@@ -83,6 +83,7 @@ extension ShardEngine {
             statistics.checkpoints = self.counters.checkpoints.load(ordering: .relaxed)
             statistics.checkpointFailures = self.counters.checkpointFailures.load(ordering: .relaxed)
             statistics.seals = self.counters.seals.load(ordering: .relaxed)
+            statistics.recodings = self.counters.recodings.load(ordering: .relaxed)
             statistics.merges = self.counters.merges.load(ordering: .relaxed)
             statistics.backgroundFailures = self.counters.backgroundFailures.load(ordering: .relaxed)
             statistics.quarantinedFiles = self.counters.quarantined.load(ordering: .relaxed)
@@ -94,6 +95,7 @@ extension ShardEngine {
     private func add(_ segment: Segment, to statistics: inout ShardStatistics) {
         statistics.segments += 1
         if segment.state == .sealed { statistics.sealedSegments += 1 }
+        if self.staleColumn(segment) != nil { statistics.recodingSegments += 1 }
         statistics.deletedRows += segment.deletedCount
         let derived = SegmentDerived(segment, graphFrom: self.settings.graphFrom)
         for column in segment.shape.columns.indices {
@@ -104,7 +106,8 @@ extension ShardEngine {
         }
         let data = UInt64(segment.dataBytes)
         if segment.storage.memory == nil { statistics.mappedBytes += data } else { statistics.memoryBytes += data }
-        statistics.memoryBytes += UInt64(segment.payloads.memoryBytes + segment.storage.capacity / 8 * (1 + segment.present.count))
+        statistics.memoryBytes += UInt64(
+            segment.payloads.memoryBytes + segment.storage.capacity / 8 * (1 + segment.present.count))
         for graph in segment.graphs { statistics.memoryBytes += UInt64(graph?.memoryBytes ?? 0) }
     }
 }

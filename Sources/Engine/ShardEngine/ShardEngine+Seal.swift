@@ -94,7 +94,7 @@ extension ShardEngine {
         switch kind {
         case .graph:
             try segment.graphs[column]!.serialise(
-                segment.shape.columns[column].quantisation, rowCount: segment.rowCount
+                self.quantisation(column), rowCount: segment.rowCount
             ) { (raw) throws(FileFault) in try sink(raw) }
         case .payloadIndex:
             // A closed segment's index takes no more rows, so it is read without the lock.
@@ -112,7 +112,9 @@ extension ShardEngine {
     func sealedCopy(_ segment: Segment, _ made: [ShardFile]) throws(FileFault) -> Segment {
         let stored = segment.stored
         let isMapped = segment.storage.memory == nil
-        let storage = isMapped ? segment.storage
+        let storage =
+            isMapped
+            ? segment.storage
             : try SegmentStorage(
                 mapping: stored.file(.rows)!, heap: stored.file(.heap)!,
                 vectors: segment.shape.columns.indices.map { stored.file(.vectors, $0)! }, count: segment.rowCount,
@@ -124,7 +126,6 @@ extension ShardEngine {
         // What was loaded from sound files serves on.
         sealed.payloads = segment.payloads
         sealed.order = segment.order
-        sealed.owners = segment.owners
         if isMapped {
             for column in segment.graphs.indices where segment.linkers[column] == nil {
                 sealed.graphs[column] = segment.graphs[column]

@@ -70,7 +70,8 @@ extension ShardEngine {
     // MARK: Segments
 
     private func searchExactly(
-        _ request: ShardSearch, _ column: Int, _ filter: CompiledFilter?, _ context: SearchContext, _ deadline: Deadline,
+        _ request: ShardSearch, _ column: Int, _ filter: CompiledFilter?, _ context: SearchContext,
+        _ deadline: Deadline,
         _ plan: inout ShardSearchPlan
     ) throws(VecraftError) {
         context.nearest.reset(limit: request.limit)
@@ -90,7 +91,8 @@ extension ShardEngine {
     }
 
     private func searchGraphs(
-        _ request: ShardSearch, _ column: Int, _ filter: CompiledFilter?, _ context: SearchContext, _ deadline: Deadline,
+        _ request: ShardSearch, _ column: Int, _ filter: CompiledFilter?, _ context: SearchContext,
+        _ deadline: Deadline,
         _ plan: inout ShardSearchPlan
     ) throws(VecraftError) {
         let top = context.top
@@ -105,14 +107,8 @@ extension ShardEngine {
             let interrupted = context.withAllowed(filter != nil || isPatchy) { allowed in
                 var interrupted = false
                 if linked < segment.rowCount {
-                    let stats = ExactSearch.scan(
-                        segment.rows(column), range: UInt32(linked)..<UInt32(segment.rowCount),
-                        query: UnsafePointer(context.query), allowed: allowed,
-                        deleted: UnsafePointer(segment.deleted.words), segment: segment.slot, scratch: context.scratch,
-                        into: top, interrupted: { deadline.hasPassed })
-                    plan.visited += UInt64(stats.distances)
-                    if stats.distances > 0 { plan.strategies.insert(.exact) }
-                    interrupted = stats.interrupted
+                    interrupted = self.searchWaiting(
+                        request, column, segment, linked, allowed, context, deadline, &plan)
                 }
                 if linked > 0, !interrupted {
                     var search = GraphSearch(query: UnsafePointer(context.query), k: request.limit)
@@ -135,6 +131,44 @@ extension ShardEngine {
             if interrupted { throw deadline.error }
         }
         top.sort()
+    }
+
+    /// Scans the rows of a segment that are not linked: on codes as far as there are, the rest on floats.
+    /// - Returns: True if the deadline passed.
+    private func searchWaiting(
+        _ request: ShardSearch, _ column: Int, _ segment: Segment, _ linked: Int, _ allowed: UnsafePointer<UInt64>?,
+        _ context: SearchContext, _ deadline: Deadline, _ plan: inout ShardSearchPlan
+    ) -> Bool {
+        let end = UInt32(segment.rowCount)
+        var start = UInt32(linked)
+        var interrupted = false
+        func note(_ stats: SearchStats) {
+            plan.visited += UInt64(stats.distances)
+            if stats.distances > 0 { plan.strategies.insert(.exact) }
+            interrupted = interrupted || stats.interrupted
+        }
+        if let graph = segment.graphs[column] {
+            var search = GraphSearch(query: UnsafePointer(context.query), k: request.limit)
+            search.segment = segment.slot
+            search.deleted = UnsafePointer(segment.deleted.words)
+            search.allowed = allowed
+            let coded = max(start, min(graph.codedRows, end))
+            if coded > start {
+                note(
+                    graph.scanWaiting(
+                        search, range: start..<coded, scratch: context.scratch, into: context.top,
+                        interrupted: { deadline.hasPassed }))
+            }
+            start = coded
+        }
+        if start < end, !interrupted {
+            note(
+                ExactSearch.scan(
+                    segment.rows(column), range: start..<end, query: UnsafePointer(context.query), allowed: allowed,
+                    deleted: UnsafePointer(segment.deleted.words), segment: segment.slot, scratch: context.scratch,
+                    into: context.top, interrupted: { deadline.hasPassed }))
+        }
+        return interrupted
     }
 
     private static func strategy(_ strategy: GraphSearch.Strategy, filtered: Bool) -> ShardSearchPlan.Strategies {

@@ -1,4 +1,5 @@
 package import FileStore
+import HNSW
 package import Primitives
 import Synchronization
 
@@ -11,6 +12,7 @@ import Synchronization
 /// one applying thread. Locks are taken in the order structure, swap, lock.
 package final class ShardEngine: @unchecked Sendable {
     package let id: ShardID
+    /// As it was when the engine was opened; its codes may have changed since.
     package let schema: CollectionSchema
     /// What opening found; `opening.applied` is where replay begins.
     package let opening: ShardOpening
@@ -36,6 +38,9 @@ package final class ShardEngine: @unchecked Sendable {
     /// Grows when a segment is added, replaced or dropped.
     var layout: UInt64 = 0
 
+    /// What each vector's graphs shall be walked on, now.
+    private let asked: Mutex<[Quantisation]>
+
     /// Entry bytes applied since the last checkpoint began.
     let bytesSinceCheckpoint = Atomic<Int>(0)
     let appliedOffset: Atomic<UInt64>
@@ -49,6 +54,8 @@ package final class ShardEngine: @unchecked Sendable {
     /// The segment that takes rows; nil while the last one is full.
     var growing: Segment?
     private let isApplying = Atomic<Bool>(false)
+    /// For the rows that the applying thread links.
+    let linkScratch = SearchScratch()
 
     // MARK: Stored
 
@@ -57,6 +64,8 @@ package final class ShardEngine: @unchecked Sendable {
     /// Held while rows move from one segment to another: whoever remembers rows outside `lock` holds it too.
     let swap = Mutex<Void>(())
     let maintenance = Maintenance()
+    /// Held while a segment is given an empty graph.
+    let linkerDoor = Mutex<Void>(())
     /// Of the last manifest, for those who will not wait for a checkpoint to end.
     let durable: Mutex<Durable>
 
@@ -88,6 +97,7 @@ package final class ShardEngine: @unchecked Sendable {
         self.files = files
         self.observer = observer
         self.numbers = ShardNumbers(nextSegment: loader.manifest.nextSegment, nextFile: loader.manifest.nextFile)
+        self.asked = Mutex(schema.vectors.map(\.quantisation))
         self.contexts = SearchContextPool(limit: settings.pooledSearches)
         self.segments = loader.segments
         self.table = loader.table
@@ -122,6 +132,20 @@ package final class ShardEngine: @unchecked Sendable {
     package var state: (applied: JournalOffset, digest: UInt64, points: Int) {
         self.lock.reading { (self.applied, self.pointsDigest, self.ids.count) }
     }
+
+    // MARK: Codes
+
+    /// Changes the codes that graphs are walked on, vector by vector: those sealed from now on have them, and sealed ones are
+    /// written again in the background (``ShardStatistics/recodingSegments``). At the next start the schema says it.
+    package func requantise(_ quantisations: [Quantisation]) {
+        precondition(
+            quantisations.count == self.shape.columns.count,
+            "codes for \(quantisations.count) of \(self.shape.columns.count) vectors")
+        self.asked.withLock { $0 = quantisations }
+        self.workers.wake(self)
+    }
+
+    func quantisation(_ column: Int) -> Quantisation { self.asked.withLock { $0[column] } }
 
     // MARK: End
 
@@ -162,7 +186,8 @@ package final class ShardEngine: @unchecked Sendable {
 
     /// - Throws: What `body` does. Traps when a second thread applies at the same time.
     func applying<R>(_ body: () throws(VecraftError) -> R) throws(VecraftError) -> R {
-        let (free, _) = self.isApplying.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing)
+        let (free, _) = self.isApplying.compareExchange(
+            expected: false, desired: true, ordering: .acquiringAndReleasing)
         precondition(free, "two threads apply entries to shard \(self.id)")
         defer { self.isApplying.store(false, ordering: .releasing) }
         return try body()
@@ -192,6 +217,7 @@ final class ShardCounters: Sendable {
     let checkpointFailures = Atomic<UInt64>(0)
     let seals = Atomic<UInt64>(0)
     let merges = Atomic<UInt64>(0)
+    let recodings = Atomic<UInt64>(0)
     let backgroundFailures = Atomic<UInt64>(0)
     let quarantined = Atomic<UInt64>(0)
     let rebuilt = Atomic<UInt64>(0)

@@ -66,7 +66,8 @@ struct ShardLoader {
     func refusal(_ what: String, _ reason: String) -> LoadProblem {
         .refused(
             VecraftError(
-                .failedPrecondition, "\(self.io.directory) cannot be opened as shard \(self.id): \(what)", reason: reason))
+                .failedPrecondition, "\(self.io.directory) cannot be opened as shard \(self.id): \(what)",
+                reason: reason))
     }
 
     // MARK: Manifest
@@ -92,10 +93,12 @@ struct ShardLoader {
             switch error {
             case .damaged(let why): throw .damaged(name: name, why: why)
             case .newer(let version):
-                throw self.refusal("manifest format \(version); this release reads \(ShardManifest.version)", "NEWER_FORMAT")
+                throw self.refusal(
+                    "manifest format \(version); this release reads \(ShardManifest.version)", "NEWER_FORMAT")
             }
         }
-        guard found.schema.id == self.schema.id, found.shard == self.id.shard, found.schema.vectors == self.schema.vectors
+        guard found.schema.id == self.schema.id, found.shard == self.id.shard,
+            Self.lasting(found.schema.vectors) == Self.lasting(self.schema.vectors)
         else {
             throw self.refusal(
                 "it holds shard \(found.schema.id)/\(found.shard) of \"\(found.schema.name)\", or has other vectors",
@@ -104,6 +107,15 @@ struct ShardLoader {
         self.opening.verifiedBytes += UInt64(self.manifestBytes.count)
         self.manifest = found
         self.manifest.schema = self.schema
+    }
+
+    /// Without what may change in a collection's life.
+    private static func lasting(_ vectors: [VectorSchema]) -> [VectorSchema] {
+        vectors.map { vector in
+            var vector = vector
+            vector.quantisation = .auto
+            return vector
+        }
     }
 
     private func writeManifest() throws(FileFault) {

@@ -18,6 +18,9 @@ package struct ShardSettings: Sendable, Equatable {
     package var deletedRatio = 0.2
     /// `index_threads`: background threads that link, seal and merge, when the engine makes its own ``ShardWorkers``.
     package var indexThreads = 2
+    /// `unlinked_points`: applied rows that may wait for their links, which every search scans; beyond, whoever applies
+    /// links as well, and so goes no faster than the graph grows.
+    package var unlinkedPoints = 1_024
     /// Rows published under one write lock, so that a search never waits for a long batch. One entry is never split.
     package var publishRows = 1_024
     /// Searches that may keep scratch memory at hand; more work all the same, with memory of their own.
@@ -46,6 +49,7 @@ package struct ShardSettings: Sendable, Equatable {
         guard (1...256).contains(self.indexThreads) else {
             throw .invalid("index_threads", "\(self.indexThreads) is not in 1...256")
         }
+        guard self.unlinkedPoints >= 0 else { throw .invalid("unlinked_points", "\(self.unlinkedPoints) is negative") }
         guard self.publishRows >= 1 else { throw .invalid("publish_rows", "\(self.publishRows) is below 1") }
         guard self.pooledSearches >= 0 else { throw .invalid("pooled_searches", "\(self.pooledSearches) is negative") }
     }

@@ -17,6 +17,8 @@ package struct ShardStatistics: Sendable, Equatable {
     package var totalVectors = 0
     /// Of those, reachable by a graph, or in a segment too small for one; the others are compared with every query.
     package var indexedVectors = 0
+    /// Sealed segments whose graphs are not walked on the codes asked for yet.
+    package var recodingSegments = 0
     package var diskBytes: UInt64 = 0
     /// Memory the engine holds itself; mapped files are not counted.
     package var memoryBytes: UInt64 = 0
@@ -26,6 +28,8 @@ package struct ShardStatistics: Sendable, Equatable {
     package var checkpointFailures: UInt64 = 0
     package var seals: UInt64 = 0
     package var merges: UInt64 = 0
+    /// Graphs written again because other codes were asked for.
+    package var recodings: UInt64 = 0
     /// Background work that failed and will be tried again.
     package var backgroundFailures: UInt64 = 0
     /// Files put aside because they were damaged, since this engine was opened.
@@ -75,6 +79,7 @@ package enum ShardEvent: Sendable {
     case checkpointed(through: JournalOffset, bytes: UInt64, took: Duration)
     case checkpointFailed(VecraftError)
     case sealed(rows: Int, took: Duration)
+    case recoded(rows: Int, to: Quantisation, took: Duration)
     case merged(segments: Int, rows: Int, took: Duration)
     case backgroundFailed(VecraftError)
     case quarantined(file: String, reason: String)

@@ -17,7 +17,7 @@ protocol BackgroundWork: AnyObject {
     func step(_ scratch: SearchScratch) -> StepOutcome
 }
 
-/// Background threads for linking, sealing and merging, shared by shards; lowered priority (nice +10).
+/// Background threads for linking, sealing and merging, shared by shards; they yield to everybody else.
 ///
 /// `@unchecked Sendable`: all that changes is under `mutex`.
 package final class ShardWorkers: @unchecked Sendable {
@@ -29,6 +29,11 @@ package final class ShardWorkers: @unchecked Sendable {
         var isLeaving = false
         init(_ work: any BackgroundWork) { self.work = work }
     }
+
+    /// The least share there is: who applies links too when these do not keep up.
+    private static let nice: Int32 = 19
+    /// About as long as one row takes to link.
+    private static let turnMicroseconds: UInt32 = 100
 
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let changed: UnsafeMutablePointer<pthread_cond_t>
@@ -52,11 +57,13 @@ package final class ShardWorkers: @unchecked Sendable {
         for _ in 0..<count {
             var thread = pthread_t()
             let context = Unmanaged.passRetained(self)
-            let status = pthread_create(&thread, nil, { context in
-                let workers = Unmanaged<ShardWorkers>.fromOpaque(context!).takeRetainedValue()
-                workers.run()
-                return nil
-            }, context.toOpaque())
+            let status = pthread_create(
+                &thread, nil,
+                { context in
+                    let workers = Unmanaged<ShardWorkers>.fromOpaque(context!).takeRetainedValue()
+                    workers.run()
+                    return nil
+                }, context.toOpaque())
             precondition(status == 0, "pthread_create: \(status)")
             self.threads.append(thread)
         }
@@ -122,8 +129,8 @@ package final class ShardWorkers: @unchecked Sendable {
 
     private func run() {
         vc_thread_name("vecraft-index")
-        // Not permitted in some containers; then background work competes evenly.
-        _ = vc_thread_nice(10)
+        // Where a system refuses, background work competes evenly.
+        _ = vc_thread_background(Self.nice, Self.turnMicroseconds)
         let scratch = SearchScratch()
         pthread_mutex_lock(self.mutex)
         while !self.isStopping {

@@ -38,6 +38,40 @@ extension Gateway {
         }
     }
 
+    func updateCollection(
+        _ request: VecraftV1.UpdateCollectionRequest, _ context: RequestContext,
+        completion: @escaping @Sendable (Result<VecraftV1.UpdateCollectionResponse, VecraftError>) -> Void
+    ) {
+        do throws(VecraftError) {
+            let received = self.clock.now()
+            let tenant = try Self.tenant(request.tenant)
+            guard let code = UInt8(exactly: request.quantisation.rawValue), let quantisation = Quantisation(code: code)
+            else {
+                throw .invalid("quantisation", "must be auto, none, int8 or int4")
+            }
+            guard request.vectors.count <= Limits.namedVectors else {
+                throw .invalid("vectors", "\(request.vectors.count) names; at most \(Limits.namedVectors)")
+            }
+            var header = try self.header(
+                .ddl, tenant: tenant, collection: 0, partition: .sys, context, key: "", tier: .critical)
+            self.stampSpans(&header, received)
+            let stamped = header
+            self.meta.update(
+                tenant: tenant, name: request.name, quantisation: quantisation, vectors: request.vectors,
+                header: stamped
+            ) { [self] result in
+                completion(
+                    result.map { update in
+                        guard case .done(let schema, let appended) = update else { preconditionFailure("\(update)") }
+                        let write = appended.map { self.writeInfo($0, stamped, context) }
+                        return VecraftV1.UpdateCollectionResponse(collection: self.describe(schema), write: write)
+                    })
+            }
+        } catch {
+            completion(.failure(error))
+        }
+    }
+
     func dropCollection(
         _ request: VecraftV1.DropCollectionRequest, _ context: RequestContext,
         completion: @escaping @Sendable (Result<VecraftV1.DropCollectionResponse, VecraftError>) -> Void
@@ -74,7 +108,8 @@ extension Gateway {
 
     func describe(_ schema: CollectionSchema) -> VecraftV1.Collection {
         var made = VecraftV1.Collection(
-            name: schema.name, id: schema.id, config: VecraftV1.CollectionConfig(schema), created: schema.created.rawValue,
+            name: schema.name, id: schema.id, config: VecraftV1.CollectionConfig(schema),
+            created: schema.created.rawValue,
             partition: schema.partition.description)
         if let replica = self.storage.replica(schema.id) {
             let statistics = replica.engine.statistics
@@ -83,8 +118,9 @@ extension Gateway {
                 indexedVectors: UInt64(statistics.indexedVectors), totalVectors: UInt64(statistics.totalVectors),
                 deletedRows: UInt64(statistics.deletedRows), diskBytes: statistics.diskBytes,
                 memoryBytes: statistics.memoryBytes, appliedOffset: statistics.applied,
-                committedOffset: (try? self.journal.readIndex(schema.partition)) ?? 0,
-                digest: TraceContext.hex(replica.engine.digest))
+                committedOffset: (try? self.journal.position(schema.partition).committed) ?? 0,
+                digest: TraceContext.hex(replica.engine.digest),
+                recodingSegments: UInt64(statistics.recodingSegments))
         }
         return made
     }

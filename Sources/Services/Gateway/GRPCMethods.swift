@@ -29,6 +29,9 @@ extension Gateway {
         add(collections, "CreateCollection", self.later(self.operations.createCollection, .critical) { (request, context, reply) in
             self.createCollection(request, context, completion: reply)
         })
+        add(collections, "UpdateCollection", self.later(self.operations.updateCollection, .critical) { (request, context, reply) in
+            self.updateCollection(request, context, completion: reply)
+        })
         add(collections, "DropCollection", self.later(self.operations.dropCollection, .critical) { (request, context, reply) in
             self.dropCollection(request, context, completion: reply)
         })

@@ -117,7 +117,7 @@ package final class Gateway: Sendable {
 /// Per-operation metrics, made once.
 struct Operations: Sendable {
     let search, get, count, scroll, upsert, delete: OperationMetrics
-    let createCollection, describeCollection, listCollections, dropCollection: OperationMetrics
+    let createCollection, describeCollection, listCollections, updateCollection, dropCollection: OperationMetrics
     let lineage, verify, status: OperationMetrics
 
     init(_ metrics: RequestMetrics) {
@@ -130,6 +130,7 @@ struct Operations: Sendable {
         self.createCollection = metrics.operation("create_collection")
         self.describeCollection = metrics.operation("describe_collection")
         self.listCollections = metrics.operation("list_collections")
+        self.updateCollection = metrics.operation("update_collection")
         self.dropCollection = metrics.operation("drop_collection")
         self.lineage = metrics.operation("lineage")
         self.verify = metrics.operation("verify")

@@ -17,6 +17,7 @@ extension Gateway {
                 HTTPRoute(.get, root + "/collections") { try await self.restList($0) },
                 HTTPRoute(.put, collection) { try await self.restCreate($0) },
                 HTTPRoute(.get, collection) { try await self.restDescribe($0) },
+                HTTPRoute(.patch, collection) { try await self.restUpdate($0) },
                 HTTPRoute(.delete, collection) { try await self.restDrop($0) },
                 HTTPRoute(.put, collection + "/points") { try await self.restUpsert($0) },
                 HTTPRoute(.post, collection + "/points") { try await self.restGetMany($0) },
@@ -76,6 +77,24 @@ extension Gateway {
             self.createCollection(request, context, completion: done)
         }
         return .json(response.json(), status: response.write == nil ? 200 : 201)
+    }
+
+    private func restUpdate(_ call: HTTPCall) async throws -> HTTPReply {
+        let context = try self.context(call)
+        var request: VecraftV1.UpdateCollectionRequest = try call.message()
+        let (name, tenant) = (call.parameter("collection"), call.optionalParameter("tenant") ?? "default")
+        guard request.name.isEmpty || request.name == name else {
+            throw VecraftError.invalid("name", "the body says \"\(request.name.prefix(64))\", the path \"\(name)\"")
+        }
+        guard request.tenant.isEmpty || request.tenant == tenant else {
+            throw VecraftError.invalid("tenant", "the body says \"\(request.tenant.prefix(64))\", the path \"\(tenant)\"")
+        }
+        (request.name, request.tenant) = (name, tenant)
+        let wanted = request
+        let response = try await self.timed(context, self.operations.updateCollection) { done in
+            self.updateCollection(wanted, context, completion: done)
+        }
+        return .json(response.json())
     }
 
     private func restDrop(_ call: HTTPCall) async throws -> HTTPReply {

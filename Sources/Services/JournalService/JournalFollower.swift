@@ -14,6 +14,10 @@ package final class JournalFollower: Sendable {
         case retry(after: Duration)
     }
 
+    /// A tenth of an ordinary thread's share when all processors are busy.
+    private static let nice: Int32 = 10
+    private static let turnMicroseconds: UInt32 = 100
+
     private struct State {
         var stopping = false
         var running = false
@@ -36,10 +40,11 @@ package final class JournalFollower: Sendable {
     /// Starts the thread.
     /// - Parameters:
     ///   - next: The first offset wanted.
+    ///   - yields: The thread computes for long, and gives way to those that answer requests.
     ///   - handle: Gets each batch, or the error that reading one ended with.
     ///   - idle: Called when everything committed has been handed over, and every 50 ms while nothing comes.
     package func start(
-        from next: JournalOffset, name: String,
+        from next: JournalOffset, name: String, yields: Bool = false,
         handle: @escaping @Sendable (Result<EntryBatch, VecraftError>) -> Step,
         idle: @escaping @Sendable () -> Void
     ) throws(VecraftError) {
@@ -48,6 +53,8 @@ package final class JournalFollower: Sendable {
         self.state.withLock { $0.running = true }
         let thread = Thread { [self] in
             vc_thread_name(name)
+            // Where a system refuses, the thread competes evenly.
+            if yields { _ = vc_thread_background(Self.nice, Self.turnMicroseconds) }
             self.run(from: next, handle, idle)
             self.ended.signal()
         }

@@ -31,6 +31,7 @@ package struct Catalog: Sendable {
     package enum Change: Sendable {
         case created(CollectionSchema)
         case dropped(CollectionSchema)
+        case updated(CollectionSchema)
         /// The entry found the name taken, or nothing to drop: decided here, in log order, alike on every node.
         case none
         /// The entry cannot be read, or asks for what cannot be: passed over on every node alike.
@@ -53,6 +54,17 @@ package struct Catalog: Sendable {
         guard let schema = self.byID.removeValue(forKey: id) else { return .none }
         self.byName[Name(tenant: schema.tenant, collection: schema.name)] = nil
         return .dropped(schema)
+    }
+
+    /// - Parameter change: Makes the new schema of the old one; nil where it does not fit.
+    package mutating func update(
+        _ id: UInt64, at offset: JournalOffset, _ change: (CollectionSchema) -> CollectionSchema?
+    ) -> Change {
+        self.step(to: offset)
+        guard let schema = self.byID[id] else { return .none }
+        guard let changed = change(schema) else { return .refused("collection \(id) has no such vector") }
+        self.byID[id] = changed
+        return changed == schema ? .none : .updated(changed)
     }
 
     /// An entry that changes no collection.

@@ -10,6 +10,7 @@ internal import Wire
 /// Told of schema changes in the order of `sys-0`, on the thread that replays it, before anyone who waits for them.
 package protocol CatalogObserver: Sendable {
     func create(_ schema: CollectionSchema) throws(VecraftError)
+    func update(_ schema: CollectionSchema)
     func drop(_ schema: CollectionSchema)
     /// A schema change that cannot be carried out was passed over.
     func refused(at offset: JournalOffset)
@@ -34,6 +35,8 @@ package final class MetaManager: Sendable {
     private let refusedAtLoad: Mutex<[JournalOffset]> = Mutex([])
     private let changed: AsyncStream<Void>
     private let change: AsyncStream<Void>.Continuation
+    /// HLC up to which `sys-0` has been applied here.
+    private let reached = Atomic<UInt64>(0)
     private let log = Logger(label: "vecraft.meta")
 
     package init(journal: any JournalClient, copy: CatalogCopy) {
@@ -57,6 +60,17 @@ package final class MetaManager: Sendable {
         return schema
     }
 
+    /// HLC up to which `sys-0` has been applied on this node: no schema change at or below it is missing.
+    package var reachedHLC: UInt64 { self.reached.load(ordering: .acquiring) }
+
+    private func reach(_ hlc: HLCTimestamp) { _ = self.reached.max(hlc.rawValue, ordering: .acquiringAndReleasing) }
+
+    /// All that is committed is applied: as far as the order is closed nothing more can come.
+    private func reachClosed() {
+        guard let position = try? self.journal.position(.sys), self.catalog.applied >= position.committed else { return }
+        self.reach(position.closed)
+    }
+
     /// Why `sys-0` stands still, if it does.
     package var standstill: VecraftError? { self.failure.withLock { $0 } }
 
@@ -71,6 +85,7 @@ package final class MetaManager: Sendable {
             self.log(.refused(what), entry.offset)
             self.refusedAtLoad.withLock { $0.append(entry.offset) }
         }
+        for schema in catalog.byID.values { self.reach(schema.created) }
         self.waiters.advance(to: catalog.applied)
         self.catalogState.withLock { $0 = catalog }
         if catalog.applied > begun { self.change.yield() }
@@ -107,7 +122,7 @@ package final class MetaManager: Sendable {
         for offset in self.refusedAtLoad.withLock({ $0 }) { observer.refused(at: offset) }
         try self.follower.start(
             from: self.catalog.applied + 1, name: "replay sys-0", handle: { [self] in self.handle($0, observer) },
-            idle: {})
+            idle: { [self] in self.reachClosed() })
     }
 
     /// Copies changes into the metadata store until the task is cancelled.
@@ -186,6 +201,45 @@ package final class MetaManager: Sendable {
         }
     }
 
+    /// Changes the codes that graphs are walked on.
+    /// - Parameters:
+    ///   - vectors: Names of those meant; none: all.
+    ///   - completion: Gets the schema as it is then; without a write if it was so before.
+    package func update(
+        tenant: String, name: String, quantisation: Quantisation, vectors: [String], header: EntryHeader,
+        completion: @escaping @Sendable (Result<Creation, VecraftError>) -> Void
+    ) {
+        do throws(VecraftError) {
+            let schema = try self.collection(tenant: tenant, name: name)
+            var update = CollectionUpdate(collection: schema.id, quantisations: [:])
+            for vector in vectors.isEmpty ? schema.vectors.map(\.name) : vectors {
+                guard let position = schema.vectorIndex(vector) else {
+                    throw VecraftError(
+                        .notFound, "collection \"\(schema.name)\" has no vector \"\(vector.prefix(64))\"",
+                        field: "vectors",
+                        reason: "VECTOR_NOT_FOUND")
+                }
+                update.quantisations[position] = quantisation
+            }
+            if schema.applying(update) == schema {
+                completion(.success(.done(schema, nil)))
+                return
+            }
+            var header = header
+            header.collection = schema.id
+            self.journal.append(EncodedEntry.ddl(header: header, .update(update)), to: .sys) { [self] result in
+                self.afterApplied(result, completion) { appended in
+                    guard let now = self.catalog.byID[schema.id] else {
+                        return .failure(VecraftError(.aborted, "the collection was dropped at the same moment"))
+                    }
+                    return .success(.done(now, appended))
+                }
+            }
+        } catch {
+            completion(.failure(error))
+        }
+    }
+
     private func afterApplied<T>(
         _ result: Result<Appended, VecraftError>, _ completion: @escaping @Sendable (Result<T, VecraftError>) -> Void,
         _ answer: @escaping @Sendable (Appended) -> Result<T, VecraftError>
@@ -220,9 +274,11 @@ package final class MetaManager: Sendable {
                 // The storage side first: whoever finds a collection in the catalog finds its shard too.
                 if case .created(let schema) = change { try observer.create(schema) }
                 self.catalogState.withLock { $0 = catalog }
+                if case .updated(let schema) = change { observer.update(schema) }
                 if case .dropped(let schema) = change { observer.drop(schema) }
                 if case .refused = change { observer.refused(at: entry.offset) }
                 self.log(change, entry.offset)
+                self.reach(entry.hlc)
                 self.waiters.advance(to: entry.offset)
                 self.change.yield()
             }
@@ -251,6 +307,8 @@ package final class MetaManager: Sendable {
                 return catalog.create(schema, at: entry.offset)
             case .drop(let id):
                 return catalog.drop(id, at: entry.offset)
+            case .update(let update):
+                return catalog.update(update.collection, at: entry.offset) { $0.applying(update) }
             }
         } catch {
             // Every node decides alike, from the entry alone; standing still would stop schema changes for good.
@@ -289,6 +347,13 @@ package final class MetaManager: Sendable {
         case .created(let schema):
             self.log.notice(
                 "collection created", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
+        case .updated(let schema):
+            self.log.notice(
+                "collection updated",
+                metadata: [
+                    "name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)",
+                    "quantisation": "\(schema.vectors.map(\.quantisation.rawValue).joined(separator: ","))",
+                ])
         case .dropped(let schema):
             self.log.notice(
                 "collection dropped", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
@@ -302,6 +367,16 @@ package final class MetaManager: Sendable {
 }
 
 extension CollectionSchema {
+    /// Nil if the update is of a vector that is not there.
+    func applying(_ update: CollectionUpdate) -> CollectionSchema? {
+        var changed = self
+        for (position, quantisation) in update.quantisations {
+            guard changed.vectors.indices.contains(position) else { return nil }
+            changed.vectors[position].quantisation = quantisation
+        }
+        return changed
+    }
+
     /// The same but for what the server gave it.
     package func hasSameShape(as other: CollectionSchema) -> Bool {
         var other = other

@@ -16,6 +16,7 @@ package struct StorageMetrics: Sendable {
 
     package let points: GaugeFamily
     package let segments: GaugeFamily
+    package let recodingSegments: GaugeFamily
     package let deletedRows: GaugeFamily
     package let vectors: GaugeFamily
     package let indexedVectors: GaugeFamily
@@ -58,6 +59,9 @@ package struct StorageMetrics: Sendable {
             labels: byPartition)
         self.points = registry.gauge("vecraft_storage_points", help: "Live points.", labels: byCollection)
         self.segments = registry.gauge("vecraft_storage_segments", help: "Segments, growing and sealed.", labels: byCollection)
+        self.recodingSegments = registry.gauge(
+            "vecraft_storage_recoding_segments", help: "Sealed segments whose codes are not those asked for yet.",
+            labels: byCollection)
         self.deletedRows = registry.gauge(
             "vecraft_storage_deleted_rows", help: "Rows deleted or replaced but not merged away.", labels: byCollection)
         self.vectors = registry.gauge("vecraft_storage_vectors", help: "Vectors stored.", labels: byCollection)

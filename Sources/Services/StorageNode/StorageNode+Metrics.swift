@@ -21,6 +21,7 @@ extension StorageNode {
             let statistics = replica.engine.statistics
             self.gauges.points.with(labels).set(statistics.points)
             self.gauges.segments.with(labels).set(statistics.segments)
+            self.gauges.recodingSegments.with(labels).set(statistics.recodingSegments)
             self.gauges.deletedRows.with(labels).set(statistics.deletedRows)
             self.gauges.vectors.with(labels).set(statistics.totalVectors)
             self.gauges.indexedVectors.with(labels).set(statistics.indexedVectors)
@@ -53,8 +54,8 @@ extension StorageNode {
     private func forgetGauges(_ replica: ShardReplica) {
         let name = replica.schema.label
         for family in [
-            self.gauges.points, self.gauges.segments, self.gauges.deletedRows, self.gauges.vectors,
-            self.gauges.indexedVectors, self.gauges.diskBytes, self.gauges.memoryBytes, self.gauges.checkpointedOffset,
+            self.gauges.points, self.gauges.segments, self.gauges.recodingSegments, self.gauges.deletedRows,
+            self.gauges.vectors, self.gauges.indexedVectors, self.gauges.diskBytes, self.gauges.memoryBytes, self.gauges.checkpointedOffset,
         ] {
             family.remove(name, "0")
         }
@@ -99,6 +100,12 @@ final class ShardReporting: ShardObserver {
             self.log.error("checkpoint failed, will be tried again", metadata: ["collection": "\(self.name)", "error": "\(error)"])
         case .sealed(let rows, let took):
             self.log.debug("segment sealed", metadata: ["collection": "\(self.name)", "rows": "\(rows)", "took": "\(took)"])
+        case .recoded(let rows, let quantisation, let took):
+            self.log.info(
+                "graph written again with other codes",
+                metadata: [
+                    "collection": "\(self.name)", "rows": "\(rows)", "quantisation": "\(quantisation.rawValue)", "took": "\(took)",
+                ])
         case .merged(let segments, let rows, let took):
             self.merges.increment()
             self.log.debug(

@@ -30,15 +30,18 @@ package final class StorageNode: Sendable {
     private let files: any FileStore
     let gauges: StorageMetrics
     private let workers: ShardWorkers
+    private let catalogReached: (@Sendable () -> UInt64)?
     private let replicas: Mutex<[UInt64: ShardReplica]> = Mutex([:])
     private let replays: Mutex<[PartitionID: PartitionReplay]> = Mutex([:])
     private let log = Logger(label: "vecraft.storage")
 
+    /// - Parameter catalogReached: HLC up to which this node has applied `sys-0`, where other nodes make collections too.
     package init(
         directory: String, settings: StorageSettings, journal: any JournalClient, clock: HLCClock, files: any FileStore,
-        metrics: StorageMetrics
+        metrics: StorageMetrics, catalogReached: (@Sendable () -> UInt64)? = nil
     ) throws(VecraftError) {
         try settings.shard.validate()
+        self.catalogReached = catalogReached
         self.directory = directory
         self.settings = settings
         self.journal = journal
@@ -76,7 +79,8 @@ package final class StorageNode: Sendable {
             guard start + 1 >= position.first else {
                 throw VecraftError(
                     .dataLoss,
-                    "\(partition) begins at \(position.first), but a shard must replay from \(start + 1): restore it from a snapshot")
+                    "\(partition) begins at \(position.first), but a shard must replay from \(start + 1): restore it from a snapshot"
+                )
             }
             let replay = try self.makeReplay(partition, start: min(start, position.committed))
             for (schema, engine, directory) in shards {
@@ -134,6 +138,11 @@ package final class StorageNode: Sendable {
         }
     }
 
+    /// A collection's codes changed: its shard takes them from now on, and its sealed segments behind.
+    package func update(_ schema: CollectionSchema) {
+        self.replica(schema.id)?.engine.requantise(schema.vectors.map(\.quantisation))
+    }
+
     package func drop(_ schema: CollectionSchema) {
         guard let replica = self.replicas.withLock({ $0.removeValue(forKey: schema.id) }) else { return }
         _ = replica.replay.remove(replica.engine.id)
@@ -141,7 +150,8 @@ package final class StorageNode: Sendable {
         self.forgetMetrics(replica)
         do throws(FileFault) { try self.files.removeTree(replica.directory) } catch {
             // An orphan; the next start removes it.
-            self.log.warning("files of a dropped shard remain", metadata: ["path": "\(replica.directory)", "error": "\(error)"])
+            self.log.warning(
+                "files of a dropped shard remain", metadata: ["path": "\(replica.directory)", "error": "\(error)"])
         }
     }
 
@@ -169,6 +179,12 @@ package final class StorageNode: Sendable {
     }
 
     private func makeReplay(_ partition: PartitionID, start: JournalOffset) throws(VecraftError) -> PartitionReplay {
+        let replay = try self.replay(partition, from: start)
+        replay.awaitCatalogs(self.catalogReached)
+        return replay
+    }
+
+    private func replay(_ partition: PartitionID, from start: JournalOffset) throws(VecraftError) -> PartitionReplay {
         let receipts = try ReceiptLog(
             path: Paths.join(self.directory, "receipts/\(partition)"), files: self.files)
         return try PartitionReplay(
@@ -183,14 +199,17 @@ package final class StorageNode: Sendable {
     ) throws(VecraftError) {
         let known = Set(schemas.map { "\($0.id)-0" })
         let root = Paths.join(self.directory, "shards")
-        let orphans = try self.onDisk { () throws(FileFault) in try self.files.list(root).filter { !known.contains($0) } }
+        let orphans = try self.onDisk { () throws(FileFault) in try self.files.list(root).filter { !known.contains($0) }
+        }
         guard !orphans.isEmpty else { return }
         var ids: [String: UInt64] = [:]
         for name in orphans { ids[name] = name.split(separator: "-").first.flatMap { UInt64($0) } }
         let gone = try dropped(Set(ids.values))
         for name in orphans {
             guard let id = ids[name], gone.contains(id), name == "\(id)-0" else {
-                self.log.warning("a shard's folder is of no collection that the journal knows; left alone", metadata: ["name": "\(name)"])
+                self.log.warning(
+                    "a shard's folder is of no collection that the journal knows; left alone",
+                    metadata: ["name": "\(name)"])
                 continue
             }
             try self.onDisk { () throws(FileFault) in try self.files.removeTree(Paths.join(root, name)) }

@@ -1,6 +1,6 @@
 package import ArgumentParser
 internal import Primitives
-internal import Wire
+package import Wire
 
 package struct CollectionListCommand: NodeCommand {
     package static let configuration = CommandConfiguration(commandName: "list", abstract: "Show all collections.")
@@ -31,6 +31,40 @@ package struct CollectionDescribeCommand: NodeCommand {
         let response: VecraftV1.DescribeCollectionResponse = try await node.call(
             VecraftV1.Collections.describeCollection,
             VecraftV1.DescribeCollectionRequest(name: self.name, tenant: self.global.tenant))
+        try self.global.format.write(try response.tree()) {
+            CollectionView.details(response.collection ?? VecraftV1.Collection(), $0)
+        }
+    }
+}
+
+package struct CollectionUpdateCommand: NodeCommand {
+    package static let configuration = CommandConfiguration(
+        commandName: "update", abstract: "Change the codes of a collection's graphs while it serves.",
+        discussion: """
+            Sealed segments are written again one after another; `vecraft collection describe` says how many are left.
+            """)
+
+    @OptionGroup(title: "The node") package var global: GlobalOptions
+
+    @Argument(help: "The collection.")
+    package var name: String
+
+    @Option(help: "Codes that sealed graphs are walked on: auto, none, int8 or int4.")
+    package var quantisation: QuantisationName
+
+    @Option(help: ArgumentHelp("A named vector to change; all if none is given. May be repeated.", valueName: "name"))
+    package var vector: [String] = []
+
+    package init() {}
+
+    package var request: VecraftV1.UpdateCollectionRequest {
+        VecraftV1.UpdateCollectionRequest(
+            name: self.name, tenant: self.global.tenant, quantisation: self.quantisation.wire, vectors: self.vector)
+    }
+
+    package func run(on node: Node) async throws {
+        let response: VecraftV1.UpdateCollectionResponse = try await node.call(
+            VecraftV1.Collections.updateCollection, self.request)
         try self.global.format.write(try response.tree()) {
             CollectionView.details(response.collection ?? VecraftV1.Collection(), $0)
         }

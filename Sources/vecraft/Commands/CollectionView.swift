@@ -47,6 +47,9 @@ enum CollectionView {
             "storage",
             "\(Figures.count(status.segments, "segment")), \(Figures.bytes(status.memoryBytes)) in memory, "
                 + "\(Figures.bytes(status.diskBytes)) on disk, \(Figures.count(status.deletedRows, "deleted row"))")
+        if status.recodingSegments > 0 {
+            fields.add("codes", "\(Figures.count(status.recodingSegments, "segment")) still to be written with those asked for")
+        }
         fields.add(
             "journal",
             "\(collection.partition), applied \(Figures.count(status.appliedOffset)) of \(Figures.count(status.committedOffset))"

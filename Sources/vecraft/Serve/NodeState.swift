@@ -86,6 +86,7 @@ struct CatalogToStorage: CatalogObserver {
     private let storage: StorageNode
     init(_ storage: StorageNode) { self.storage = storage }
     func create(_ schema: CollectionSchema) throws(VecraftError) { try self.storage.create(schema) }
+    func update(_ schema: CollectionSchema) { self.storage.update(schema) }
     func drop(_ schema: CollectionSchema) { self.storage.drop(schema) }
     func refused(at offset: JournalOffset) { self.storage.countRefused(.sys) }
 }
@@ -108,8 +109,10 @@ extension Settings.Storage {
         var settings = StorageSettings()
         settings.shard.segmentPoints = self.segmentPoints
         settings.shard.graphFrom = max(1, self.graphFrom)
+        settings.shard.unlinkedPoints = self.unlinkedPoints
         settings.shard.checkpointJournalBytes = self.checkpointBytes
-        settings.indexThreads = self.indexThreads == 0 ? ProcessInfo.processInfo.activeProcessorCount : self.indexThreads
+        settings.indexThreads =
+            self.indexThreads == 0 ? ProcessInfo.processInfo.activeProcessorCount : self.indexThreads
         settings.shard.indexThreads = settings.indexThreads
         settings.applyDelayMilliseconds = UInt64(self.applyDelayMilliseconds)
         return settings

@@ -131,6 +131,16 @@ class Client:
         request = collections_pb2.ListCollectionsRequest(tenant=self.tenant)
         return [collection.name for collection in self._call(self._collections.ListCollections, request).collections]
 
+    def update(self, name, *, quantisation, vectors=()):
+        """Changes the codes that sealed graphs are walked on: "auto", "none", "int8" or "int4".
+
+        `vectors`: names of those meant; none: all. Done when `describe(name).status.recoding_segments` is 0.
+        """
+        request = collections_pb2.UpdateCollectionRequest(
+            name=name, tenant=self.tenant, quantisation=QUANTISATIONS[quantisation], vectors=vectors
+        )
+        return self._call(self._collections.UpdateCollection, request).collection
+
     def drop(self, name):
         self._call(self._collections.DropCollection, collections_pb2.DropCollectionRequest(name=name, tenant=self.tenant))
         self._sessions.pop(name, None)

@@ -16,7 +16,7 @@ extension VecraftV1 {
         @inlinable package static var int8: Self { Self(rawValue: 3) }
         /// Half a byte a component.
         @inlinable package static var int4: Self { Self(rawValue: 4) }
-        package static var schema: EnumSchema { EnumSchema(index: 1) }
+        package static var schema: EnumSchema { EnumSchema(index: 2) }
     }
     /// Type of a payload index. A value of another type is stored but not indexed; it matches by the exact rule all the same.
     package struct FieldType: WireEnum {
@@ -27,7 +27,7 @@ extension VecraftV1 {
         @inlinable package static var integer: Self { Self(rawValue: 2) }
         @inlinable package static var float: Self { Self(rawValue: 3) }
         @inlinable package static var bool: Self { Self(rawValue: 4) }
-        package static var schema: EnumSchema { EnumSchema(index: 2) }
+        package static var schema: EnumSchema { EnumSchema(index: 3) }
     }
     /// Graph parameters (Malkov and Yashunin, arXiv:1603.09320). 0 means the default.
     package struct HnswConfig: WireMessage {
@@ -39,7 +39,7 @@ extension VecraftV1 {
             self.m = m
             self.efConstruction = efConstruction
         }
-        package static var schema: MessageSchema { MessageSchema(index: 38) }
+        package static var schema: MessageSchema { MessageSchema(index: 76) }
         package init(_ view: View) {
             self.m = view.m
             self.efConstruction = view.efConstruction
@@ -77,7 +77,7 @@ extension VecraftV1 {
             self.hnsw = hnsw
             self.quantisation = quantisation
         }
-        package static var schema: MessageSchema { MessageSchema(index: 39) }
+        package static var schema: MessageSchema { MessageSchema(index: 77) }
         package init(_ view: View) {
             self.dimension = view.dimension
             self.distance = view.distance
@@ -118,7 +118,7 @@ extension VecraftV1 {
             self.field = field
             self.type = type
         }
-        package static var schema: MessageSchema { MessageSchema(index: 40) }
+        package static var schema: MessageSchema { MessageSchema(index: 78) }
         package init(_ view: View) {
             self.field = view.field.string
             self.type = view.type
@@ -159,7 +159,7 @@ extension VecraftV1 {
             self.payloadIndexes = payloadIndexes
             self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 41) }
+        package static var schema: MessageSchema { MessageSchema(index: 79) }
         package init(_ view: View) {
             self.vector = view.vector.map(VecraftV1.VectorConfig.init)
             self.vectors = view.vectors.dictionary { $0.value.map(VecraftV1.VectorConfig.init) ?? VecraftV1.VectorConfig() }
@@ -192,7 +192,7 @@ extension VecraftV1 {
             @inlinable package var shards: UInt32 { get { self.base.load(64) } nonmutating set { self.base.store(newValue, 64) } }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 42) }
+            package static var schema: MessageSchema { MessageSchema(index: 80) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -228,7 +228,7 @@ extension VecraftV1 {
             self.partition = partition
             self.status = status
         }
-        package static var schema: MessageSchema { MessageSchema(index: 43) }
+        package static var schema: MessageSchema { MessageSchema(index: 81) }
         package init(_ view: View) {
             self.name = view.name.string
             self.id = view.id
@@ -283,7 +283,10 @@ extension VecraftV1 {
         package var committedOffset: UInt64
         /// XOR over points of a hash of id, version, vectors and payload; independent of layout. 16 hex digits.
         package var digest: String
-        package init(points: UInt64 = 0, segments: UInt64 = 0, indexedVectors: UInt64 = 0, totalVectors: UInt64 = 0, deletedRows: UInt64 = 0, diskBytes: UInt64 = 0, memoryBytes: UInt64 = 0, appliedOffset: UInt64 = 0, committedOffset: UInt64 = 0, digest: String = "") {
+        /// Sealed segments whose graphs are not walked on the codes asked for yet: 0 when a change of quantisation is done. What
+        /// still grows takes them when it is sealed.
+        package var recodingSegments: UInt64
+        package init(points: UInt64 = 0, segments: UInt64 = 0, indexedVectors: UInt64 = 0, totalVectors: UInt64 = 0, deletedRows: UInt64 = 0, diskBytes: UInt64 = 0, memoryBytes: UInt64 = 0, appliedOffset: UInt64 = 0, committedOffset: UInt64 = 0, digest: String = "", recodingSegments: UInt64 = 0) {
             self.points = points
             self.segments = segments
             self.indexedVectors = indexedVectors
@@ -294,8 +297,9 @@ extension VecraftV1 {
             self.appliedOffset = appliedOffset
             self.committedOffset = committedOffset
             self.digest = digest
+            self.recodingSegments = recodingSegments
         }
-        package static var schema: MessageSchema { MessageSchema(index: 44) }
+        package static var schema: MessageSchema { MessageSchema(index: 82) }
         package init(_ view: View) {
             self.points = view.points
             self.segments = view.segments
@@ -307,6 +311,7 @@ extension VecraftV1 {
             self.appliedOffset = view.appliedOffset
             self.committedOffset = view.committedOffset
             self.digest = view.digest.string
+            self.recodingSegments = view.recodingSegments
         }
         package func build(_ out: Builder) {
             out.points = self.points
@@ -319,6 +324,7 @@ extension VecraftV1 {
             out.appliedOffset = self.appliedOffset
             out.committedOffset = self.committedOffset
             out.digest.set(self.digest)
+            out.recodingSegments = self.recodingSegments
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -334,6 +340,7 @@ extension VecraftV1 {
             @inlinable package var appliedOffset: UInt64 { self.base.load(80) }
             @inlinable package var committedOffset: UInt64 { self.base.load(88) }
             @inlinable package var digest: TextView { self.base.text(96) }
+            @inlinable package var recodingSegments: UInt64 { self.base.load(104) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -350,6 +357,7 @@ extension VecraftV1 {
             @inlinable package var appliedOffset: UInt64 { get { self.base.load(80) } nonmutating set { self.base.store(newValue, 80) } }
             @inlinable package var committedOffset: UInt64 { get { self.base.load(88) } nonmutating set { self.base.store(newValue, 88) } }
             @inlinable package var digest: TextSlot { TextSlot(self.base, 96) }
+            @inlinable package var recodingSegments: UInt64 { get { self.base.load(104) } nonmutating set { self.base.store(newValue, 104) } }
         }
     }
     package struct CreateCollectionRequest: WireMessage {
@@ -363,7 +371,7 @@ extension VecraftV1 {
             self.config = config
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 45) }
+        package static var schema: MessageSchema { MessageSchema(index: 83) }
         package init(_ view: View) {
             self.name = view.name.string
             self.config = view.config.map(VecraftV1.CollectionConfig.init)
@@ -399,7 +407,7 @@ extension VecraftV1 {
             self.collection = collection
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 46) }
+        package static var schema: MessageSchema { MessageSchema(index: 84) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
             self.write = view.write.map(VecraftV1.WriteInfo.init)
@@ -431,7 +439,7 @@ extension VecraftV1 {
             self.name = name
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 47) }
+        package static var schema: MessageSchema { MessageSchema(index: 85) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -461,7 +469,7 @@ extension VecraftV1 {
         package init(collection: VecraftV1.Collection? = nil) {
             self.collection = collection
         }
-        package static var schema: MessageSchema { MessageSchema(index: 48) }
+        package static var schema: MessageSchema { MessageSchema(index: 86) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
         }
@@ -487,7 +495,7 @@ extension VecraftV1 {
         package init(tenant: String = "") {
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 49) }
+        package static var schema: MessageSchema { MessageSchema(index: 87) }
         package init(_ view: View) {
             self.tenant = view.tenant.string
         }
@@ -513,7 +521,7 @@ extension VecraftV1 {
         package init(collections: [VecraftV1.Collection] = []) {
             self.collections = collections
         }
-        package static var schema: MessageSchema { MessageSchema(index: 50) }
+        package static var schema: MessageSchema { MessageSchema(index: 88) }
         package init(_ view: View) {
             self.collections = view.collections.map(VecraftV1.Collection.init)
         }
@@ -534,6 +542,85 @@ extension VecraftV1 {
             @inlinable package var collections: RepeatedSlot<VecraftV1.Collection.Builder> { RepeatedSlot(self.base, 32, 24) }
         }
     }
+    package struct UpdateCollectionRequest: WireMessage {
+        package var name: String
+        package var tenant: String
+        /// The codes from now on; sealed segments are written again with them, one after another, while searches go on.
+        package var quantisation: VecraftV1.Quantisation
+        /// Names of the vectors meant; "" is the unnamed one. None: all.
+        package var vectors: [String]
+        package init(name: String = "", tenant: String = "", quantisation: VecraftV1.Quantisation = VecraftV1.Quantisation(rawValue: 0), vectors: [String] = []) {
+            self.name = name
+            self.tenant = tenant
+            self.quantisation = quantisation
+            self.vectors = vectors
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 89) }
+        package init(_ view: View) {
+            self.name = view.name.string
+            self.tenant = view.tenant.string
+            self.quantisation = view.quantisation
+            self.vectors = view.vectors.map(\.string)
+        }
+        package func build(_ out: Builder) {
+            out.name.set(self.name)
+            out.tenant.set(self.tenant)
+            out.quantisation = self.quantisation
+            out.vectors.set(self.vectors)
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.UpdateCollectionRequest.schema }
+            @inlinable package var name: TextView { self.base.text(24) }
+            @inlinable package var tenant: TextView { self.base.text(32) }
+            @inlinable package var quantisation: VecraftV1.Quantisation { VecraftV1.Quantisation(rawValue: self.base.load(40)) }
+            @inlinable package var vectors: RepeatedText { self.base.texts(56, 48) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.UpdateCollectionRequest.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.UpdateCollectionRequest.schema }
+            @inlinable package var name: TextSlot { TextSlot(self.base, 24) }
+            @inlinable package var tenant: TextSlot { TextSlot(self.base, 32) }
+            @inlinable package var quantisation: VecraftV1.Quantisation { get { VecraftV1.Quantisation(rawValue: self.base.load(40)) } nonmutating set { self.base.store(newValue.rawValue, 40) } }
+            @inlinable package var vectors: RepeatedTextSlot { RepeatedTextSlot(self.base, 56, 48) }
+        }
+    }
+    package struct UpdateCollectionResponse: WireMessage {
+        package var collection: VecraftV1.Collection?
+        /// Not set if nothing had to change.
+        package var write: VecraftV1.WriteInfo?
+        package init(collection: VecraftV1.Collection? = nil, write: VecraftV1.WriteInfo? = nil) {
+            self.collection = collection
+            self.write = write
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 90) }
+        package init(_ view: View) {
+            self.collection = view.collection.map(VecraftV1.Collection.init)
+            self.write = view.write.map(VecraftV1.WriteInfo.init)
+        }
+        package func build(_ out: Builder) {
+            if let v = self.collection { v.build(out.collection.make()) }
+            if let v = self.write { v.build(out.write.make()) }
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.UpdateCollectionResponse.schema }
+            @inlinable package var collection: VecraftV1.Collection.View? { self.base.message(24) }
+            @inlinable package var write: VecraftV1.WriteInfo.View? { self.base.message(32) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.UpdateCollectionResponse.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.UpdateCollectionResponse.schema }
+            @inlinable package var collection: MessageSlot<VecraftV1.Collection.Builder> { MessageSlot(self.base, 24) }
+            @inlinable package var write: MessageSlot<VecraftV1.WriteInfo.Builder> { MessageSlot(self.base, 32) }
+        }
+    }
     package struct DropCollectionRequest: WireMessage {
         package var name: String
         package var tenant: String
@@ -541,7 +628,7 @@ extension VecraftV1 {
             self.name = name
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 51) }
+        package static var schema: MessageSchema { MessageSchema(index: 91) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -571,7 +658,7 @@ extension VecraftV1 {
         package init(write: VecraftV1.WriteInfo? = nil) {
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 52) }
+        package static var schema: MessageSchema { MessageSchema(index: 92) }
         package init(_ view: View) {
             self.write = view.write.map(VecraftV1.WriteInfo.init)
         }
@@ -601,8 +688,11 @@ extension VecraftV1 {
         /// NOT_FOUND if there is none.
         package static let describeCollection = MethodDescriptor(service: "vecraft.v1.Collections", name: "DescribeCollection", request: "vecraft.v1.DescribeCollectionRequest", response: "vecraft.v1.DescribeCollectionResponse", clientStreaming: false, serverStreaming: false)
         package static let listCollections = MethodDescriptor(service: "vecraft.v1.Collections", name: "ListCollections", request: "vecraft.v1.ListCollectionsRequest", response: "vecraft.v1.ListCollectionsResponse", clientStreaming: false, serverStreaming: false)
+        /// Changes what of a collection may change while it serves. Answered when every shard knows; the work goes on behind, see
+        /// `status.recoding_segments`. NOT_FOUND if there is no such collection or vector.
+        package static let updateCollection = MethodDescriptor(service: "vecraft.v1.Collections", name: "UpdateCollection", request: "vecraft.v1.UpdateCollectionRequest", response: "vecraft.v1.UpdateCollectionResponse", clientStreaming: false, serverStreaming: false)
         /// Drops the collection and its points. A collection made later under the same name is another one.
         package static let dropCollection = MethodDescriptor(service: "vecraft.v1.Collections", name: "DropCollection", request: "vecraft.v1.DropCollectionRequest", response: "vecraft.v1.DropCollectionResponse", clientStreaming: false, serverStreaming: false)
-        package static let descriptor = ServiceDescriptor(name: serviceName, file: "vecraft/v1/collections.proto", methods: [Self.createCollection, Self.describeCollection, Self.listCollections, Self.dropCollection])
+        package static let descriptor = ServiceDescriptor(name: serviceName, file: "vecraft/v1/collections.proto", methods: [Self.createCollection, Self.describeCollection, Self.listCollections, Self.updateCollection, Self.dropCollection])
     }
 }

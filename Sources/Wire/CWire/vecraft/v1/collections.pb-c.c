@@ -554,6 +554,96 @@ void   vecraft__v1__list_collections_response__free_unpacked
   assert(message->base.descriptor == &vecraft__v1__list_collections_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   vecraft__v1__update_collection_request__init
+                     (Vecraft__V1__UpdateCollectionRequest         *message)
+{
+  static const Vecraft__V1__UpdateCollectionRequest init_value = VECRAFT__V1__UPDATE_COLLECTION_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__update_collection_request__get_packed_size
+                     (const Vecraft__V1__UpdateCollectionRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__update_collection_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__update_collection_request__pack
+                     (const Vecraft__V1__UpdateCollectionRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__update_collection_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__update_collection_request__pack_to_buffer
+                     (const Vecraft__V1__UpdateCollectionRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__update_collection_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__UpdateCollectionRequest *
+       vecraft__v1__update_collection_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__UpdateCollectionRequest *)
+     protobuf_c_message_unpack (&vecraft__v1__update_collection_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__update_collection_request__free_unpacked
+                     (Vecraft__V1__UpdateCollectionRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__update_collection_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__update_collection_response__init
+                     (Vecraft__V1__UpdateCollectionResponse         *message)
+{
+  static const Vecraft__V1__UpdateCollectionResponse init_value = VECRAFT__V1__UPDATE_COLLECTION_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__update_collection_response__get_packed_size
+                     (const Vecraft__V1__UpdateCollectionResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__update_collection_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__update_collection_response__pack
+                     (const Vecraft__V1__UpdateCollectionResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__update_collection_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__update_collection_response__pack_to_buffer
+                     (const Vecraft__V1__UpdateCollectionResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__update_collection_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__UpdateCollectionResponse *
+       vecraft__v1__update_collection_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__UpdateCollectionResponse *)
+     protobuf_c_message_unpack (&vecraft__v1__update_collection_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__update_collection_response__free_unpacked
+                     (Vecraft__V1__UpdateCollectionResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__update_collection_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   vecraft__v1__drop_collection_request__init
                      (Vecraft__V1__DropCollectionRequest         *message)
 {
@@ -1054,7 +1144,7 @@ const ProtobufCMessageDescriptor vecraft__v1__collection__descriptor =
   (ProtobufCMessageInit) vecraft__v1__collection__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__collection_status__field_descriptors[10] =
+static const ProtobufCFieldDescriptor vecraft__v1__collection_status__field_descriptors[11] =
 {
   {
     "points",
@@ -1176,6 +1266,18 @@ static const ProtobufCFieldDescriptor vecraft__v1__collection_status__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "recoding_segments",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__CollectionStatus, recoding_segments),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__collection_status__field_indices_by_name[] = {
   7,   /* field[7] = applied_offset */
@@ -1186,13 +1288,14 @@ static const unsigned vecraft__v1__collection_status__field_indices_by_name[] = 
   2,   /* field[2] = indexed_vectors */
   6,   /* field[6] = memory_bytes */
   0,   /* field[0] = points */
+  10,   /* field[10] = recoding_segments */
   1,   /* field[1] = segments */
   3,   /* field[3] = total_vectors */
 };
 static const ProtobufCIntRange vecraft__v1__collection_status__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__collection_status__descriptor =
 {
@@ -1202,7 +1305,7 @@ const ProtobufCMessageDescriptor vecraft__v1__collection_status__descriptor =
   "Vecraft__V1__CollectionStatus",
   "vecraft.v1",
   sizeof(Vecraft__V1__CollectionStatus),
-  10,
+  11,
   vecraft__v1__collection_status__field_descriptors,
   vecraft__v1__collection_status__field_indices_by_name,
   1,  vecraft__v1__collection_status__number_ranges,
@@ -1489,6 +1592,134 @@ const ProtobufCMessageDescriptor vecraft__v1__list_collections_response__descrip
   (ProtobufCMessageInit) vecraft__v1__list_collections_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCFieldDescriptor vecraft__v1__update_collection_request__field_descriptors[4] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__UpdateCollectionRequest, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tenant",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__UpdateCollectionRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "quantisation",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__UpdateCollectionRequest, quantisation),
+    &vecraft__v1__quantisation__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "vectors",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__V1__UpdateCollectionRequest, n_vectors),
+    offsetof(Vecraft__V1__UpdateCollectionRequest, vectors),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__update_collection_request__field_indices_by_name[] = {
+  0,   /* field[0] = name */
+  2,   /* field[2] = quantisation */
+  1,   /* field[1] = tenant */
+  3,   /* field[3] = vectors */
+};
+static const ProtobufCIntRange vecraft__v1__update_collection_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__update_collection_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.UpdateCollectionRequest",
+  "UpdateCollectionRequest",
+  "Vecraft__V1__UpdateCollectionRequest",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__UpdateCollectionRequest),
+  4,
+  vecraft__v1__update_collection_request__field_descriptors,
+  vecraft__v1__update_collection_request__field_indices_by_name,
+  1,  vecraft__v1__update_collection_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__update_collection_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__update_collection_response__field_descriptors[2] =
+{
+  {
+    "collection",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__UpdateCollectionResponse, collection),
+    &vecraft__v1__collection__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "write",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__UpdateCollectionResponse, write),
+    &vecraft__v1__write_info__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__update_collection_response__field_indices_by_name[] = {
+  0,   /* field[0] = collection */
+  1,   /* field[1] = write */
+};
+static const ProtobufCIntRange vecraft__v1__update_collection_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__update_collection_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.UpdateCollectionResponse",
+  "UpdateCollectionResponse",
+  "Vecraft__V1__UpdateCollectionResponse",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__UpdateCollectionResponse),
+  2,
+  vecraft__v1__update_collection_response__field_descriptors,
+  vecraft__v1__update_collection_response__field_indices_by_name,
+  1,  vecraft__v1__update_collection_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__update_collection_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor vecraft__v1__drop_collection_request__field_descriptors[2] =
 {
   {
@@ -1646,18 +1877,20 @@ const ProtobufCEnumDescriptor vecraft__v1__field_type__descriptor =
   vecraft__v1__field_type__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor vecraft__v1__collections__method_descriptors[4] =
+static const ProtobufCMethodDescriptor vecraft__v1__collections__method_descriptors[5] =
 {
   { "CreateCollection", &vecraft__v1__create_collection_request__descriptor, &vecraft__v1__create_collection_response__descriptor },
   { "DescribeCollection", &vecraft__v1__describe_collection_request__descriptor, &vecraft__v1__describe_collection_response__descriptor },
   { "ListCollections", &vecraft__v1__list_collections_request__descriptor, &vecraft__v1__list_collections_response__descriptor },
+  { "UpdateCollection", &vecraft__v1__update_collection_request__descriptor, &vecraft__v1__update_collection_response__descriptor },
   { "DropCollection", &vecraft__v1__drop_collection_request__descriptor, &vecraft__v1__drop_collection_response__descriptor },
 };
 const unsigned vecraft__v1__collections__method_indices_by_name[] = {
   0,        /* CreateCollection */
   1,        /* DescribeCollection */
-  3,        /* DropCollection */
-  2         /* ListCollections */
+  4,        /* DropCollection */
+  2,        /* ListCollections */
+  3         /* UpdateCollection */
 };
 const ProtobufCServiceDescriptor vecraft__v1__collections__descriptor =
 {
@@ -1666,7 +1899,7 @@ const ProtobufCServiceDescriptor vecraft__v1__collections__descriptor =
   "Collections",
   "Vecraft__V1__Collections",
   "vecraft.v1",
-  4,
+  5,
   vecraft__v1__collections__method_descriptors,
   vecraft__v1__collections__method_indices_by_name
 };
@@ -1694,13 +1927,21 @@ void vecraft__v1__collections__list_collections(ProtobufCService *service,
   assert(service->descriptor == &vecraft__v1__collections__descriptor);
   service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void vecraft__v1__collections__update_collection(ProtobufCService *service,
+                                                 const Vecraft__V1__UpdateCollectionRequest *input,
+                                                 Vecraft__V1__UpdateCollectionResponse_Closure closure,
+                                                 void *closure_data)
+{
+  assert(service->descriptor == &vecraft__v1__collections__descriptor);
+  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void vecraft__v1__collections__drop_collection(ProtobufCService *service,
                                                const Vecraft__V1__DropCollectionRequest *input,
                                                Vecraft__V1__DropCollectionResponse_Closure closure,
                                                void *closure_data)
 {
   assert(service->descriptor == &vecraft__v1__collections__descriptor);
-  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void vecraft__v1__collections__init (Vecraft__V1__Collections_Service *service,
                                      Vecraft__V1__Collections_ServiceDestroy destroy)

@@ -25,6 +25,8 @@ typedef struct Vecraft__V1__DescribeCollectionRequest Vecraft__V1__DescribeColle
 typedef struct Vecraft__V1__DescribeCollectionResponse Vecraft__V1__DescribeCollectionResponse;
 typedef struct Vecraft__V1__ListCollectionsRequest Vecraft__V1__ListCollectionsRequest;
 typedef struct Vecraft__V1__ListCollectionsResponse Vecraft__V1__ListCollectionsResponse;
+typedef struct Vecraft__V1__UpdateCollectionRequest Vecraft__V1__UpdateCollectionRequest;
+typedef struct Vecraft__V1__UpdateCollectionResponse Vecraft__V1__UpdateCollectionResponse;
 typedef struct Vecraft__V1__DropCollectionRequest Vecraft__V1__DropCollectionRequest;
 typedef struct Vecraft__V1__DropCollectionResponse Vecraft__V1__DropCollectionResponse;
 
@@ -212,10 +214,15 @@ struct  Vecraft__V1__CollectionStatus
    * XOR over points of a hash of id, version, vectors and payload; independent of layout. 16 hex digits.
    */
   char *digest;
+  /*
+   * Sealed segments whose graphs are not walked on the codes asked for yet: 0 when a change of quantisation is done. What
+   * still grows takes them when it is sealed.
+   */
+  uint64_t recoding_segments;
 };
 #define VECRAFT__V1__COLLECTION_STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__collection_status__descriptor) \
-    , 0, 0, 0, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string }
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0 }
 
 
 struct  Vecraft__V1__CreateCollectionRequest
@@ -287,6 +294,40 @@ struct  Vecraft__V1__ListCollectionsResponse
 #define VECRAFT__V1__LIST_COLLECTIONS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__list_collections_response__descriptor) \
     , 0,NULL }
+
+
+struct  Vecraft__V1__UpdateCollectionRequest
+{
+  ProtobufCMessage base;
+  char *name;
+  char *tenant;
+  /*
+   * The codes from now on; sealed segments are written again with them, one after another, while searches go on.
+   */
+  Vecraft__V1__Quantisation quantisation;
+  /*
+   * Names of the vectors meant; "" is the unnamed one. None: all.
+   */
+  size_t n_vectors;
+  char **vectors;
+};
+#define VECRAFT__V1__UPDATE_COLLECTION_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__update_collection_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, VECRAFT__V1__QUANTISATION__QUANTISATION_UNSPECIFIED, 0,NULL }
+
+
+struct  Vecraft__V1__UpdateCollectionResponse
+{
+  ProtobufCMessage base;
+  Vecraft__V1__Collection *collection;
+  /*
+   * Not set if nothing had to change.
+   */
+  Vecraft__V1__WriteInfo *write;
+};
+#define VECRAFT__V1__UPDATE_COLLECTION_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__update_collection_response__descriptor) \
+    , NULL, NULL }
 
 
 struct  Vecraft__V1__DropCollectionRequest
@@ -541,6 +582,44 @@ Vecraft__V1__ListCollectionsResponse *
 void   vecraft__v1__list_collections_response__free_unpacked
                      (Vecraft__V1__ListCollectionsResponse *message,
                       ProtobufCAllocator *allocator);
+/* Vecraft__V1__UpdateCollectionRequest methods */
+void   vecraft__v1__update_collection_request__init
+                     (Vecraft__V1__UpdateCollectionRequest         *message);
+size_t vecraft__v1__update_collection_request__get_packed_size
+                     (const Vecraft__V1__UpdateCollectionRequest   *message);
+size_t vecraft__v1__update_collection_request__pack
+                     (const Vecraft__V1__UpdateCollectionRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__update_collection_request__pack_to_buffer
+                     (const Vecraft__V1__UpdateCollectionRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__UpdateCollectionRequest *
+       vecraft__v1__update_collection_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__update_collection_request__free_unpacked
+                     (Vecraft__V1__UpdateCollectionRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__UpdateCollectionResponse methods */
+void   vecraft__v1__update_collection_response__init
+                     (Vecraft__V1__UpdateCollectionResponse         *message);
+size_t vecraft__v1__update_collection_response__get_packed_size
+                     (const Vecraft__V1__UpdateCollectionResponse   *message);
+size_t vecraft__v1__update_collection_response__pack
+                     (const Vecraft__V1__UpdateCollectionResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__update_collection_response__pack_to_buffer
+                     (const Vecraft__V1__UpdateCollectionResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__UpdateCollectionResponse *
+       vecraft__v1__update_collection_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__update_collection_response__free_unpacked
+                     (Vecraft__V1__UpdateCollectionResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Vecraft__V1__DropCollectionRequest methods */
 void   vecraft__v1__drop_collection_request__init
                      (Vecraft__V1__DropCollectionRequest         *message);
@@ -620,6 +699,12 @@ typedef void (*Vecraft__V1__ListCollectionsRequest_Closure)
 typedef void (*Vecraft__V1__ListCollectionsResponse_Closure)
                  (const Vecraft__V1__ListCollectionsResponse *message,
                   void *closure_data);
+typedef void (*Vecraft__V1__UpdateCollectionRequest_Closure)
+                 (const Vecraft__V1__UpdateCollectionRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__UpdateCollectionResponse_Closure)
+                 (const Vecraft__V1__UpdateCollectionResponse *message,
+                  void *closure_data);
 typedef void (*Vecraft__V1__DropCollectionRequest_Closure)
                  (const Vecraft__V1__DropCollectionRequest *message,
                   void *closure_data);
@@ -645,6 +730,10 @@ struct Vecraft__V1__Collections_Service
                            const Vecraft__V1__ListCollectionsRequest *input,
                            Vecraft__V1__ListCollectionsResponse_Closure closure,
                            void *closure_data);
+  void (*update_collection)(Vecraft__V1__Collections_Service *service,
+                            const Vecraft__V1__UpdateCollectionRequest *input,
+                            Vecraft__V1__UpdateCollectionResponse_Closure closure,
+                            void *closure_data);
   void (*drop_collection)(Vecraft__V1__Collections_Service *service,
                           const Vecraft__V1__DropCollectionRequest *input,
                           Vecraft__V1__DropCollectionResponse_Closure closure,
@@ -660,6 +749,7 @@ void vecraft__v1__collections__init (Vecraft__V1__Collections_Service *service,
       function_prefix__ ## create_collection,\
       function_prefix__ ## describe_collection,\
       function_prefix__ ## list_collections,\
+      function_prefix__ ## update_collection,\
       function_prefix__ ## drop_collection  }
 void vecraft__v1__collections__create_collection(ProtobufCService *service,
                                                  const Vecraft__V1__CreateCollectionRequest *input,
@@ -673,6 +763,10 @@ void vecraft__v1__collections__list_collections(ProtobufCService *service,
                                                 const Vecraft__V1__ListCollectionsRequest *input,
                                                 Vecraft__V1__ListCollectionsResponse_Closure closure,
                                                 void *closure_data);
+void vecraft__v1__collections__update_collection(ProtobufCService *service,
+                                                 const Vecraft__V1__UpdateCollectionRequest *input,
+                                                 Vecraft__V1__UpdateCollectionResponse_Closure closure,
+                                                 void *closure_data);
 void vecraft__v1__collections__drop_collection(ProtobufCService *service,
                                                const Vecraft__V1__DropCollectionRequest *input,
                                                Vecraft__V1__DropCollectionResponse_Closure closure,
@@ -695,6 +789,8 @@ extern const ProtobufCMessageDescriptor vecraft__v1__describe_collection_request
 extern const ProtobufCMessageDescriptor vecraft__v1__describe_collection_response__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__list_collections_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__list_collections_response__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__update_collection_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__update_collection_response__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__drop_collection_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__drop_collection_response__descriptor;
 extern const ProtobufCServiceDescriptor vecraft__v1__collections__descriptor;
