@@ -44,6 +44,22 @@ import VectorKernels
         }
     }
 
+    @Test(arguments: Variant.all)
+    func restrictionsAreCounted(_ variant: Variant) {
+        var rng = SeededRNG(seed: 33)
+        for words in [0, 1, 3, 8, 17, 64, 100] {
+            let allowed = (0..<words).map { _ in UInt64.random(in: 0...UInt64.max, using: &rng) }
+            let deleted = (0..<words).map { _ in UInt64.random(in: 0...UInt64.max, using: &rng) }
+            for (a, d) in [(allowed, deleted), (allowed, nil), (nil, deleted), (nil, nil)] as [([UInt64]?, [UInt64]?)] {
+                var to = [UInt64](repeating: 7, count: words + 1)
+                let expected = (0..<words).map { (a?[$0] ?? ~0) & ~(d?[$0] ?? 0) }
+                #expect(
+                    variant.kernels.restrict_rows(&to, a, d, words) == expected.reduce(0) { $0 + $1.nonzeroBitCount })
+                #expect(to == expected + [7])
+            }
+        }
+    }
+
     @Test func gatheringSkipsVisitedRowsAndStopsAtTheEnd() {
         var visited = [UInt8](repeating: 6, count: 100)
         var ids = [UInt32](repeating: 0, count: 8)

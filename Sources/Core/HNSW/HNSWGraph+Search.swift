@@ -125,13 +125,12 @@ extension HNSWGraph {
         let allWords = (self.capacity + 63) / 64
         let limit = Int(min(request.rowLimit, bound))
         let words = (limit + 63) / 64
-        var count = 0
-        for i in 0..<words {
-            var word = request.allowed?[i] ?? ~0
-            if let deleted = request.deleted { word &= ~deleted[i] }
-            if i == limit / 64 { word &= 1 &<< UInt64(limit % 64) &- 1 }
-            memory.eligible[i] = word
-            count &+= word.nonzeroBitCount
+        var count = vk_kernels_best().pointee.restrict_rows(memory.eligible, request.allowed, request.deleted, words)
+        if limit % 64 != 0 {
+            let last = memory.eligible + limit / 64
+            count -= last.pointee.nonzeroBitCount
+            last.pointee &= 1 &<< UInt64(limit % 64) &- 1
+            count += last.pointee.nonzeroBitCount
         }
         if count == bound { return nil }
         (memory.eligible + words).update(repeating: 0, count: allWords - words)

@@ -86,6 +86,8 @@ typedef struct vk_kernels {
     /// Inserts into `pool[0..<size]`, ascending, keeping the `capacity` smallest; returns the position taken.
     /// Needs `VK_POOL_SLACK` words before the pool that hold 0 and as many after it that may be written.
     size_t (*pool_insert)(uint64_t *pool, size_t size, size_t capacity, uint64_t entry);
+    /// Writes `allowed & ~deleted` to `to`, either of them null for no restriction. Returns how many bits are set.
+    size_t (*restrict_rows)(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words);
     /// Rounds to nearest even; too large becomes infinity.
     void (*to_f16)(const float *from, uint16_t *to, size_t count);
     void (*from_f16)(const uint16_t *from, float *to, size_t count);
