@@ -185,7 +185,7 @@ import Testing
         var last: JournalOffset = 0
         for number in 10..<60 { last = try await group.append(number, bytes: 40_000).offset }
         let leader = try await group.awaitLeader()
-        #expect(leader.committed >= last)
+        try await waitUntil("the leader to show it") { leader.committed >= last }
         group.disks[full]!.setCapacity(1 << 40)
         try await waitUntil("the full one to go on") { group[full].committed >= last }
         #expect(try ReplicaGroup.numbers(group[full]).map(\.number) == Array(0..<60))

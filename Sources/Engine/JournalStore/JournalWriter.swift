@@ -191,6 +191,14 @@ final class JournalWriter: @unchecked Sendable {  // all that is not `let` is to
     }
 
     private func answerGroup(_ batch: [PendingAppend], with error: VecraftError?) {
+        if let observer = self.observer {
+            observer.answering { self.answerAll(batch, with: error) }
+        } else {
+            self.answerAll(batch, with: error)
+        }
+    }
+
+    private func answerAll(_ batch: [PendingAppend], with error: VecraftError?) {
         for item in self.group.items {
             let completion = batch[item.index].completion
             if let error {

@@ -95,7 +95,8 @@ package enum JournalAPI {
         .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             let (partition, entry) = try self.entry(message)
             try entry.withView { (view) throws(VecraftError) in try admit(view) }
-            let reply = call.deferred()
+            // All of the message that is still needed is in the entry.
+            let reply = call.deferred(keepingMessage: false)
             journal.append(entry, to: partition) { self.answer(reply, $0) }
             return .later
         }
@@ -106,7 +107,8 @@ package enum JournalAPI {
         let (partition, entry) = try ArenaPool.shared.withArena {
             (arena) throws(VecraftError) -> (PartitionID, EncodedEntry) in
             let request = try VecraftInternalV1.AppendRequest.View.decode(message, in: arena)
-            let partition = try self.partition(request.partition.string)
+            let name = request.partition
+            guard let partition = PartitionID(utf8: name.bytes) else { throw self.noPartition(name.string) }
             do throws(DecodingFault) {
                 return (partition, try EncodedEntry(copying: request.entry))
             } catch {
@@ -221,10 +223,12 @@ package enum JournalAPI {
     }
 
     static func partition(_ name: String) throws(VecraftError) -> PartitionID {
-        guard let partition = PartitionID(name) else {
-            throw .invalid("partition", "\"\(name.prefix(64))\" is not a partition, such as data-0")
-        }
+        guard let partition = PartitionID(name) else { throw self.noPartition(name) }
         return partition
+    }
+
+    private static func noPartition(_ name: String) -> VecraftError {
+        .invalid("partition", "\"\(name.prefix(64))\" is not a partition, such as data-0")
     }
 }
 

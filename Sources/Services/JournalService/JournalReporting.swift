@@ -1,3 +1,4 @@
+internal import GRPC
 import JournalStore
 internal import Logging
 import Observability
@@ -85,6 +86,9 @@ package final class JournalReporting: JournalObserver {
         // Deletes are taken on a full disk too, so a commit alone says nothing.
         if self.isFull.load(ordering: .relaxed) { self.lookForRoom() }
     }
+
+    /// Callers over the wire hear of their batch together: one wake-up of each event loop, not one an append.
+    package func answering(_ answer: () -> Void) { GRPCServer.gatherAnswers(answer) }
 
     package func queued(partition: PartitionID, entries: Int, bytes: Int) {
         self.handles(partition).queueBytes.set(bytes)

@@ -24,7 +24,7 @@ package enum PeerJournalAPI {
         .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             let (partition, entry) = try JournalAPI.entry(message)
             let replica = try journal.replica(partition)
-            let reply = call.deferred()
+            let reply = call.deferred(keepingMessage: false)
             replica.append(entry) { JournalAPI.answer(reply, $0) }
             return .later
         }

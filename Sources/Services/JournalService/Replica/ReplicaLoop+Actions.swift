@@ -78,8 +78,16 @@ extension ReplicaLoop {
     }
 
     private func commit(through index: LogIndex) {
+        // Whoever is answered finds the entry here already, unless this disk is the last.
+        self.show()
         let now = SystemClock.monotonicNanoseconds()
-        if let oldest = self.waiters.commit(through: index) {
+        var oldest: UInt64?
+        if let observer = self.observer {
+            observer.answering { oldest = self.waiters.commit(through: index) }
+        } else {
+            oldest = self.waiters.commit(through: index)
+        }
+        if let oldest {
             self.observer?.acknowledged(partition: self.store.partition, waited: .nanoseconds(now - min(now, oldest)))
         }
         while let first = self.changes.first, first.offset <= index {

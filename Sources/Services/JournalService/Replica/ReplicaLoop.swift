@@ -50,6 +50,9 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     private static let tickAlone: UInt64 = 50_000_000
     /// One is being synced while the next is written.
     private static let maxOutstandingWrites = 2
+    /// While a batch is under way, less than this waits for its commitment: then one batch serves all who came meanwhile, at one
+    /// sync, one message and one wake-up on each replica. More goes at once, so that bulk keeps every disk busy.
+    private static let pipelineBytes = 256 << 10
 
     init(
         store: ReplicaStore, settings: JournalSettings, raft: RaftSettings, clock: HLCClock, sender: any PeerSender,
@@ -244,6 +247,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
                 if self.raft.role != .leader { self.refuseAppends() }
                 return
             }
+            if self.raft.commit < self.raft.last.index, self.inbox.appends.depth.bytes < Self.pipelineBytes { return }
             let maxBytes = min(self.settings.maxBatchBytes, self.raftSettings.maxBatchBytes)
             guard self.inbox.appends.takeNow(maxBytes: maxBytes, maxCount: self.settings.maxBatchEntries, into: &self.batch) else {
                 return

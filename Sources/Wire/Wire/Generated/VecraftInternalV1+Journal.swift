@@ -347,7 +347,7 @@ extension VecraftInternalV1 {
     package struct AppendRequest: WireMessage {
         /// "data-0", "txn-0", "sys-0".
         package var partition: String
-        /// An encoded entry (format: docs/ARCHITECTURE.md, "Journal entry"). Offset, term and HLC are filled in by the leader.
+        /// An encoded entry (format: docs/JOURNAL.md). Offset, term and HLC are filled in by the leader.
         package var entry: [UInt8]
         package init(partition: String = "", entry: [UInt8] = []) {
             self.partition = partition

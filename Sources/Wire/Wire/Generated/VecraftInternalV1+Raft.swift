@@ -495,7 +495,7 @@ extension VecraftInternalV1 {
         package var salt: UInt32
         /// Bytes of all frames together. More than `frames` has: the rest follows as `continued` of the next PeerFrames.
         package var frameBytes: UInt64
-        /// Whole journal frames, head and entry, one behind the other (format: docs/ARCHITECTURE.md, "Journal").
+        /// Whole journal frames, head and entry, one behind the other (format: docs/JOURNAL.md).
         package var frames: [UInt8]
         package init(first: UInt64 = 0, last: UInt64 = 0, term: UInt64 = 0, bytes: UInt64 = 0, membership: VecraftInternalV1.GroupMembership? = nil, salt: UInt32 = 0, frameBytes: UInt64 = 0, frames: [UInt8] = []) {
             self.first = first

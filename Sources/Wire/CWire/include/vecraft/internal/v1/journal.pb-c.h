@@ -194,7 +194,7 @@ struct  Vecraft__Internal__V1__AppendRequest
    */
   char *partition;
   /*
-   * An encoded entry (format: docs/ARCHITECTURE.md, "Journal entry"). Offset, term and HLC are filled in by the leader.
+   * An encoded entry (format: docs/JOURNAL.md). Offset, term and HLC are filled in by the leader.
    */
   ProtobufCBinaryData entry;
 };

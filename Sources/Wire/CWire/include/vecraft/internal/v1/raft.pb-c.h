@@ -306,7 +306,7 @@ struct  Vecraft__Internal__V1__Entries
    */
   uint64_t frame_bytes;
   /*
-   * Whole journal frames, head and entry, one behind the other (format: docs/ARCHITECTURE.md, "Journal").
+   * Whole journal frames, head and entry, one behind the other (format: docs/JOURNAL.md).
    */
   ProtobufCBinaryData frames;
 };
