@@ -40,6 +40,8 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     /// The log is written through here.
     var written: JournalOffset
     var isRetired = false
+    /// When leadership was last given up for want of room, and to whom.
+    private var handedOver: (to: ReplicaID, at: UInt64)?
     private var tickDue: UInt64 = 0
     private var statusDue: UInt64 = 0
     private var batch: [PendingAppend] = []
@@ -157,6 +159,9 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
                 self.carryOut()
                 completion(.success(()))
             } catch { completion(.failure(.refusal(self.store.partition, error))) }
+        case .trim(let offset, let completion) where offset <= self.raft.logStart.index:
+            // Done before: safe to repeat.
+            completion(.success(()))
         case .trim(let offset, let completion):
             let isTaken = self.raft.trim(through: offset, now: Self.now)
             self.carryOut()
@@ -166,7 +171,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
                     : .failure(
                         VecraftError(
                             .failedPrecondition,
-                            "\(self.store.partition): entry \(offset) is trimmed already, or not committed and durable here",
+                            "\(self.store.partition): entry \(offset) is not committed and durable here",
                             field: "through", reason: "CANNOT_TRIM")))
         case .staged(let log, let summary):
             self.staged.append(log)
@@ -287,7 +292,8 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
                 key = made
             }
             do throws(VecraftError) { try self.store.checkSpace(for: view.operation, &self.space) } catch {
-                self.refuse(pending, error)
+                let heir = self.handOverForSpace()
+                self.refuse(pending, heir.map { .notLeader(self.store.partition, hint: $0) } ?? error)
                 continue
             }
             bytes += Frame.headBytes + pending.entry.bytes.count
@@ -320,6 +326,27 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         }
         self.carryOut(frames: run)
     }
+
+    /// A leader without room on its disk would refuse what a group whose other disks have room can take.
+    ///
+    /// - Returns: Who leads next; nil if there is nobody.
+    private func handOverForSpace() -> ReplicaID? {
+        let now = SystemClock.boottimeNanoseconds()
+        if let last = self.handedOver, now - last.at < Self.handOverPause { return last.to }
+        let heir = self.raft.peers.filter {
+            $0.isVoter && !$0.isRecovering && $0.silence < self.raftSettings.electionTimeoutMin.nanoseconds
+        }.max { ($0.match, $1.id) < ($1.match, $0.id) }
+        guard let heir else { return nil }
+        do throws(RaftRefusal) { try self.raft.transferLeadership(to: heir.id, now: Self.now) } catch { return nil }
+        self.log.warning(
+            "the disk is nearly full; leadership is handed over",
+            metadata: ["partition": "\(self.store.partition)", "to": "\(heir.id)"])
+        self.handedOver = (heir.id, now)
+        self.carryOut()
+        return heir.id
+    }
+    /// Between two attempts: a handover takes an election at most.
+    private static let handOverPause: UInt64 = 1_000_000_000
 
     private func joinFirst(_ first: PendingAppend, _ second: PendingAppend) {
         guard first.entry.bodyHash == second.entry.bodyHash else { return self.refuse(second, .keyReused(nil)) }
