@@ -19,10 +19,12 @@ package struct RegisterViolation: Sendable, CustomStringConvertible {
     init(in history: [RegisterOperation], limit: Int) {
         let prefix = Self.shortestPrefix(of: history, limit: limit)
         let few = Self.fewest(of: prefix, limit: limit)
-        self.operations = few.sorted { ($0.invoked, $0.returned ?? .max) < ($1.invoked, $1.returned ?? .max) }
+        let (kind, witness) = Self.kind(few, in: history)
+        let shown = witness.map { few.contains($0) ? few : few + [$0] } ?? few
+        self.operations = shown.sorted { ($0.invoked, $0.returned ?? .max) < ($1.invoked, $1.returned ?? .max) }
         self.register = history[0].register
         self.total = history.count
-        self.kind = Self.kind(self.operations, in: history)
+        self.kind = kind
     }
 
     // MARK: Shrinking
@@ -86,20 +88,27 @@ package struct RegisterViolation: Sendable, CustomStringConvertible {
 
     // MARK: Saying it
 
-    private static func kind(_ few: [RegisterOperation], in history: [RegisterOperation]) -> Kind {
+    /// What to call it, and the operation beside `few` that makes it that.
+    private static func kind(
+        _ few: [RegisterOperation], in history: [RegisterOperation]
+    ) -> (Kind, witness: RegisterOperation?) {
         switch NormalHistory(few).impossible {
-        case .unwritten: return .unwritten
-        case .future: return .future
+        case .unwritten(let read):
+            let write = history.first { $0.isWrite && $0.value == read.value }
+            return write == nil ? (.unwritten, nil) : (.future, write)
+        case .future: return (.future, nil)
         case nil: break
         }
         // The answer that made it impossible is the last.
         guard let last = few.filter({ $0.returned != nil }).max(by: { $0.returned! < $1.returned! }), !last.isWrite
-        else { return .order }
+        else { return (.order, nil) }
         let before = few.filter { $0.returned.map { $0 < last.invoked } ?? false && $0.value != last.value }
-        if before.contains(where: { !$0.isWrite }) { return .unseen }
-        guard let write = before.last(where: \.isWrite) else { return .order }
-        let isSeen = history.contains { !$0.isWrite && $0.returned != nil && $0.value == write.value }
-        return isSeen ? .stale : .lost
+        guard let newer = before.first(where: { !$0.isWrite }) ?? before.last else { return (.order, nil) }
+        let sightings = history.filter { !$0.isWrite && $0.returned != nil && $0.value == newer.value }
+        if let seen = sightings.first(where: { $0.returned! < last.invoked }) {
+            return (.unseen, newer.isWrite ? seen : nil)
+        }
+        return (sightings.isEmpty ? .lost : .stale, nil)
     }
 
     package var description: String {
