@@ -103,6 +103,12 @@ def compare(name, options):
             f"{index.sealed['rescoring']} bytes a vector beside for re-scoring, "
             f"two threads {scaling(index, curves[index.name], options)}")
         result["notes"].append(f"{index.name}: trials, codes/floats at ef 24 and 96: {index.sealed['trials']}")
+    theirs = next((index for index in indexes if index.name == "hnswlib"), None)
+    if theirs:
+        for index in ours:
+            result["notes"].append(
+                f"{index.name}: built in {index.build_cpu:.1f} us of processor time a vector, hnswlib in {theirs.build_cpu:.1f}: "
+                f"{theirs.build_cpu / index.build_cpu:.2f} times")
     base = curves.get("hnswlib", {})
     for index in ours:
         shared = [ef for ef in sorted(curves[index.name]) if ef in base]

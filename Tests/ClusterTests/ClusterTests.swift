@@ -93,7 +93,7 @@ struct ClusterTests {
                 "vecraft.v1.Points/Upsert",
                 VecraftV1.UpsertRequest(
                     collection: ClusterRun.collection,
-                    points: [VecraftV1.Point(id: "r0", vector: .init(values: [1, 0, 0, 0]))],
+                    points: [VecraftV1.Point(id: "alone", vector: .init(values: [1, 0, 0, 0]))],
                     idempotencyKey: "alone"),
                 timeout: .seconds(2))
         }

@@ -55,12 +55,17 @@ struct Session {
             let data = try self.loaded()
             let quantisation = try self.quantisation(words[1])
             let start = now()
+            let startCPU = now(CLOCK_PROCESS_CPUTIME_ID)
             let graph = build(
                 data, quantisation: quantisation, threads: Int(words[2])!, m: Int(words[3])!,
                 efConstruction: Int(words[4])!)
             let seconds = now() - start
+            let cpu = 1e6 * (now(CLOCK_PROCESS_CPUTIME_ID) - startCPU) / Double(data.count)
             self.graphs[words[0]] = graph
-            return "seconds \(seconds) rate \(Int(Double(data.count) / seconds)) reachable \(graph.reachable())"
+            return """
+                seconds \(seconds) rate \(Int(Double(data.count) / seconds)) cpu \(cpu) \
+                reachable \(graph.reachable())
+                """
         case "seal":
             let start = now()
             let data = try self.loaded()

@@ -70,6 +70,7 @@ extension GraphView {
     ///
     /// The two-hop idea of ACORN-1 (Patel et al., arXiv:2403.04871): where a tenth of the rows is eligible, a list of 32
     /// and the 32 lists behind it hold about as many eligible rows as an unfiltered list.
+    /// Two candidates are under way at a time: the lists behind one arrive while the rows of the other are measured.
     /// - Parameter reach: Eligible rows per hop after which no more ways are tried.
     /// - Returns: Entries in `memory.pool`, nearest first; the entry point among them may not be eligible.
     @inline(__always) func nearestWithin(

@@ -32,8 +32,8 @@ extension GraphView {
         return walk
     }
 
-    /// From the top down to the level above `level`: moves to the nearest neighbour as long as one is nearer. Leaves the
-    /// nearest in `memory.pool[0]`.
+    /// From the top down to the level above `level`: one move a level, and on level 1 as long as a neighbour is nearer: what
+    /// a level leaves undone the next one does with more points. Leaves the nearest in `memory.pool[0]`.
     @inline(__always) func descend(
         from entry: EntryPoint, to level: Int, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts
     ) {
@@ -54,6 +54,7 @@ extension GraphView {
                 ids[count] = row
                 count &+= 1
             }
+            // Whichever neighbour is nearest, its list is on its way when it turns out.
             vk_prefetch_rows(self.rows, ids, count)
             var j = 0
             while j < count {
@@ -71,7 +72,7 @@ extension GraphView {
             }
             counts.distances &+= count
             counts.hops &+= 1
-            if nearest == before { l &-= 1 }
+            if nearest == before || l > 1 { l &-= 1 }
         }
         memory.pool[0] = Candidate.pack(key: best, row: nearest)
     }
@@ -79,7 +80,9 @@ extension GraphView {
     /// SEARCH-LAYER, algorithm 2 of Malkov and Yashunin: the `ef` nearest to the query, found by following links.
     ///
     /// Candidates and results are one sorted array with a flag on those whose links were followed; the walk ends when all
-    /// that are left have it.
+    /// that are left have it. Three candidates are under way at a time: the links of the first are asked for, then those
+    /// of the second looked through and their rows asked for, then the rows of the third measured. So a candidate is
+    /// chosen without knowing what the two before it will bring: a few distances more, and no wait for memory.
     /// - Parameter entries: Where to start from: so many, at most `ef`, lie in `memory.pool`, nearest first.
     /// - Returns: Entries in `memory.pool`, nearest first, at most `ef`.
     @inline(__always) func nearest(
@@ -105,7 +108,6 @@ extension GraphView {
             var aheadCount = 0
             if chosen != .max {
                 aheadCount = vk_gather(self.links(chosen, level: level), width, visited, walk, ahead)
-                vk_prefetch_rows(self.rows, ahead, aheadCount)
                 hops &+= 1
                 chosen = .max
             }
@@ -119,6 +121,8 @@ extension GraphView {
             } else if count == 0, aheadCount == 0 {
                 break
             }
+            // Behind the links: those few lines are wanted first.
+            vk_prefetch_rows(self.rows, ahead, aheadCount)
             self.measure(self.rows, memory.query, ids, count, keys)
             distances &+= count
             var worst = size == ef ? Candidate.key(pool[ef &- 1]) : UInt32.max

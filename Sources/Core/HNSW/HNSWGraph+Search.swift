@@ -66,7 +66,8 @@ extension HNSWGraph {
     /// Distances after which a search asks whether to go on.
     package static func distancesPerCheck(dimension: Int) -> Int { max(1, min(4096, (512 << 10) / (4 * dimension))) }
 
-    /// Candidates kept beyond those asked for, so that codes confusing near equals cost no recall at equal `ef`.
+    /// Candidates kept beyond those asked for, so that codes confusing near equals cost little recall at equal `ef`: how much
+    /// is measured when a graph is sealed (`SealReport/trials`).
     private func slack(k: Int) -> Int {
         switch self.kind {
         case .none: 0
