@@ -60,7 +60,7 @@ extension ShardEngine {
             var count = 0
             for segment in self.segments where segment.liveCount > 0 {
                 try deadline.check()
-                self.evaluate(compiled, segment, context)
+                try self.evaluate(compiled, segment, context, deadline)
                 context.matching.withUnsafeWords { words in
                     for w in words.indices { count &+= (words[w] & ~segment.deleted.words[w]).nonzeroBitCount }
                 }
