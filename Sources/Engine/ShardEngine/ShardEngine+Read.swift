@@ -84,6 +84,7 @@ extension ShardEngine {
             statistics.checkpointFailures = self.counters.checkpointFailures.load(ordering: .relaxed)
             statistics.seals = self.counters.seals.load(ordering: .relaxed)
             statistics.recodings = self.counters.recodings.load(ordering: .relaxed)
+            statistics.adoptedVectors = self.counters.adopted.load(ordering: .relaxed)
             statistics.merges = self.counters.merges.load(ordering: .relaxed)
             statistics.backgroundFailures = self.counters.backgroundFailures.load(ordering: .relaxed)
             statistics.quarantinedFiles = self.counters.quarantined.load(ordering: .relaxed)
