@@ -13,8 +13,8 @@ SWIFT_FILES := $$(git ls-files '*.swift' | grep -v -i generated)
 export PATH := $(CURDIR)/.build/tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate serve build packages proto format lint torture clean
-.PHONY: bench bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-index
+.PHONY: help demo test simulate serve build packages proto format lint torture torture-cluster clean
+.PHONY: bench bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-failover bench-catchup bench-index
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,13 @@ torture: ## The crash tests for long (ROUNDS=200 kills at random moments)
 	@.ci/packages test
 	@$(BUILD) --build-tests
 	@VECRAFT_TORTURE_ROUNDS=$(or $(ROUNDS),200) \
-	    swift test -c $(CONFIGURATION) --skip-build --disable-xctest --filter Torture
+	    swift test -c $(CONFIGURATION) --skip-build --disable-xctest --filter EndToEndTests.Torture
+
+torture-cluster: ## Three nodes, all that can go wrong, under load (ROUNDS=100 faults, or MINUTES=10; SEED)
+	@.ci/packages test
+	@$(BUILD) --build-tests
+	@VECRAFT_CLUSTER_ROUNDS=$(or $(ROUNDS),$(if $(MINUTES),,100)) VECRAFT_CLUSTER_MINUTES=$(MINUTES) VECRAFT_CLUSTER_SEED=$(SEED) \
+	    swift test -c $(CONFIGURATION) --skip-build --disable-xctest --filter ClusterTortureTests
 
 simulate: ## Whole Raft groups, one seed each (SEEDS=FROM..TO, PROFILE=mixed|storm|duel)
 	@$(BUILD) --product simulate
@@ -64,12 +70,17 @@ bench: bench-wire bench-mixed bench-ingest bench-journal bench-recall ## All ben
 bench-wire: ## Server CPU of a search call, beyond the index search itself
 bench-mixed: ## Searches beside a full-speed import
 bench-ingest: ## Durable bulk upserts of 384-d points from one client
-bench-journal: ## 4 KiB appends from 64 clients, against Debian's etcd
+bench-journal: ## 4 KiB appends, against Debian's etcd: one node, then three replicas (REPLICAS=1 or 3: one of them)
+bench-failover: ## The leader killed under load (KILLS=50): how long until writes flow again
+bench-catchup: ## A follower comes back from far behind (ENTRIES=100000) while writes go on
 bench-recall: ## 25,000 points, kill -9 in the middle, recall@10 (VECRAFT_DATASET names the data)
-bench-wire bench-mixed bench-ingest bench-journal bench-recall: bench-%: build
+bench-journal: ARGUMENTS = $(REPLICAS)
+bench-failover: ARGUMENTS = $(KILLS)
+bench-catchup: ARGUMENTS = $(ENTRIES)
+bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-failover bench-catchup: bench-%: build
 	@.ci/packages bench
 	@$(BUILD) --product server-benchmark
-	@.build/$(CONFIGURATION)/server-benchmark $*
+	@.build/$(CONFIGURATION)/server-benchmark $* $(ARGUMENTS)
 
 # Data of other shapes: SETS=l2-784,cosine-1536,duplicates,dominant,dot-256 (index_sets.py says what they are).
 SETS := debian,l2-128

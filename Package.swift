@@ -12,7 +12,7 @@ let strict: [SwiftSetting] = [
 ]
 
 /// Modules whose tests look inside. Demo and tests share one release build, which has no testability of its own.
-let lookedInto: Set = ["GRPC", "JournalStore", "ShardEngine", "Wire"]
+let lookedInto: Set = ["GRPC", "JournalStore", "PeerTransport", "ShardEngine", "Wire"]
 
 func layer(_ folder: String, _ name: String, _ needs: [Target.Dependency]) -> Target {
     let settings = strict + (lookedInto.contains(name) ? [.unsafeFlags(["-enable-testing"])] : [])
@@ -91,14 +91,15 @@ let package = Package(
         io("Observability", ["Primitives", "HLC", "CPlatform", logging, metrics, tracing]),
         io("HTTP", ["Primitives", "Observability", hummingbird, hummingbirdTLS, lifecycle, nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
         io("Metadata", ["Primitives", "CPlatform", sqlite]),
+        io("PeerTransport", ["Primitives", "JournalFormat", "Raft", "Wire", "GRPC", "Observability", nioCore, logging]),
         io("ServiceHost", ["Primitives", "Observability", yaml, lifecycle, logging]),
 
         // Engine: cores put on disk.
-        engine("JournalStore", ["Primitives", "HLC", "JournalFormat", "FileStore", "CPlatform"]),
+        engine("JournalStore", ["Primitives", "HLC", "JournalFormat", "Raft", "FileStore", "CPlatform"]),
         engine("ShardEngine", ["Primitives", "Filter", "PayloadIndex", "HNSW", "JournalFormat", "FileStore", "CPlatform"]),
 
         // Services: drivers and APIs, one folder each.
-        service("JournalService", ["Primitives", "CPlatform", "HLC", "JournalFormat", "JournalStore", "Observability", "Wire", "GRPC", nioCore, logging]),
+        service("JournalService", ["Primitives", "CPlatform", "HLC", "JournalFormat", "JournalStore", "FileStore", "Raft", "PeerTransport", "Observability", "Wire", "GRPC", nioCore, logging]),
         service("MetaManager", ["Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "Metadata", "Observability", "Wire", logging]),
         service("StorageNode", ["Primitives", "HLC", "JournalStore", "JournalFormat", "Filter", "HNSW", "PayloadIndex", "ShardEngine", "FileStore", "CPlatform", "JournalService", "MetaManager", "Observability", logging]),
         service("QueryProcessor", ["Primitives", "HLC", "Filter", "ShardEngine", "StorageNode", "JournalService", "MetaManager", "Observability", logging]),
@@ -113,24 +114,29 @@ let package = Package(
             dependencies: [
                 "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Metadata", "Observability", "ServiceHost", "FileStore",
                 "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine", "Lineage", "Gateway",
-                "CPlatform", "CZlib", arguments, logging, metrics, nioCore, nioPosix,
+                "PeerTransport", "Raft", "CPlatform", "CZlib", arguments, logging, metrics, nioCore, nioPosix,
             ],
             path: "Sources/vecraft", swiftSettings: strict),
 
         .executableTarget(
             name: "server-benchmark",
-            dependencies: ["Primitives", "JournalFormat", "GRPC", "Wire", "TestSupport", nioCore, nioPosix],
+            dependencies: [
+                "Primitives", "JournalFormat", "GRPC", "Wire", "TestSupport", "ClusterSupport", "Linearizability", nioCore, nioPosix,
+            ],
             path: "Benchmarks/ServerBenchmark"),
         .executableTarget(
             name: "index-benchmark", dependencies: ["HNSW", "Primitives"], path: "Benchmarks/Sources/IndexBenchmark"),
 
         layer("Testing", "TestSupport", ["Primitives", "FileStore"]),
+        layer("Testing", "Linearizability", []),
+        layer("Testing", "ClusterSupport", ["Linearizability", "TestSupport", "Primitives", "JournalFormat", "GRPC", "Wire", nioPosix]),
         layer("Testing", "Simulation", ["Primitives", "Raft"]),
         .executableTarget(
             name: "simulate", dependencies: ["Primitives", "Raft", "Simulation"], path: "Sources/Testing/Simulate",
             swiftSettings: strict),
         tests("Primitives", ["Primitives", "CChecksum"]),
         tests("Raft", ["Raft", "Simulation", "Primitives"], resources: ["Transcripts"]),
+        tests("Linearizability", ["Linearizability", "Primitives"]),
         tests("HLC", ["HLC", "Primitives", "TestSupport"]),
         tests("JournalFormat", ["JournalFormat", "Primitives", "CChecksum"]),
         tests("Filter", ["Filter", "Primitives"]),
@@ -143,10 +149,13 @@ let package = Package(
         tests("Observability", ["Observability", "Primitives", "TestSupport", logging, metrics, tracing]),
         tests("HTTP", ["HTTP", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
         tests("Metadata", ["Metadata", "Primitives", "TestSupport"]),
+        tests("PeerTransport", [
+            "PeerTransport", "GRPC", "Wire", "Raft", "JournalFormat", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, logging,
+        ]),
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
         tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
-        tests("JournalService", ["JournalService", "Observability", "Primitives"]),
+        tests("JournalService", ["JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Raft", "PeerTransport", "Observability", "Primitives", "TestSupport"]),
         tests("StorageNode", [
             "StorageNode", "JournalService", "JournalStore", "JournalFormat", "HLC", "Observability", "FileStore", "Primitives", "TestSupport",
         ]),
@@ -156,6 +165,7 @@ let package = Package(
         ]),
         tests("Gateway", ["Gateway", "Primitives"]),
         tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
+        tests("Cluster", ["vecraft", "ClusterSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire"]),
         tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]

@@ -55,10 +55,14 @@ class Ours:
         self.sealed = self.values(f"seal g {self.kind} {threads}")
         return rate
 
-    def search(self, ef, seconds, threads=1):
+    def timed(self, ef, seconds, threads):
         pin(threads, self.process.pid)
         values = self.values(f"search g {ef} {seconds} {threads}")
-        return float(values["qps"]), float(values["recall"])
+        return {name: float(values[name]) for name in ("qps", "recall", "cpu")}
+
+    def search(self, ef, seconds, threads=1):
+        values = self.timed(ef, seconds, threads)
+        return values["qps"], values["recall"]
 
     def filtered(self, ef, seconds, share, pattern, strategy):
         pin(1, self.process.pid)

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// What a benchmark found: a table for people, a file for programs.
 struct Report {
@@ -56,15 +57,7 @@ func quantile(_ values: [Double], _ share: Double) -> Double {
     return sorted.isEmpty ? 0 : sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))]
 }
 
-/// CPU seconds a process has spent, of all its threads.
-func cpuSeconds(of process: Int32) -> Double {
-    guard let text = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8),
-        let close = text.lastIndex(of: ")")
-    else { return 0 }
-    let fields = text[text.index(after: close)...].split(separator: " ")
-    let ticks = (Double(fields[11]) ?? 0) + (Double(fields[12]) ?? 0)
-    return ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
-}
+func cpuSeconds(of process: Int32) -> Double { ProcessFigures.cpuSeconds(of: process) }
 
 func seconds(_ body: () async throws -> Void) async rethrows -> Double {
     let start = ContinuousClock.now
@@ -75,7 +68,8 @@ func seconds(_ body: () async throws -> Void) async rethrows -> Double {
 
 /// A folder that goes when the benchmark ends.
 func temporaryDirectory(_ name: String) throws -> String {
-    let path = FileManager.default.temporaryDirectory.appendingPathComponent("vecraft-\(name)-\(UUID().uuidString)").path
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("vecraft-\(name)-\(UUID().uuidString)")
+        .path
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     return path
 }

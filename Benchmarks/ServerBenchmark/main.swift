@@ -1,7 +1,7 @@
 import Foundation
 import NIOPosix
 
-/// Usage: server-benchmark wire|mixed|ingest|journal|recall
+/// Usage: server-benchmark wire|mixed|ingest|journal [1|3]|failover [kills]|catchup [entries]|recall
 func removeTree(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
 
 let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -10,8 +10,11 @@ case "wire": try await WireBenchmark.run(group: group)
 case "mixed": try await MixedBenchmark.run(group: group)
 case "ingest": try await IngestBenchmark.run(group: group)
 case "journal": try await JournalBenchmark.run(group: group)
+case "failover": try await FailoverBenchmark.run()
+case "catchup": try await CatchUpBenchmark.run()
 case "recall": try await RecallBenchmark.run(group: group)
 default:
-    FileHandle.standardError.write(Data("usage: server-benchmark wire|mixed|ingest|journal|recall\n".utf8))
+    let usage = "usage: server-benchmark wire|mixed|ingest|journal [1|3]|failover [kills]|catchup [entries]|recall\n"
+    FileHandle.standardError.write(Data(usage.utf8))
     exit(2)
 }

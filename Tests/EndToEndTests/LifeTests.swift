@@ -100,6 +100,7 @@ struct LifeTests {
         let text = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
         let blocks = text.components(separatedBy: "```sh\n").dropFirst().map { $0.components(separatedBy: "```")[0] }
             .filter { $0.contains("curl ") || $0.contains(".build/release/vecraft") }
+            .filter { !$0.contains("--peers") && !$0.contains("add-replica") }
         try #require(blocks.count == 2)
         let directory = try TemporaryDirectory()
         let node = try await TestNode(directory.path + "/data")
@@ -116,6 +117,44 @@ struct LifeTests {
         let python = text.components(separatedBy: "```python\n")[1].components(separatedBy: "```")[0]
         #expect(!python.contains("\"notes\"") && !python.contains("\"packages\""))
         #expect(await node.stop() == 0)
+    }
+
+    @Test func theReadmesClusterWorks() async throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let text = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
+        let blocks = text.components(separatedBy: "```sh\n").dropFirst().map { $0.components(separatedBy: "```")[0] }
+        let start = try #require(blocks.first { $0.contains("--peers") })
+        // Without the line that adds a node that nobody started.
+        let commands = try #require(blocks.first { $0.contains("add-replica") }).split(separator: "\n")
+            .filter { !$0.contains("add-replica") }
+        #expect(commands.count == 2)
+        var outcome: PythonEnvironment.Outcome?
+        // Ports that are free now may be taken when the nodes bind them: others are tried then.
+        for attempt in 0..<5 where outcome?.succeeded != true {
+            let directory = try TemporaryDirectory()
+            let ports = 11 + Int(ProcessInfo.processInfo.processIdentifier) % 20 + 6 * attempt
+            let script = """
+                cd '\(directory.path)'
+                \(start)
+                trap 'kill $(jobs -p); wait' EXIT
+                for i in 1 2 3; do
+                    n=0
+                    until curl -fs 127.0.0.1:841$i/readyz >/dev/null; do n=$((n+1)); [ $n -lt 600 ] || exit 9; sleep 0.1; done
+                done
+                set -e
+                \(commands.joined(separator: "\n"))
+                """
+                .replacingOccurrences(of: "127.0.0.1:750", with: "127.0.0.1:\(ports)40")
+                .replacingOccurrences(of: "--grpc-port 740", with: "--grpc-port \(ports)41")
+                .replacingOccurrences(of: "127.0.0.1:740", with: "127.0.0.1:\(ports)41")
+                .replacingOccurrences(of: "--http-port 841", with: "--http-port \(ports)42")
+                .replacingOccurrences(of: "127.0.0.1:841", with: "127.0.0.1:\(ports)42")
+                .replacingOccurrences(of: ".build/release/vecraft", with: "'\(ServerProcess.binary)'")
+            outcome = try await PythonEnvironment.run("/bin/bash", ["-c", script], environment: [:], limit: .seconds(120))
+        }
+        let said = try #require(outcome)
+        #expect(said.succeeded, "\(said)")
+        #expect(said.output.contains("1, 2, 3") && said.output.contains("takes over data-0"), "\(said)")
     }
 
     @Test func aJournalIsVerifiedWithoutItsNode() async throws {

@@ -9,10 +9,13 @@ final class RawSocket: Sendable {
         var type: UInt8
         var flags: UInt8
         var stream: UInt32
+        var payload: [UInt8]
 
         static let data: UInt8 = 0
         static let headers: UInt8 = 1
         static let reset: UInt8 = 3
+        static let settings: UInt8 = 4
+        static let ping: UInt8 = 6
         static let goAway: UInt8 = 7
         var endsStream: Bool { self.type <= 1 && self.flags & 1 == 1 }
     }
@@ -52,7 +55,8 @@ final class RawSocket: Sendable {
             let length = Int(bytes[at]) << 16 | Int(bytes[at + 1]) << 8 | Int(bytes[at + 2])
             guard at + 9 + length <= bytes.count else { break }
             let stream = bytes[at + 5..<at + 9].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-            frames.append(Frame(type: bytes[at + 3], flags: bytes[at + 4], stream: stream))
+            let payload = Array(bytes[at + 9..<at + 9 + length])
+            frames.append(Frame(type: bytes[at + 3], flags: bytes[at + 4], stream: stream, payload: payload))
             at += 9 + length
         }
         return frames

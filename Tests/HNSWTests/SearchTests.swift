@@ -54,6 +54,21 @@ import Testing
         }
     }
 
+    /// Walks are told apart by a number of eight bits; what was met by one must not be missed by a later one.
+    @Test func aScratchServesManyWalksOverManyGraphs() {
+        let graphs = [60, 700, 300].map { Points.random(count: $0, dimension: 8, metric: .l2, seed: 5) }
+            .map { ($0, $0.graph(codes: .int8)) }
+        let scratch = SearchScratch()
+        let top = TopK(k: 10)
+        for i in 0..<900 {
+            let (points, graph) = graphs[i % 7 % 3]
+            let request = GraphSearch(query: points.base + i % points.count * points.stride, k: 10)
+            top.reset(k: 10)
+            graph.search(request, scratch: scratch, into: top)
+            #expect(top.neighbours() == graph.find(request).neighbours, "search \(i)")
+        }
+    }
+
     @Test(arguments: 0...3)
     func tinyGraphsAnswer(_ count: Int) {
         for codes in [Quantisation.none, .int8] {

@@ -145,6 +145,7 @@ private final class CountingObserver: JournalObserver {
     struct Counts: Sendable {
         var batches = 0
         var entries = 0
+        var answerings = 0
         var replayed = 0
         var refused: [String] = []
         var cuts = 0
@@ -159,6 +160,10 @@ private final class CountingObserver: JournalObserver {
             $0.batches += 1
             $0.entries += entries
         }
+    }
+    func answering(_ answer: () -> Void) {
+        answer()
+        self.counts.withLock { $0.answerings += 1 }
     }
     func replayed(partition: PartitionID) { self.counts.withLock { $0.replayed += 1 } }
     func refused(partition: PartitionID, reason: String) { self.counts.withLock { $0.refused.append(reason) } }
@@ -179,6 +184,8 @@ private final class CountingObserver: JournalObserver {
         _ = try? await partition.append(entry([3]))
         partition.close()
         let seen = observer.seen
+        // Each batch, and the two that a fault ended.
+        #expect(seen.answerings == seen.batches + 2)
         #expect(seen.entries == 10 && seen.batches <= 10 && seen.replayed == 1 && seen.failed == 1)
         #expect(seen.refused.contains("DISK_FULL"))
         try files.remove("/journal/data-0/durable-mark")

@@ -229,7 +229,7 @@ struct SampleLog {
     @Test func newerFormatsAreRefusedByName() async throws {
         func renumbered(_ bytes: [UInt8], crc range: Range<Int>) -> [UInt8] {
             var bytes = bytes
-            bytes[8] = 2
+            bytes[8] += 1
             let crc = bytes.withUnsafeBytes { CRC32C.of(UnsafeRawBufferPointer(rebasing: $0[range])) }
             withUnsafeBytes(of: crc.littleEndian) { for i in 0..<4 { bytes[4 + i] = $0[i] } }
             return bytes
@@ -246,11 +246,11 @@ struct SampleLog {
                 bytes.replaceSubrange(slot..<slot + 32, with: changed)
             }
         }
-        for (files, what) in [(segment, "journal segment"), (sidecar, "segment sidecar"), (mark, "durable mark")] {
+        for (files, what, reads) in [(segment, "journal segment", 1), (sidecar, "segment sidecar", 2), (mark, "durable mark", 1)] {
             let before = files.paths.map { files.contents($0) }
             let error = errorOf { () throws(VecraftError) in try open(files) }
             #expect(error?.code == .failedPrecondition && error?.reason == "FORMAT_TOO_NEW")
-            #expect(error?.message.contains("\(what) of format 2; this release reads 1") == true)
+            #expect(error?.message.contains("\(what) of format \(reads + 1); this release reads \(reads)") == true)
             #expect(files.paths.map { files.contents($0) } == before)
         }
     }

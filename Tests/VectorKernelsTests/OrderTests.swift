@@ -44,16 +44,33 @@ import VectorKernels
         }
     }
 
+    @Test(arguments: Variant.all)
+    func restrictionsAreCounted(_ variant: Variant) {
+        var rng = SeededRNG(seed: 33)
+        for words in [0, 1, 3, 8, 17, 64, 100] {
+            let allowed = (0..<words).map { _ in UInt64.random(in: 0...UInt64.max, using: &rng) }
+            let deleted = (0..<words).map { _ in UInt64.random(in: 0...UInt64.max, using: &rng) }
+            for (a, d) in [(allowed, deleted), (allowed, nil), (nil, deleted), (nil, nil)] as [([UInt64]?, [UInt64]?)] {
+                var to = [UInt64](repeating: 7, count: words + 1)
+                let expected = (0..<words).map { (a?[$0] ?? ~0) & ~(d?[$0] ?? 0) }
+                #expect(
+                    variant.kernels.restrict_rows(&to, a, d, words) == expected.reduce(0) { $0 + $1.nonzeroBitCount })
+                #expect(to == expected + [7])
+            }
+        }
+    }
+
     @Test func gatheringSkipsVisitedRowsAndStopsAtTheEnd() {
-        var visited: [UInt64] = [0, 0]
+        var visited = [UInt8](repeating: 6, count: 100)
         var ids = [UInt32](repeating: 0, count: 8)
         let links: [UInt32] = [3, 70, 3, 64, UInt32.max, 5]
-        visited[1] |= 1  // row 64
-        #expect(vk_gather(links, links.count, &visited, &ids) == 2)
+        visited[64] = 7
+        #expect(vk_gather(links, links.count, &visited, 7, &ids) == 2)
         #expect(ids[..<2] == [3, 70])
-        #expect(visited == [1 << 3, 1 | 1 << 6])
-        #expect(vk_gather(links, 2, &visited, &ids) == 0)
-        #expect(vk_gather(links, 0, &visited, &ids) == 0)
+        #expect(visited.indices.filter { visited[$0] == 7 } == [3, 64, 70])
+        #expect(vk_gather(links, 2, &visited, 7, &ids) == 0)
+        #expect(vk_gather(links, 0, &visited, 7, &ids) == 0)
+        #expect(vk_gather(links, 2, &visited, 8, &ids) == 2)
     }
 
     /// Against the obvious: every size of batch, ends within a word, rows without a node.
@@ -105,14 +122,18 @@ import VectorKernels
             }
             for mapped in [false, true] {
                 let fits = { (node: UInt32) in isEligible[Int(mapped ? rowOf[Int(node)] : node)] }
-                var visited = [UInt64](repeating: 0, count: 5)
+                var visited = [UInt8](repeating: 0, count: count)
                 var known: Set<UInt32> = []
                 for _ in 0..<40 {
                     let node = UInt32.random(in: 0..<UInt32(count), using: &rng)
                     var ids = [UInt32](repeating: 0, count: 1000)
                     var ways = [UInt32](repeating: 0, count: width)
-                    let got = vk_gather_within(
-                        links, width, node, bitmap, mapped ? rowOf : nil, &visited, &ways, 100, &ids)
+                    var waysCount = 0
+                    let near = vk_gather_eligible(
+                        links.withUnsafeBufferPointer { $0.baseAddress! + Int(node) * width }, width, bitmap,
+                        mapped ? rowOf : nil, &visited, 9, &ways, &waysCount, &ids)
+                    let got = vk_gather_behind(
+                        links, width, ways, waysCount, bitmap, mapped ? rowOf : nil, &visited, 9, 100, near, &ids)
                     let direct = list(node).reduce(into: [UInt32]()) {
                         if !$0.contains($1), !known.contains($1) { $0.append($1) }
                     }

@@ -7,6 +7,8 @@ import Synchronization
 struct Measured {
     var qps = 0.0
     var recall = 0.0
+    /// Processor time of a query, in microseconds.
+    var cpu = 0.0
     /// Queries that found fewer than `k` though `k` match.
     var short = 0
     var hops = 0
@@ -15,7 +17,7 @@ struct Measured {
 
     var line: String {
         """
-        qps \(Int(self.qps)) recall \(self.recall) short \(self.short) hops \(self.hops) distances \(self.distances) \
+        qps \(Int(self.qps)) recall \(self.recall) cpu \(self.cpu) short \(self.short) hops \(self.hops) distances \(self.distances) \
         strategy \(self.last.strategy) ef \(self.last.ef)
         """
     }
@@ -60,6 +62,7 @@ func measure(
     // One thread alone is measured by its processor time: others on the machine take less of that than of the clock.
     let clock = threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC
     let start = now(clock)
+    let startCPU = now(CLOCK_PROCESS_CPUTIME_ID)
     withUnsafePointer(to: total) { total in
         nonisolated(unsafe) let total = total
         nonisolated(unsafe) let request = request
@@ -78,13 +81,15 @@ func measure(
             total.pointee.add(done, ordering: .relaxed)
         }
     }
-    result.qps = Double(total.load(ordering: .relaxed)) / (now(clock) - start)
+    let done = Double(total.load(ordering: .relaxed))
+    result.qps = done / (now(clock) - start)
+    result.cpu = 1e6 * (now(CLOCK_PROCESS_CPUTIME_ID) - startCPU) / done
     return result
 }
 
 /// Which rows each query may be answered with.
 final class RowFilters {
-    enum Pattern: String {
+    enum Pattern: String, CaseIterable {
         /// Rows drawn one by one, the same for every query.
         case random
         /// The rows around the query.
@@ -93,36 +98,51 @@ final class RowFilters {
         case far
     }
 
-    let queryCount: Int
-    private let words: Int
     private var bits: [UnsafeMutablePointer<UInt64>] = []
     private var truths: [[UInt32]] = []
 
-    init(_ data: DataSet, share: Double, pattern: Pattern) {
-        self.queryCount = min(200, data.queryCount)
-        self.words = (data.count + 63) / 64
-        let wanted = max(k, Int(Double(data.count) * share))
+    var queryCount: Int { self.bits.count }
+    func bitmap(_ q: Int) -> UnsafePointer<UInt64> { UnsafePointer(self.bits[q]) }
+    func truth(_ q: Int) -> [UInt32] { self.truths[q] }
+
+    /// By share and pattern, all at once: most of the time goes into sorting the rows by their distance to each query.
+    static func all(_ data: DataSet, shares: [String]) -> [String: RowFilters] {
+        var filters: [String: RowFilters] = [:]
         var rng = SeededRNG(seed: 7)
         let drawn = (0..<data.count).map { _ in Double.random(in: 0..<1, using: &rng) }
-        for q in 0..<self.queryCount {
-            let query = data.query(q)
-            let sorted = (0..<data.count).map { (data.distance(query, $0), $0) }.sorted { $0 < $1 }.map(\.1)
-            let rows: [Int] =
-                switch pattern {
-                case .random: sorted.filter { drawn[$0] < share }
-                case .near: Array(sorted[..<wanted])
-                case .far: sorted[(data.count / 2)...].filter { drawn[$0] < 2 * share }
+        var order = [UInt64](repeating: 0, count: data.count)
+        for q in 0..<min(200, data.queryCount) {
+            for row in 0..<data.count {
+                let bits = data.distance(data.query(q), row).bitPattern
+                order[row] = UInt64(bits >> 31 == 0 ? bits | 1 << 31 : ~bits) << 32 | UInt64(row)  // sorts as floats do
+            }
+            order.sort()
+            let sorted = order.map { Int($0 & 0xffff_ffff) }
+            for share in shares {
+                guard let part = Double(share) else { continue }
+                for pattern in Pattern.allCases {
+                    let filter = filters[share + pattern.rawValue, default: RowFilters()]
+                    filters[share + pattern.rawValue] = filter
+                    switch pattern {
+                    case .random: filter.add(sorted.filter { drawn[$0] < part }, of: data.count)
+                    case .near: filter.add(Array(sorted[..<max(k, Int(Double(data.count) * part))]), of: data.count)
+                    case .far:
+                        filter.add(sorted[(data.count / 2)...].filter { drawn[$0] < 2 * part }, of: data.count)
+                    }
                 }
-            let bitmap = UnsafeMutablePointer<UInt64>.allocate(capacity: self.words)
-            bitmap.initialize(repeating: 0, count: self.words)
-            for row in rows { bitmap[row / 64] |= 1 << UInt64(row % 64) }
-            self.bits.append(bitmap)
-            self.truths.append(rows.prefix(k).map { UInt32($0) })
+            }
         }
+        return filters
+    }
+
+    private func add(_ rows: [Int], of count: Int) {
+        let words = (count + 63) / 64
+        let bitmap = UnsafeMutablePointer<UInt64>.allocate(capacity: words)
+        bitmap.initialize(repeating: 0, count: words)
+        for row in rows { bitmap[row / 64] |= 1 << UInt64(row % 64) }
+        self.bits.append(bitmap)
+        self.truths.append(rows.prefix(k).map { UInt32($0) })
     }
 
     deinit { for bitmap in self.bits { bitmap.deallocate() } }
-
-    func bitmap(_ q: Int) -> UnsafePointer<UInt64> { UnsafePointer(self.bits[q]) }
-    func truth(_ q: Int) -> [UInt32] { self.truths[q] }
 }

@@ -24,6 +24,9 @@ struct Session {
         "automatic": .automatic, "exact": .exact, "scan": .scan, "plainWalk": .plainWalk, "filteredWalk": .filteredWalk,
     ]
 
+    /// What the comparison asks for; another share is made when it is asked for.
+    static let shares: Set = ["0.1", "0.01"]
+
     func loaded() throws -> DataSet {
         guard let data = self.data else { throw BadCommand(what: "load first") }
         return data
@@ -87,12 +90,14 @@ struct Session {
             ).line
         case "filter":
             let data = try self.loaded()
-            guard let pattern = RowFilters.Pattern(rawValue: words[4]), let strategy = Self.strategies[words[5]] else {
+            guard RowFilters.Pattern(rawValue: words[4]) != nil, let strategy = Self.strategies[words[5]] else {
                 throw BadCommand(what: "no such pattern or strategy")
             }
             let key = words[3] + words[4]
-            let filter = self.filters[key] ?? RowFilters(data, share: Double(words[3])!, pattern: pattern)
-            self.filters[key] = filter
+            if self.filters[key] == nil {
+                self.filters = RowFilters.all(data, shares: Array(Self.shares.union([words[3]])))
+            }
+            guard let filter = self.filters[key] else { throw BadCommand(what: "no share \(words[3])") }
             return measure(
                 data, try self.graph(words[0]), ef: Int(words[1])!, seconds: Double(words[2])!, filter: filter,
                 strategy: strategy

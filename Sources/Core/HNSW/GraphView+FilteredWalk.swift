@@ -18,7 +18,7 @@ extension GraphView {
         let visited = memory.visited
         let perCheck = self.distancesPerCheck
         var untilCheck = perCheck
-        self.startOver(entries, memory)
+        let walk = self.begin(entries, memory)
         var size = entries
         var found = 0
         for i in 0..<size where self.isSet(eligible, Candidate.row(pool[i])) { found &+= 1 }
@@ -27,7 +27,7 @@ extension GraphView {
         while current < size {
             let candidate = pool[current]
             pool[current] = candidate | Candidate.expanded
-            let count = vk_gather(self.links(Candidate.row(candidate), level: 0), self.m0, visited, ids)
+            let count = vk_gather(self.links(Candidate.row(candidate), level: 0), self.m0, visited, walk, ids)
             var next = current &+ 1
             while next < size, Candidate.isExpanded(pool[next]) { next &+= 1 }
             if next < size { self.prefetchLinks(Candidate.row(pool[next]), level: 0) }
@@ -77,26 +77,36 @@ extension GraphView {
         _ memory: SearchScratch.Memory, _ counts: inout WalkCounts, interrupted: () -> Bool
     ) -> Int {
         let pool = memory.pool
-        let ids = memory.ids
         let keys = memory.keys
         let visited = memory.visited
+        let ways = memory.keptRows
         let perCheck = self.distancesPerCheck
         var untilCheck = perCheck
-        self.startOver(entries, memory)
+        let walk = self.begin(entries, memory)
+        var ids = memory.ids
+        var ahead = memory.ahead
+        var count = 0
         var size = entries
-        var current = 0
-        while current < size {
-            let candidate = pool[current]
-            pool[current] = candidate | Candidate.expanded
-            let count = vk_gather_within(
-                self.links0, self.m0, Candidate.row(candidate), eligible, self.rowOf, visited, memory.keptRows, reach,
-                ids)
-            var next = current &+ 1
+        var next = 0
+        while true {
+            var aheadCount = 0
+            var waysCount = 0
             while next < size, Candidate.isExpanded(pool[next]) { next &+= 1 }
-            if next < size { self.prefetchLinks(Candidate.row(pool[next]), level: 0) }
+            if next < size {
+                let candidate = pool[next]
+                pool[next] = candidate | Candidate.expanded
+                next &+= 1
+                aheadCount = vk_gather_eligible(
+                    self.links(Candidate.row(candidate), level: 0), self.m0, eligible, self.rowOf, visited, walk, ways,
+                    &waysCount, ahead)
+                // Their lists arrive while rows are measured, and rows while the next candidate's links are looked through.
+                if aheadCount < reach { vk_prefetch_ways(self.links0, self.m0, ways, waysCount) }
+                counts.hops &+= 1
+            } else if count == 0 {
+                break
+            }
             self.measure(self.rows, memory.query, ids, count, keys)
             counts.distances &+= count
-            counts.hops &+= 1
             var worst = size == ef ? Candidate.key(pool[ef &- 1]) : UInt32.max
             var i = 0
             while i < count {
@@ -104,16 +114,21 @@ extension GraphView {
                     let at = self.poolInsert(pool, size, ef, Candidate.pack(key: keys[i], row: ids[i]))
                     if size < ef { size &+= 1 }
                     if size == ef { worst = Candidate.key(pool[ef &- 1]) }
-                    if at < next {
-                        next = at
-                        self.prefetchLinks(ids[i], level: 0)
-                    }
+                    if at < next { next = at }
                 }
                 i &+= 1
             }
-            current = next
-            while current < size, Candidate.isExpanded(pool[current]) { current &+= 1 }
+            while next < size, Candidate.isExpanded(pool[next]) { next &+= 1 }
+            if next < size { self.prefetchLinks(Candidate.row(pool[next]), level: 0) }
+            if aheadCount < reach {
+                aheadCount = vk_gather_behind(
+                    self.links0, self.m0, ways, waysCount, eligible, self.rowOf, visited, walk, reach, aheadCount, ahead
+                )
+            }
+            vk_prefetch_rows(self.rows, ahead, aheadCount)
             untilCheck &-= max(count, self.m0)
+            swap(&ids, &ahead)
+            count = aheadCount
             if untilCheck < 0 {
                 untilCheck = perCheck
                 if interrupted() {

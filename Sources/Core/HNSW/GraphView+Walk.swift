@@ -14,15 +14,22 @@ extension GraphView {
         HNSWGraph.distancesPerCheck(dimension: Int(self.rows.pointee.dimension))
     }
 
-    /// Marks the entries in `memory.pool` visited and their links not yet followed.
-    @inline(__always) func startOver(_ entries: Int, _ memory: SearchScratch.Memory) {
+    /// Begins a walk that has met the entries in `memory.pool` alone, and followed no links of theirs. Returns its number.
+    @inline(__always) func begin(_ entries: Int, _ memory: SearchScratch.Memory) -> UInt8 {
+        var walk = memory.walk.pointee &+ 1
+        if walk == 0 {
+            // Bytes of 255 walks ago are told from those of this one no longer.
+            memory.visited.update(repeating: 0, count: memory.visitedBytes)
+            walk = 1
+        }
+        memory.walk.pointee = walk
         var i = 0
         while i < entries {
             memory.pool[i] &= ~Candidate.expanded
-            let row = Candidate.row(memory.pool[i])
-            memory.visited[Int(row &>> 6)] |= 1 &<< UInt64(row & 63)
+            memory.visited[Int(Candidate.row(memory.pool[i]))] = walk
             i &+= 1
         }
+        return walk
     }
 
     /// From the top down to the level above `level`: moves to the nearest neighbour as long as one is nearer. Leaves the
@@ -47,6 +54,12 @@ extension GraphView {
                 ids[count] = row
                 count &+= 1
             }
+            vk_prefetch_rows(self.rows, ids, count)
+            var j = 0
+            while j < count {
+                vk_prefetch(self.links(ids[j], level: l))
+                j &+= 1
+            }
             self.measure(self.rows, memory.query, ids, count, keys)
             var i = 0
             while i < count {
@@ -66,7 +79,7 @@ extension GraphView {
     /// SEARCH-LAYER, algorithm 2 of Malkov and Yashunin: the `ef` nearest to the query, found by following links.
     ///
     /// Candidates and results are one sorted array with a flag on those whose links were followed; the walk ends when all
-    /// that are left have it. `visited` is clear below the graph's row bound.
+    /// that are left have it.
     /// - Parameter entries: Where to start from: so many, at most `ef`, lie in `memory.pool`, nearest first.
     /// - Returns: Entries in `memory.pool`, nearest first, at most `ef`.
     @inline(__always) func nearest(
@@ -74,28 +87,40 @@ extension GraphView {
         interrupted: () -> Bool
     ) -> Int {
         let pool = memory.pool
-        let ids = memory.ids
         let keys = memory.keys
         let visited = memory.visited
         let width = self.width(level: level)
         let perCheck = self.distancesPerCheck
         var untilCheck = perCheck
-        self.startOver(entries, memory)
+        let walk = self.begin(entries, memory)
+        var ids = memory.ids
+        var ahead = memory.ahead
+        var count = 0
         var size = entries
-        var current = 0
+        var next = 0
         var distances = 0
         var hops = 0
-        while current < size {
-            let candidate = pool[current]
-            pool[current] = candidate | Candidate.expanded
-            let count = vk_gather(self.links(Candidate.row(candidate), level: level), width, visited, ids)
-            // The likely next candidate's links arrive while this one's rows are measured.
-            var next = current &+ 1
+        var chosen = UInt32.max  // its links were asked for
+        while true {
+            var aheadCount = 0
+            if chosen != .max {
+                aheadCount = vk_gather(self.links(chosen, level: level), width, visited, walk, ahead)
+                vk_prefetch_rows(self.rows, ahead, aheadCount)
+                hops &+= 1
+                chosen = .max
+            }
             while next < size, Candidate.isExpanded(pool[next]) { next &+= 1 }
-            if next < size { self.prefetchLinks(Candidate.row(pool[next]), level: level) }
+            if next < size {
+                let candidate = pool[next]
+                pool[next] = candidate | Candidate.expanded
+                chosen = Candidate.row(candidate)
+                next &+= 1
+                self.prefetchLinks(chosen, level: level)
+            } else if count == 0, aheadCount == 0 {
+                break
+            }
             self.measure(self.rows, memory.query, ids, count, keys)
             distances &+= count
-            hops &+= 1
             var worst = size == ef ? Candidate.key(pool[ef &- 1]) : UInt32.max
             var i = 0
             while i < count {
@@ -103,16 +128,13 @@ extension GraphView {
                     let at = self.poolInsert(pool, size, ef, Candidate.pack(key: keys[i], row: ids[i]))
                     if size < ef { size &+= 1 }
                     if size == ef { worst = Candidate.key(pool[ef &- 1]) }
-                    if at < next {
-                        next = at
-                        self.prefetchLinks(ids[i], level: level)
-                    }
+                    if at < next { next = at }
                 }
                 i &+= 1
             }
-            current = next
-            while current < size, Candidate.isExpanded(pool[current]) { current &+= 1 }
             untilCheck &-= count
+            swap(&ids, &ahead)
+            count = aheadCount
             if untilCheck < 0 {
                 untilCheck = perCheck
                 if interrupted() {

@@ -80,7 +80,6 @@ extension HNSWGraph {
         var counts = WalkCounts()
         view.descend(from: top, to: highest, working, &counts)
         for l in stride(from: highest, through: 0, by: -1) {
-            self.clearVisited(working)
             let size = view.nearest(
                 level: l, ef: self.efConstruction, entries: 1, working, &counts, interrupted: { false })
             let chosen = self.select(working.pool, count: size, limit: self.m, working)

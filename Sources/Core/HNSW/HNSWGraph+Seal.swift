@@ -189,7 +189,8 @@ private struct GraphSealing {
 }
 
 /// The points of a graph in the order in which a breadth-first search from the entry point meets them: those that a walk
-/// visits one after another share cache lines and pages.
+/// visits one after another share cache lines and pages. Those of upper levels come first, for every search meets many of
+/// them on its way down: together they stay in the cache.
 private struct NodeOrder {
     /// Nodes of the source, and the new number of each.
     private(set) var nodes: [UInt32] = []
@@ -210,6 +211,7 @@ private struct NodeOrder {
             for node in 0..<UInt32(bound) where self.place[Int(node)] == VK_NO_ROW && source.isLinked(node) {
                 self.follow(node, source)
             }
+            self.putUpperFirst(source)
         }
         if let entry { self.entry = EntryPoint(row: self.place[Int(entry.row)], level: entry.level).word }
     }
@@ -217,6 +219,12 @@ private struct NodeOrder {
     private mutating func append(_ node: UInt32) {
         self.place[Int(node)] = UInt32(self.nodes.count)
         self.nodes.append(node)
+    }
+
+    private mutating func putUpperFirst(_ source: HNSWGraph) {
+        let isUpper = { (node: UInt32) in source.levels[Int(node)] > 0 }
+        self.nodes = self.nodes.filter(isUpper) + self.nodes.filter { !isUpper($0) }
+        for (place, node) in self.nodes.enumerated() { self.place[Int(node)] = UInt32(place) }
     }
 
     private mutating func follow(_ start: UInt32, _ source: HNSWGraph) {

@@ -117,10 +117,6 @@ extension HNSWGraph {
         return plain <= filtered ? .plainWalk : .filteredWalk
     }
 
-    func clearVisited(_ memory: SearchScratch.Memory) {
-        memory.visited.update(repeating: 0, count: (Int(self.rowBound.load(ordering: .acquiring)) + 63) / 64)
-    }
-
     /// Puts filter, deletes and row limit into one bitmap. Returns how many rows are eligible; nil when all are.
     private func eligible(_ request: GraphSearch, _ memory: SearchScratch.Memory) -> Int? {
         let bound = self.rowBound.load(ordering: .acquiring)
@@ -129,13 +125,12 @@ extension HNSWGraph {
         let allWords = (self.capacity + 63) / 64
         let limit = Int(min(request.rowLimit, bound))
         let words = (limit + 63) / 64
-        var count = 0
-        for i in 0..<words {
-            var word = request.allowed?[i] ?? ~0
-            if let deleted = request.deleted { word &= ~deleted[i] }
-            if i == limit / 64 { word &= 1 &<< UInt64(limit % 64) &- 1 }
-            memory.eligible[i] = word
-            count &+= word.nonzeroBitCount
+        var count = vk_kernels_best().pointee.restrict_rows(memory.eligible, request.allowed, request.deleted, words)
+        if limit % 64 != 0 {
+            let last = memory.eligible + limit / 64
+            count -= last.pointee.nonzeroBitCount
+            last.pointee &= 1 &<< UInt64(limit % 64) &- 1
+            count += last.pointee.nonzeroBitCount
         }
         if count == bound { return nil }
         (memory.eligible + words).update(repeating: 0, count: allWords - words)
@@ -147,7 +142,6 @@ extension HNSWGraph {
         _ counts: inout WalkCounts, interrupted: () -> Bool
     ) -> Int {
         let view = self.view
-        self.clearVisited(memory)
         if !filtered {
             return view.nearest(
                 level: 0, ef: ef, entries: entries, memory, &counts, interrupted: interrupted)
@@ -172,7 +166,6 @@ extension HNSWGraph {
         let wanted = top.level == 0 ? 1 : min(ef / 8, 16)
         self.view.descend(from: top, to: wanted > 1 ? 1 : 0, memory, &counts)
         guard wanted > 1 else { return 1 }
-        self.clearVisited(memory)
         return self.view.nearest(level: 1, ef: wanted, entries: 1, memory, &counts, interrupted: { false })
     }
 

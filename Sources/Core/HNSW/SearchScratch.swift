@@ -5,14 +5,20 @@ internal import VectorKernels
 package final class SearchScratch {
     /// Plain pointers for the loops; valid until the next ``prepare(capacity:candidates:m:book:)``.
     struct Memory {
-        /// One bit a row.
-        let visited: UnsafeMutablePointer<UInt64>
+        /// One byte a row: the number of the walk that met it last. Bytes, for links often lead to rows side by side: setting
+        /// their bits in one word would make each wait for the one before.
+        let visited: UnsafeMutablePointer<UInt8>
+        let visitedBytes: Int
+        /// The number of the walk under way, never 0.
+        let walk: UnsafeMutablePointer<UInt8>
         /// Rows that may be returned: filter, deletes and row limit in one bitmap.
         let eligible: UnsafeMutablePointer<UInt64>
         /// Sorted candidates, with `VK_POOL_SLACK` words to either side.
         let pool: UnsafeMutablePointer<UInt64>
         /// Rows about to be measured, and what came out.
         let ids: UnsafeMutablePointer<UInt32>
+        /// Rows to be measured after those.
+        let ahead: UnsafeMutablePointer<UInt32>
         let keys: UnsafeMutablePointer<UInt32>
         let query: UnsafeMutablePointer<vk_query>
         let queryCodes: UnsafeMutablePointer<UInt8>
@@ -37,10 +43,12 @@ package final class SearchScratch {
     /// Rows measured in one call when a scan or a two-hop gathering can fill a batch.
     static let batch = 256
 
-    private var visited = Block<UInt64>()
+    private var visited = Block<UInt8>()
+    private var walk = Block<UInt8>()
     private var eligible = Block<UInt64>()
     private var pool = Block<UInt64>()
     private var ids = Block<UInt32>()
+    private var ahead = Block<UInt32>()
     private var keys = Block<UInt32>()
     private var queryCodes = Block<UInt8>()
     private var queryFloats = Block<Float>()
@@ -57,9 +65,11 @@ package final class SearchScratch {
 
     deinit {
         self.visited.free()
+        self.walk.free()
         self.eligible.free()
         self.pool.free()
         self.ids.free()
+        self.ahead.free()
         self.keys.free()
         self.queryCodes.free()
         self.queryFloats.free()
@@ -83,10 +93,12 @@ package final class SearchScratch {
     func prepare(capacity: Int, candidates: Int, m: Int, book: CodeBook?) -> Memory {
         let words = (capacity + 63) / 64
         let slack = Int(VK_POOL_SLACK)
-        self.visited.reserve(words)
+        self.visited.reserve(capacity)
+        self.walk.reserve(1)
         self.eligible.reserve(words)
         self.pool.reserve(candidates + 2 * slack)
         self.ids.reserve(Self.batch + 4 * m + 64 + slack)
+        self.ahead.reserve(Self.batch + 4 * m + 64 + slack)
         self.keys.reserve(Self.batch + 4 * m + 64 + slack)
         if let book {
             self.queryCodes.reserve(book.kind.queryStride(dimension: book.dimension))
@@ -109,7 +121,9 @@ package final class SearchScratch {
             best[-i] = 0
         }
         return Memory(
-            visited: self.visited.base, eligible: self.eligible.base, pool: pool, ids: self.ids.base,
+            visited: self.visited.base, visitedBytes: self.visited.capacity, walk: self.walk.base,
+            eligible: self.eligible.base, pool: pool, ids: self.ids.base,
+            ahead: self.ahead.base,
             keys: self.keys.base,
             query: self.queries.base, queryCodes: self.queryCodes.base, queryFloats: self.queryFloats.base,
             other: self.queries.base + 1, again: self.queries.base + 2, chosen: self.chosen.base,
@@ -117,10 +131,10 @@ package final class SearchScratch {
             kept: self.kept.base, passedOver: self.passedOver.base, best: best, keptRows: self.keptRows.base)
     }
 
-    /// A zeroed array that only grows; its contents are not kept.
+    /// An array that only grows, zeroed when it does; its contents are not kept.
     private struct Block<Element> {
         private(set) var base = UnsafeMutablePointer<Element>(bitPattern: MemoryLayout<Element>.alignment)!
-        private var capacity = 0
+        private(set) var capacity = 0
 
         mutating func reserve(_ count: Int) {
             guard count > self.capacity else { return }

@@ -50,6 +50,22 @@ package enum Frame {
         raw.store(CRC32C.of(UnsafeRawBufferPointer(rebasing: raw[8...]), continuing: salt), at: 4)
     }
 
+    /// Writes a head for an entry that is stamped already.
+    ///
+    /// - Parameter raw: ``headBytes`` long; filled whole. The entry follows it on disk, not here.
+    package static func writeHead(
+        into raw: UnsafeMutableRawBufferPointer, entry: UnsafeRawBufferPointer, durableThrough: JournalOffset, salt: UInt32
+    ) {
+        precondition(raw.count == Self.headBytes && entry.count >= EntryLayout.fixedBytes)
+        raw.store(Self.magic, at: 0)
+        raw.store(UInt32(entry.count), at: 8)
+        raw.store(UInt32(0), at: 12)
+        raw.store(entry.integer(at: EntryLayout.Field.offset, as: UInt64.self), at: 16)
+        raw.store(durableThrough, at: 24)
+        let head = CRC32C.of(UnsafeRawBufferPointer(rebasing: raw[8...]), continuing: salt)
+        raw.store(CRC32C.of(UnsafeRawBufferPointer(rebasing: entry[..<EntryLayout.fixedBytes]), continuing: head), at: 4)
+    }
+
     /// Looks at a frame's head.
     ///
     /// - Parameter raw: At least ``stampedBytes`` from the frame's start.

@@ -5,6 +5,8 @@ package import Primitives
 //   delete by filter: the bytes of the filter's own encoding
 //   ddl:              u8 kind; 1 create: the schema's own encoding; 2 drop: u64 collection id;
 //                     3 update: u64 collection id, u16 vectors, of each u16 position in the schema and u8 quantisation
+//   configuration:    u8 kind, 1: the members of the partition's group from this entry on; u16 members: u64 id, u8 flags (1 votes,
+//                     2 votes in the configuration that is being left), short address (empty: not known)
 
 /// The ids of a delete, read in place.
 package struct DeleteBody {
@@ -100,6 +102,55 @@ package struct CollectionUpdate: Equatable, Sendable {
     }
 }
 
+/// Who replicates the partition from this entry on (Raft thesis, 4.1 and 4.3), and where they are reached.
+package struct ConfigurationBody: Equatable, Sendable {
+    package struct Member: Equatable, Sendable {
+        package var id: UInt64
+        package var isVoter: Bool
+        package var isOutgoing: Bool
+        /// "host:port" of its gRPC; empty if the writer did not know it.
+        package var address: String
+
+        package init(id: UInt64, isVoter: Bool, isOutgoing: Bool, address: String) {
+            self.id = id
+            self.isVoter = isVoter
+            self.isOutgoing = isOutgoing
+            self.address = address
+        }
+    }
+    package var members: [Member]
+
+    package init(members: [Member]) { self.members = members }
+
+    package init(_ raw: UnsafeRawBufferPointer) throws(DecodingFault) {
+        var reader = ByteReader(raw)
+        try self.init(decoding: &reader)
+        guard reader.remaining == 0 else { throw DecodingFault(position: reader.position, what: "bytes behind the members") }
+    }
+
+    package init(decoding reader: inout ByteReader) throws(DecodingFault) {
+        let kind = try reader.read(UInt8.self)
+        guard kind == 1 else { throw DecodingFault(position: reader.position, what: "unknown configuration \(kind)") }
+        self.members = []
+        for _ in 0..<(try reader.read(UInt16.self)) {
+            let id = try reader.read(UInt64.self)
+            let flags = try reader.read(UInt8.self)
+            self.members.append(
+                Member(id: id, isVoter: flags & 1 != 0, isOutgoing: flags & 2 != 0, address: try reader.readShort()))
+        }
+    }
+
+    package func encode(into writer: inout ByteWriter) {
+        writer.write(UInt8(1))
+        writer.write(UInt16(self.members.count))
+        for member in self.members {
+            writer.write(member.id)
+            writer.write(UInt8((member.isVoter ? 1 : 0) | (member.isOutgoing ? 2 : 0)))
+            writer.writeShort(member.address)
+        }
+    }
+}
+
 /// Writes a delete's ids into their exact place.
 package struct DeleteWriter {
     private let raw: UnsafeMutableRawBufferPointer
@@ -161,7 +212,14 @@ extension EncodedEntry {
         return writer.bytes.withUnsafeBytes { Self.raw(header: header, requestHash: requestHash, body: $0) }
     }
 
-    /// Any operation whose body is bytes: configuration, barrier (none), and those of later releases.
+    package static func configuration(header: EntryHeader, _ body: ConfigurationBody) -> EncodedEntry {
+        precondition(header.operation == .configuration)
+        var writer = ByteWriter()
+        body.encode(into: &writer)
+        return writer.bytes.withUnsafeBytes { Self.raw(header: header, body: $0) }
+    }
+
+    /// Any operation whose body is bytes: barrier (none), and those of later releases.
     package static func raw(
         header: EntryHeader, requestHash: UInt64? = nil, body: UnsafeRawBufferPointer
     ) -> EncodedEntry {

@@ -19,12 +19,29 @@ package struct PartitionID: Hashable, Comparable, Sendable, CustomStringConverti
 
     /// Parses "data-0"; nil if it is not a partition's name.
     package init?(_ text: some StringProtocol) {
-        guard let dash = text.lastIndex(of: "-"), let index = UInt16(text[text.index(after: dash)...]) else { return nil }
-        switch text[..<dash] {
-        case "data": self.init(.data, index)
-        case "txn": self.init(.txn, index)
-        case "sys": self.init(.sys, index)
-        default: return nil
+        let made = text.utf8.withContiguousStorageIfAvailable { PartitionID(utf8: UnsafeRawBufferPointer($0)) }
+        guard let made = made ?? Array(text.utf8).withUnsafeBytes({ PartitionID(utf8: $0) }) else { return nil }
+        self = made
+    }
+
+    /// The same from UTF-8: each append over the wire names its partition.
+    package init?(utf8 text: UnsafeRawBufferPointer) {
+        guard let dash = text.lastIndex(of: UInt8(ascii: "-")), dash + 1 < text.count, text.count - dash <= 8 else { return nil }
+        var index = 0
+        for byte in text[(dash + 1)...] {
+            guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
+            index = index * 10 + Int(byte - UInt8(ascii: "0"))
+        }
+        guard let index = UInt16(exactly: index) else { return nil }
+        let name = UnsafeRawBufferPointer(rebasing: text[..<dash])
+        if name.elementsEqual("data".utf8) {
+            self.init(.data, index)
+        } else if name.elementsEqual("txn".utf8) {
+            self.init(.txn, index)
+        } else if name.elementsEqual("sys".utf8) {
+            self.init(.sys, index)
+        } else {
+            return nil
         }
     }
 

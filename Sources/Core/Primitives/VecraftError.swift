@@ -40,15 +40,19 @@ package struct VecraftError: Error, Sendable, Equatable, CustomStringConvertible
     package var reason: String?
     /// When trying again may help.
     package var retryAfter: Duration?
+    /// With reason "NOT_LEADER": the node that leads, if it is known.
+    package var leader: UInt64?
 
     package init(
-        _ code: Code, _ message: String, field: String? = nil, reason: String? = nil, retryAfter: Duration? = nil
+        _ code: Code, _ message: String, field: String? = nil, reason: String? = nil, retryAfter: Duration? = nil,
+        leader: UInt64? = nil
     ) {
         self.code = code
         self.message = message
         self.field = field
         self.reason = reason
         self.retryAfter = retryAfter
+        self.leader = leader
     }
 
     /// Bad input: names the field and says what is allowed.

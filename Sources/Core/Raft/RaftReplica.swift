@@ -101,6 +101,18 @@ package struct RaftReplica: Sendable {
     /// Before the first entry.
     package var logStart: LogPosition { self.log.start }
     package var membership: Membership { self.log.membership }
+    /// A leader's calls to all: the newest, and the newest that a majority has answered. Nil on others.
+    package var rounds: (current: UInt64, confirmed: UInt64)? {
+        self.leadership.map { ($0.rounds.current, $0.rounds.confirmed) }
+    }
+    /// How far each peer is, as its leader knows; empty on others.
+    package var peers: [PeerProgress] {
+        self.leadership?.peers.map {
+            PeerProgress(
+                id: $0.id, match: $0.match, next: $0.next, inFlightBytes: $0.inFlight.bytes, isVoter: $0.isVoter,
+                silence: self.clock.own - $0.heard, isRecovering: $0.recovery != nil)
+        } ?? []
+    }
     package func term(at index: LogIndex) -> Term? { self.log.term(at: index) }
 
     /// Forgets the actions that have been carried out; their memory is used again.
@@ -125,6 +137,9 @@ package struct RaftReplica: Sendable {
         self.saves.last += 1
         self.actions.append(.save(self.state, self.saves.last))
     }
+
+    /// The driver can go on no more: its disk failed.
+    package mutating func stop(_ why: String) { self.halt(why) }
 
     mutating func halt(_ why: String) {
         guard self.failure == nil else { return }
@@ -165,6 +180,20 @@ package struct RaftReplica: Sendable {
     }
 }
 
+/// What a leader knows of a peer.
+package struct PeerProgress: Equatable, Sendable {
+    package var id: ReplicaID
+    /// Durable there.
+    package var match: LogIndex
+    /// The next to be sent.
+    package var next: LogIndex
+    package var inFlightBytes: Int
+    package var isVoter: Bool
+    /// Since its last answer.
+    package var silence: Nanoseconds
+    package var isRecovering: Bool
+}
+
 /// What has happened since the start.
 package struct RaftCounters: Equatable, Sendable {
     package var elections = 0
@@ -176,6 +205,8 @@ package struct RaftCounters: Equatable, Sendable {
     package var roundReads = 0
     package var logTransfers = 0
     package var trims = 0
+
+    package init() {}
 }
 
 extension LogSummary {

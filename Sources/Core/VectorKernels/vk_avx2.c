@@ -1,11 +1,12 @@
 // AVX2 with FMA and F16C: 8 floats or 32 codes at a time, four rows at a time so that one load of the query serves four.
+#include "vk_bitmap.h"
 #include "vk_encode.h"
 #include "vk_variants.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx2,fma,f16c")))
+#define TARGET __attribute__((target("avx2,fma,f16c,popcnt")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
 // Cache lines of a row asked for ahead of its turn; the hardware follows a longer one by itself.
@@ -255,6 +256,10 @@ TARGET static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, u
     }
 }
 
+TARGET static size_t restrict_rows(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words) {
+    return vk_restrict_rows_body(to, allowed, deleted, words);
+}
+
 TARGET static void to_f16(const float *from, uint16_t *to, size_t count) {
     size_t i = 0;
     for (; i + 8 <= count; i += 8)
@@ -281,6 +286,7 @@ const vk_kernels vk_avx2 = {
     .encode8 = encode8,
     .encode4 = encode4,
     .pool_insert = pool_insert,
+    .restrict_rows = restrict_rows,
     .to_f16 = to_f16,
     .from_f16 = from_f16,
 };

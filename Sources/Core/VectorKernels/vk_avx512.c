@@ -1,13 +1,14 @@
 // AVX-512: 16 floats or 64 codes at a time. The VNNI set differs by its integer kernels alone.
+#include "vk_bitmap.h"
 #include "vk_encode.h"
 #include "vk_variants.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,popcnt")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
-#define TARGET_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c,bmi")))
+#define TARGET_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c,bmi,popcnt")))
 #define INLINE_VNNI static inline __attribute__((always_inline)) TARGET_VNNI
 
 // Cache lines of a row asked for ahead of its turn; the hardware follows a longer one by itself.
@@ -303,6 +304,10 @@ TARGET static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, u
     }
 }
 
+TARGET static size_t restrict_rows(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words) {
+    return vk_restrict_rows_body(to, allowed, deleted, words);
+}
+
 TARGET static void to_f16(const float *from, uint16_t *to, size_t count) {
     size_t i = 0;
     for (; i + 16 <= count; i += 16)
@@ -328,7 +333,8 @@ static void avx2_code4_rows(const vk_rows *rows, const vk_query *query, const ui
     {                                                                                                                  \
         .name = title, .dot = dot, .l2 = l2, .dot_rows = dot_rows, .l2_rows = l2_rows, .code8_rows = code8,            \
         .code4_rows = code4, .half_dot_rows = half_dot_rows, .half_l2_rows = half_l2_rows, .encode8 = encode8,         \
-        .encode4 = encode4, .pool_insert = pool_insert, .to_f16 = to_f16, .from_f16 = from_f16,                        \
+        .encode4 = encode4, .pool_insert = pool_insert, .restrict_rows = restrict_rows, .to_f16 = to_f16,              \
+        .from_f16 = from_f16,                                                                                          \
     }
 const vk_kernels vk_avx512 = KERNELS("avx512", avx2_code8_rows, avx2_code4_rows);
 const vk_kernels vk_avx512vnni = KERNELS("avx512vnni", code8_rows, code4_rows);

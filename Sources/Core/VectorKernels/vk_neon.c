@@ -1,4 +1,5 @@
 // 64-bit Arm: NEON always, and the signed dot product (FEAT_DotProd) where the processor has it.
+#include "vk_bitmap.h"
 #include "vk_encode.h"
 #include "vk_variants.h"
 
@@ -148,6 +149,10 @@ static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, uint64_t
     return vk_pool_insert_portable(pool, size, capacity, entry);
 }
 
+static size_t restrict_rows(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words) {
+    return vk_restrict_rows_body(to, allowed, deleted, words);
+}
+
 static void to_f16(const float *from, uint16_t *to, size_t count) {
     size_t i = 0;
     for (; i + 4 <= count; i += 4) vst1_u16(to + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(from + i))));
@@ -163,7 +168,8 @@ static void from_f16(const uint16_t *from, float *to, size_t count) {
     {                                                                                                                  \
         .name = title, .dot = dot, .l2 = l2, .dot_rows = dot_rows, .l2_rows = l2_rows, .code8_rows = code8,            \
         .code4_rows = code4, .half_dot_rows = half_dot_rows, .half_l2_rows = half_l2_rows, .encode8 = encode8,         \
-        .encode4 = encode4, .pool_insert = pool_insert, .to_f16 = to_f16, .from_f16 = from_f16,                        \
+        .encode4 = encode4, .pool_insert = pool_insert, .restrict_rows = restrict_rows, .to_f16 = to_f16,              \
+        .from_f16 = from_f16,                                                                                          \
     }
 const vk_kernels vk_neon = KERNELS("neon", code8_rows, code4_rows);
 const vk_kernels vk_neondot = KERNELS("neondot", dotprod8_rows, dotprod4_rows);

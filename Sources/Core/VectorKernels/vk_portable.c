@@ -1,4 +1,5 @@
 // Plain C. The yardstick that the other variants are tested against, and what runs where none of them can.
+#include "vk_bitmap.h"
 #include "vk_encode.h"
 #include "vk_variants.h"
 
@@ -140,6 +141,10 @@ static float single(uint16_t value) {
     return result;
 }
 
+static size_t restrict_rows(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words) {
+    return vk_restrict_rows_body(to, allowed, deleted, words);
+}
+
 static void to_f16(const float *from, uint16_t *to, size_t count) {
     for (size_t i = 0; i < count; i++) to[i] = half(from[i]);
 }
@@ -161,6 +166,7 @@ const vk_kernels vk_portable = {
     .encode8 = encode8,
     .encode4 = encode4,
     .pool_insert = vk_pool_insert_portable,
+    .restrict_rows = restrict_rows,
     .to_f16 = to_f16,
     .from_f16 = from_f16,
 };

@@ -1,19 +1,26 @@
-internal import JournalFormat
-internal import Primitives
+package import JournalFormat
+package import Primitives
 internal import Synchronization
 
 /// An append that waits for the disk.
-struct PendingAppend: Sendable {
-    let entry: EncodedEntry
+package struct PendingAppend: Sendable {
+    package let entry: EncodedEntry
     /// When the journal took it: the beginning of its `appended` span.
-    let arrived: HLCTimestamp
+    package let arrived: HLCTimestamp
     /// Nanoseconds of the monotonic clock.
-    let arrivedAt: UInt64
-    let completion: AppendCompletion
+    package let arrivedAt: UInt64
+    package let completion: AppendCompletion
+
+    package init(entry: EncodedEntry, arrived: HLCTimestamp, arrivedAt: UInt64, completion: @escaping AppendCompletion) {
+        self.entry = entry
+        self.arrived = arrived
+        self.arrivedAt = arrivedAt
+        self.completion = completion
+    }
 }
 
 /// What appenders fill and the writer empties.
-final class AppendQueue: Sendable {
+package final class AppendQueue: Sendable {
     private struct State {
         var waiting: TierQueue<PendingAppend>
         /// The writer sleeps, or is about to: it must be woken.
@@ -22,17 +29,19 @@ final class AppendQueue: Sendable {
         var refusal: VecraftError?
     }
     private let state: Mutex<State>
-    private let signal = Signal()
+    private let signal: Signal
 
     /// Counted for each entry beside its bytes: what it holds of memory while it waits.
     static let overheadBytes = 256
 
-    init(limitBytes: Int) {
+    /// - Parameter signal: Raised when something waits and the writer may sleep.
+    package init(limitBytes: Int, signal: Signal = Signal()) {
+        self.signal = signal
         self.state = Mutex(State(waiting: TierQueue(limitBytes: limitBytes)))
     }
 
     /// - Returns: Why it was refused; nil if it waits now.
-    func push(_ pending: PendingAppend, tier: Tier) -> VecraftError? {
+    package func push(_ pending: PendingAppend, tier: Tier) -> VecraftError? {
         let bytes = pending.entry.bytes.count + Self.overheadBytes
         let (refusal, wake) = self.state.withLock { state -> (VecraftError?, Bool) in
             if let refusal = state.refusal { return (refusal, false) }
@@ -68,19 +77,36 @@ final class AppendQueue: Sendable {
         }
     }
 
+    /// The same without waiting.
+    ///
+    /// - Returns: False when nothing waits; the signal is raised when something does again.
+    package func takeNow(maxBytes: Int, maxCount: Int, into batch: inout [PendingAppend]) -> Bool {
+        self.state.withLock { state in
+            guard state.waiting.count > 0 else {
+                state.isWriterIdle = true
+                return false
+            }
+            state.waiting.take(maxBytes: maxBytes, maxCount: maxCount, into: &batch)
+            return true
+        }
+    }
+
+    /// Gives back all that waits; further appends are taken.
+    package func drain() -> [PendingAppend] { self.state.withLock { $0.waiting.drain() } }
+
     /// Refuses all further appends; what waits is still taken.
-    func close(_ refusal: VecraftError) {
+    package func close(_ refusal: VecraftError) {
         self.state.withLock { state in if state.refusal == nil { state.refusal = refusal } }
         self.signal.raise()
     }
 
     /// Refuses all further appends, and gives back what waits.
-    func fail(_ refusal: VecraftError) -> [PendingAppend] {
+    package func fail(_ refusal: VecraftError) -> [PendingAppend] {
         self.state.withLock { state in
             state.refusal = refusal
             return state.waiting.drain()
         }
     }
 
-    var depth: (entries: Int, bytes: Int) { self.state.withLock { ($0.waiting.count, $0.waiting.bytes) } }
+    package var depth: (entries: Int, bytes: Int) { self.state.withLock { ($0.waiting.count, $0.waiting.bytes) } }
 }

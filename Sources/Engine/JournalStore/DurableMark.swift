@@ -20,8 +20,8 @@ struct DurableMark: Sendable {
     private(set) var durable: JournalOffset = 0
 
     /// Opens it, made if absent; its block is reserved then, so that a full disk never stops it.
-    init(directory: String, files: any FileStore) throws(VecraftError) {
-        let path = Paths.join(directory, SegmentName.durableMark)
+    init(directory: String, name: String = SegmentName.durableMark, files: any FileStore) throws(VecraftError) {
+        let path = Paths.join(directory, name)
         do throws(FileFault) {
             self.file = try files.open(path, .create)
             if try self.file.size() < Self.fileBytes {

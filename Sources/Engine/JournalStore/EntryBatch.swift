@@ -6,14 +6,14 @@ package import Primitives
 /// Every checksum was verified. An ``EntryView`` taken from here is valid while the batch lives: keep it
 /// (`withExtendedLifetime`) as long as its views are used.
 package final class EntryBatch: Sendable, Sequence {
-    private let buffer: ReadBuffer
+    private let buffer: AlignedBytes
     private let ranges: [Range<Int>]
     /// Offset of the first entry; for an empty batch the offset asked for.
     package let firstOffset: JournalOffset
     /// Durable when the batch was read.
     package let committed: JournalOffset
 
-    init(buffer: ReadBuffer, ranges: [Range<Int>], firstOffset: JournalOffset, committed: JournalOffset) {
+    init(buffer: AlignedBytes, ranges: [Range<Int>], firstOffset: JournalOffset, committed: JournalOffset) {
         self.buffer = buffer
         self.ranges = ranges
         self.firstOffset = firstOffset
@@ -48,11 +48,4 @@ package final class EntryBatch: Sendable, Sequence {
             return self.batch.view(self.index)
         }
     }
-}
-
-/// Uninitialised bytes, 64-byte aligned, filled once by the reader that made them.
-final class ReadBuffer: @unchecked Sendable {  // written before it is shared, only read afterwards
-    let raw: UnsafeMutableRawBufferPointer
-    init(bytes: Int) { self.raw = .allocate(byteCount: Swift.max(bytes, 64), alignment: 64) }
-    deinit { self.raw.deallocate() }
 }

@@ -20,7 +20,7 @@ struct FrameWalker {
     private let limit: Int
     private let checksBodies: Bool
     private(set) var position: Int
-    private var window: ReadBuffer
+    private var window: AlignedBytes
     private var windowStart = 0
     private var windowCount = 0
 
@@ -32,7 +32,7 @@ struct FrameWalker {
         self.limit = limit
         self.checksBodies = checksBodies
         self.position = position
-        self.window = ReadBuffer(bytes: min(Self.windowBytes, max(limit - position, Frame.stampedBytes)))
+        self.window = AlignedBytes(bytes: min(Self.windowBytes, max(limit - position, Frame.stampedBytes)))
     }
 
     /// Looks at what stands at ``position`` and moves behind it if it is an entry.
@@ -113,7 +113,7 @@ struct FrameWalker {
     /// Bytes of the file; the caller has checked them against the limit.
     private mutating func load(_ position: Int, _ count: Int) throws(FileFault) -> UnsafeRawBufferPointer {
         if position < self.windowStart || position + count > self.windowStart + self.windowCount {
-            if count > self.window.raw.count { self.window = ReadBuffer(bytes: count) }
+            if count > self.window.raw.count { self.window = AlignedBytes(bytes: count) }
             let wanted = min(max(count, self.checksBodies ? self.window.raw.count : min(64 << 10, self.window.raw.count)), self.limit - position)
             self.windowCount = 0
             try self.file.readExactly(into: UnsafeMutableRawBufferPointer(rebasing: self.window.raw[..<wanted]), at: position)

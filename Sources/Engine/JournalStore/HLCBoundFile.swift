@@ -43,7 +43,7 @@ final class HLCBoundFile: Sendable {
 
     /// Nil for a slot never written, or torn by a crash: the other one counts then.
     private static func read(_ slot: Int, _ file: any File) throws(VecraftError) -> (sequence: UInt64, bound: UInt64)? {
-        let buffer = ReadBuffer(bytes: Self.slotBytes)
+        let buffer = AlignedBytes(bytes: Self.slotBytes)
         let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer.raw[..<Self.slotBytes])
         try onDisk { () throws(FileFault) in try file.readExactly(into: bytes, at: slot * Self.slotSpacing) }
         defer { withExtendedLifetime(buffer) {} }
@@ -60,7 +60,7 @@ final class HLCBoundFile: Sendable {
     func persist(_ bound: UInt64) {
         self.state.withLock { state in
             state.sequence += 1
-            let slot = ReadBuffer(bytes: Self.slotBytes)
+            let slot = AlignedBytes(bytes: Self.slotBytes)
             let raw = UnsafeMutableRawBufferPointer(rebasing: slot.raw[..<Self.slotBytes])
             raw.store(Self.magic, at: 0)
             raw.store(UInt64(Self.format), at: 8)

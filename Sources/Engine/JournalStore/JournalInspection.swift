@@ -1,6 +1,7 @@
 package import FileStore
 internal import JournalFormat
 package import Primitives
+internal import Raft
 
 /// Verifies a journal's folder from outside: nothing is written, cut or locked, and no node need run.
 ///
@@ -40,12 +41,16 @@ package enum JournalInspection {
     private static func look(_ partition: PartitionID, _ folder: String, _ files: any FileStore) -> Finding {
         let readOnly = ReadOnlyFiles(base: files)
         do throws(VecraftError) {
-            let recovery = try Recovery(partition: partition, directory: folder, files: readOnly)
+            // A replica of a group says where its log lies, and where it begins.
+            let replica = try ReplicaStateFile.load(directory: folder, files: readOnly)
+            let folder = ReplicaStore.folder(folder, replica?.generation ?? 0)
+            let start = replica?.start.position.index ?? 0
+            let recovery = try Recovery(partition: partition, directory: folder, files: readOnly, start: start)
             recovery.mark.close()
             let tails = recovery.cuts.map { "\($0.path), byte \($0.position): a torn tail of \($0.bytes) bytes, which a start cuts" }
             guard !recovery.segments.isEmpty else { return Finding(report: PartitionReport(partition: partition)) }
             let log = PartitionLog(
-                partition: partition, directory: folder, files: readOnly, segments: recovery.segments, term: 0)
+                partition: partition, directory: folder, files: readOnly, segments: recovery.segments, term: 0, start: start)
             return Finding(report: JournalPartition.verify(log) { _ in }, tails: tails)
         } catch {
             var report = PartitionReport(partition: partition)

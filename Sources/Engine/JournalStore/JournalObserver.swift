@@ -10,6 +10,12 @@ package protocol JournalObserver: Sendable {
     ///   - sync: Of the `fdatasync`.
     ///   - waited: Of the batch's oldest append, from its call until it was durable.
     func committed(partition: PartitionID, entries: Int, bytes: Int, write: Duration, sync: Duration, waited: Duration)
+    /// Entries are durable on this replica of a group.
+    func synced(partition: PartitionID, entries: Int, bytes: Int, write: Duration, sync: Duration)
+    /// Appends to a group were acknowledged; `waited` is the oldest one's, from its call until a majority had it.
+    func acknowledged(partition: PartitionID, waited: Duration)
+    /// A batch is answered: `answer` calls the completions of all that were in it, on this thread.
+    func answering(_ answer: () -> Void)
     /// Appends waiting, after a batch was taken.
     func queued(partition: PartitionID, entries: Int, bytes: Int)
     /// An append was answered from the idempotency table.
@@ -25,7 +31,10 @@ package protocol JournalObserver: Sendable {
 }
 
 extension JournalObserver {
+    package func synced(partition: PartitionID, entries: Int, bytes: Int, write: Duration, sync: Duration) {}
+    package func acknowledged(partition: PartitionID, waited: Duration) {}
     package func committed(partition: PartitionID, entries: Int, bytes: Int, write: Duration, sync: Duration, waited: Duration) {}
+    package func answering(_ answer: () -> Void) { answer() }
     package func queued(partition: PartitionID, entries: Int, bytes: Int) {}
     package func replayed(partition: PartitionID) {}
     package func refused(partition: PartitionID, reason: String) {}

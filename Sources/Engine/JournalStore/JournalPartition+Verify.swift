@@ -60,7 +60,7 @@ private struct LogCheck {
     }
 
     private static func header(of file: any File) throws(FileFault) -> SegmentHeader.Finding {
-        let head = ReadBuffer(bytes: SegmentHeader.bytes)
+        let head = AlignedBytes(bytes: SegmentHeader.bytes)
         let raw = UnsafeMutableRawBufferPointer(rebasing: head.raw[..<SegmentHeader.bytes])
         try file.readExactly(into: raw, at: 0)
         return withExtendedLifetime(head) { SegmentHeader.inspect(UnsafeRawBufferPointer(raw)) }

@@ -37,10 +37,12 @@ package final class JournalPartition: Sendable {
         self.queue = AppendQueue(limitBytes: settings.queueBytes)
         self.recoveredCuts = recovery.cuts.map { "\($0.path), byte \($0.position): a torn tail of \($0.bytes) bytes was cut" }
         let keeper = SegmentKeeper(maker: maker, log: self.log)
-        let writer = JournalWriter(
-            log: self.log, queue: self.queue, clock: clock, settings: settings, maker: maker, keeper: keeper,
-            observer: observer, mark: recovery.mark, table: try recovery.idempotencyTable(settings),
+        let appender = SegmentAppender(
+            log: self.log, settings: settings, maker: maker, keeper: keeper,
             segment: recovery.segments[recovery.segments.count - 1], file: active)
+        let writer = JournalWriter(
+            log: self.log, queue: self.queue, clock: clock, settings: settings, appender: appender, observer: observer,
+            mark: recovery.mark, table: try recovery.idempotencyTable(settings))
         for cut in recovery.cuts { observer?.tailCut(partition: id, file: cut.path, position: cut.position, bytes: cut.bytes) }
         observer?.segments(partition: id, count: self.log.segmentCount, diskBytes: self.log.diskBytes)
         try keeper.start()

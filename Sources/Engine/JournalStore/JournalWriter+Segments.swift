@@ -54,64 +54,21 @@ enum ZeroAhead {
 }
 
 extension JournalWriter {
-    /// The size a segment may grow to.
-    func capacity(for frameBytes: Int) -> Int {
-        // An entry larger than a segment has one alone, made as large as it needs.
-        self.segment.isEmpty ? max(self.settings.segmentBytes, SegmentHeader.bytes + frameBytes) : self.settings.segmentBytes
-    }
-
     func checkSpace(for operation: OperationKind) throws(VecraftError) {
-        guard !operation.makesRoom, self.settings.reserveBytes > 0 else { return }
-        try onDisk { () throws(FileFault) in
-            try self.space.refresh { () throws(FileFault) in try self.log.files.freeBytes(self.log.directory) }
-            // Space reserved for the segment in hand is already taken: what counts is what is left for all others.
-            guard self.space.bytes >= self.settings.reserveBytes else { throw .diskFull(self.log.directory) }
-        }
+        try self.space.check(operation, reserve: self.settings.reserveBytes, directory: self.log.directory, files: self.log.files)
     }
+}
 
-    /// Makes sure that the file has blocks up to a position.
-    func reserve(_ end: Int) throws(VecraftError) {
-        guard end > self.reserved else { return }
-        // A segment that was cut, or made small on a full disk, grows again as far as there is room.
-        let wanted = max(end, self.settings.segmentBytes)
-        let free = try onDisk { () throws(FileFault) in try self.log.files.freeBytes(self.log.directory) }
+extension FreeSpace {
+    /// - Throws: `.resourceExhausted`, reason `DISK_FULL`, if an entry that does not make room would go into the reserve.
+    mutating func check(
+        _ operation: OperationKind, reserve: Int, directory: String, files: any FileStore
+    ) throws(VecraftError) {
+        guard !operation.makesRoom, reserve > 0 else { return }
         do throws(FileFault) {
-            let isRoomy = wanted - self.reserved <= free - self.settings.reserveBytes
-            try self.file.preallocate(isRoomy ? wanted : end)
-            self.reserved = isRoomy ? wanted : end
+            try self.refresh { () throws(FileFault) in try files.freeBytes(directory) }
+            // Space reserved for the segment in hand is already taken: what counts is what is left for all others.
+            guard self.bytes >= reserve else { throw .diskFull(directory) }
         } catch { throw error.vecraftError }
-    }
-
-    /// Goes on in the next segment. The one in hand is whole and durable.
-    func roll(frameBytes: Int, mayUseReserve: Bool) throws(VecraftError) {
-        let sequence = self.segment.sequence + 1
-        var next = self.keeper.take(sequence)
-        if next == nil {
-            next = try self.maker.make(sequence: sequence, frameBytes: frameBytes, mayUseReserve: mayUseReserve)
-        }
-        guard let next else { return }
-        self.file.close()
-        self.sealed = self.segment
-        self.segment = Segment(
-            sequence: sequence, path: next.path, salt: next.salt, firstOffset: self.segment.lastOffset + 1, fileBytes: next.bytes)
-        self.file = next.file
-        self.reserved = next.bytes
-        self.zeroed = SegmentHeader.bytes
-        self.isNextAsked = false
-    }
-
-    /// From half of a segment on, the next one is made ready behind the writer's back.
-    func prepareNext() {
-        guard !self.isNextAsked, self.segment.end > self.settings.segmentBytes / 2 else { return }
-        self.isNextAsked = true
-        self.keeper.prepare(self.segment.sequence + 1)
-    }
-
-    /// Durably removes what was written behind the last committed entry.
-    func cutBack() throws(FileFault) {
-        try self.file.truncate(to: self.segment.end)
-        try self.file.sync()
-        self.reserved = self.segment.end
-        self.zeroed = self.segment.end
     }
 }

@@ -12,49 +12,30 @@ final class JournalWriter: @unchecked Sendable {  // all that is not `let` is to
     let queue: AppendQueue
     let clock: HLCClock
     let settings: JournalSettings
-    let maker: SegmentMaker
-    let keeper: SegmentKeeper
+    let appender: SegmentAppender
     let observer: (any JournalObserver)?
     let term: UInt64
 
     var mark: DurableMark
     var table: IdempotencyTable
-    /// As far as it is durable. Its index is kept in `log`.
-    var segment: Segment
-    /// The segment before, until the new one has its first durable entry.
-    var sealed: Segment?
-    /// The segment after this one was asked for.
-    var isNextAsked = false
-    var file: any File
-    /// Bytes reserved for the segment on disk.
-    var reserved: Int
-    /// Bytes known to be written, with entries or zeroes: writing there changes no metadata.
-    var zeroed: Int
     /// Why nothing more can be written.
     var failure: VecraftError?
     var space = FreeSpace()
     private var group = WriteGroup()
 
     init(
-        log: PartitionLog, queue: AppendQueue, clock: HLCClock, settings: JournalSettings, maker: SegmentMaker,
-        keeper: SegmentKeeper, observer: (any JournalObserver)?, mark: DurableMark, table: IdempotencyTable,
-        segment: Segment, file: any File
+        log: PartitionLog, queue: AppendQueue, clock: HLCClock, settings: JournalSettings, appender: SegmentAppender,
+        observer: (any JournalObserver)?, mark: DurableMark, table: IdempotencyTable
     ) {
         self.log = log
         self.queue = queue
         self.clock = clock
         self.settings = settings
-        self.maker = maker
-        self.keeper = keeper
+        self.appender = appender
         self.observer = observer
         self.term = log.term
         self.mark = mark
         self.table = table
-        self.segment = segment
-        self.segment.index = SparseIndex()
-        self.file = file
-        self.reserved = segment.fileBytes
-        self.zeroed = segment.end
     }
 
     /// The thread's whole life.
@@ -108,18 +89,19 @@ final class JournalWriter: @unchecked Sendable {  // all that is not `let` is to
         let frameBytes = Frame.headBytes + pending.entry.bytes.count
         do throws(VecraftError) {
             try self.checkSpace(for: view.operation)
-            if self.segment.end + self.group.bytes + frameBytes > self.capacity(for: frameBytes) {
+            if self.appender.segment.end + self.group.bytes + frameBytes > self.appender.capacity(for: frameBytes) {
                 guard self.group.isEmpty else { return false }
-                try self.roll(frameBytes: frameBytes, mayUseReserve: view.operation.makesRoom)
+                try self.appender.roll(frameBytes: frameBytes, mayUseReserve: view.operation.makesRoom)
             }
-            try self.reserve(self.segment.end + self.group.bytes + frameBytes)
+            try self.appender.reserve(self.appender.segment.end + self.group.bytes + frameBytes)
         } catch {
             self.refuse(pending, error)
             return true
         }
         self.group.add(
-            pending, at: index, key: key, bodyHash: view.bodyHash, offset: self.segment.lastOffset + 1 + UInt64(self.group.count),
-            term: self.term, hlc: self.clock.now(), durableThrough: self.segment.lastOffset, salt: self.segment.salt)
+            pending, at: index, key: key, bodyHash: view.bodyHash,
+            offset: self.appender.segment.lastOffset + 1 + UInt64(self.group.count), term: self.term, hlc: self.clock.now(),
+            durableThrough: self.appender.segment.lastOffset, salt: self.appender.segment.salt)
         return true
     }
 
@@ -161,14 +143,14 @@ final class JournalWriter: @unchecked Sendable {  // all that is not `let` is to
         guard !self.group.isEmpty else { return }
         let started = SystemClock.monotonicNanoseconds()
         do throws(FileFault) {
-            try self.writeGroup()
+            try self.appender.write(&self.group.parts, bytes: self.group.bytes)
         } catch {
             self.giveUp(batch, error)
             return
         }
         let written = SystemClock.monotonicNanoseconds()
         do throws(FileFault) {
-            try self.file.sync()
+            try self.appender.sync()
         } catch {
             // After a failed sync the kernel may have dropped the pages and call the next one good: it proves nothing.
             self.fail(error)
@@ -184,48 +166,39 @@ final class JournalWriter: @unchecked Sendable {  // all that is not `let` is to
                 waited: .nanoseconds(synced - min(synced, self.group.oldest)))
         }
         self.answerGroup(batch, with: nil)
-        self.log.notices.committed(self.segment.lastOffset)
-    }
-
-    private func writeGroup() throws(FileFault) {
-        let end = self.segment.end + self.group.bytes
-        if let zeroes = ZeroAhead.count(batchBytes: self.group.bytes, end: end, zeroed: self.zeroed, reserved: self.reserved) {
-            self.group.parts.append(UnsafeRawBufferPointer(rebasing: ZeroAhead.zeroes[..<zeroes]))
-            self.zeroed = end + zeroes
-        } else {
-            self.zeroed = max(self.zeroed, end)
-        }
-        try self.group.parts.withUnsafeBufferPointer { (parts) throws(FileFault) in
-            try self.file.write(parts, at: self.segment.end)
-        }
+        self.log.notices.committed(self.appender.segment.lastOffset)
     }
 
     /// What was synced becomes visible.
     private func commit() {
         for item in self.group.items {
-            self.segment.grow(frameBytes: item.frameBytes, hlc: item.hlc, term: self.term)
+            self.appender.segment.grow(frameBytes: item.frameBytes, hlc: item.hlc, term: self.term)
             if let key = item.key {
                 self.table.insert(
                     .init(bodyHash: item.bodyHash, offset: item.offset, hlc: item.hlc, term: self.term), under: key)
             }
         }
         do throws(FileFault) {
-            try self.mark.advance(to: self.segment.lastOffset)
+            try self.mark.advance(to: self.appender.segment.lastOffset)
         } catch {
             // An older mark is as true as a newer one. A file system that copies on write may have no room even for this.
             if !error.isDiskFull { self.fail(error) }
         }
-        self.segment.fileBytes = max(self.reserved, self.segment.end)
-        self.log.committed(self.group.items, in: self.segment)
+        self.appender.measure()
+        self.log.committed(self.group.items, in: self.appender.segment)
         self.log.endStamping()
-        if let sealed = self.sealed {
-            self.sealed = nil
-            self.keeper.seal(sealed)
-        }
-        self.prepareNext()
+        self.appender.settle()
     }
 
     private func answerGroup(_ batch: [PendingAppend], with error: VecraftError?) {
+        if let observer = self.observer {
+            observer.answering { self.answerAll(batch, with: error) }
+        } else {
+            self.answerAll(batch, with: error)
+        }
+    }
+
+    private func answerAll(_ batch: [PendingAppend], with error: VecraftError?) {
         for item in self.group.items {
             let completion = batch[item.index].completion
             if let error {
@@ -242,7 +215,7 @@ final class JournalWriter: @unchecked Sendable {  // all that is not `let` is to
     /// A write failed: nothing of the group may ever be seen.
     private func giveUp(_ batch: [PendingAppend], _ fault: FileFault) {
         do throws(FileFault) {
-            try self.cutBack()
+            try self.appender.cutBack()
             if !fault.isDiskFull { self.fail(fault) }
         } catch {
             self.fail(error)
@@ -269,7 +242,7 @@ final class JournalWriter: @unchecked Sendable {  // all that is not `let` is to
             try? self.mark.sync()
         }
         self.mark.close()
-        self.keeper.close()
+        self.appender.keeper.close()
         self.log.notices.end()
     }
 }

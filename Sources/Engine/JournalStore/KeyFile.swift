@@ -25,6 +25,18 @@ struct KeyRecord: Equatable, Sendable {
         self.term = view.term
     }
 
+    init(
+        tenant: String, key: String, shard: UInt32, bodyHash: UInt64, offset: JournalOffset, hlc: HLCTimestamp, term: UInt64
+    ) {
+        self.tenant = tenant
+        self.key = key
+        self.shard = shard
+        self.bodyHash = bodyHash
+        self.offset = offset
+        self.hlc = hlc
+        self.term = term
+    }
+
     func encode(into writer: inout ByteWriter) {
         writer.writeShort(self.tenant)
         writer.writeShort(self.key)

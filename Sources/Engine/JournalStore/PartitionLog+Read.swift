@@ -9,28 +9,72 @@ extension PartitionLog {
         let from = max(from, 1)
         let committed = self.committed
         guard from <= committed else {
-            return EntryBatch(buffer: ReadBuffer(bytes: 0), ranges: [], firstOffset: from, committed: committed)
+            return EntryBatch(buffer: AlignedBytes(bytes: 0), ranges: [], firstOffset: from, committed: committed)
         }
+        let (reading, _) = try self.reading(from: from, through: committed, maxBytes: maxBytes)
+        return EntryBatch(buffer: reading.buffer, ranges: reading.ranges, firstOffset: from, committed: committed)
+    }
+
+    /// Whole frames as they stand on disk, committed or not, out of one segment, each checked.
+    ///
+    /// - Parameter last: Written; at least `from`.
+    func frames(from: JournalOffset, through last: JournalOffset, maxBytes: Int) throws(VecraftError) -> FrameRun {
+        let (reading, salt) = try self.reading(from: from, through: last, maxBytes: maxBytes)
+        guard !reading.ranges.isEmpty else {
+            throw VecraftError(.internalError, "\(self.partition): no frame from \(from) through \(last)")
+        }
+        return FrameRun(trusted: reading.buffer, ranges: reading.ranges, firstOffset: from, salt: salt)
+    }
+
+    /// How many written entries from `first` on surely fit into `maxBytes`, at least one; and an upper bound of their bytes.
+    /// Never beyond a segment's end, so that one reading brings them.
+    func extent(from first: JournalOffset, through last: JournalOffset, maxBytes: Int) -> (last: JournalOffset, bytes: Int) {
+        self.segments.withLock { segments in
+            guard let i = segments.lastIndex(where: { $0.firstOffset <= first }), first <= segments[i].lastOffset else {
+                return (first, 0)
+            }
+            let segment = segments[i]
+            let points = segment.index.points
+            let start = segment.index.floor(first).position
+            if segment.end - start <= maxBytes, segment.lastOffset <= last { return (segment.lastOffset, segment.end - start) }
+            // The last point that is still within reach: what stands before it fits.
+            var low = 0
+            var high = points.count
+            while high - low > 1 {
+                let middle = (low + high) / 2
+                if points[middle].position - start <= maxBytes { low = middle } else { high = middle }
+            }
+            guard points[low].offset > first else {
+                let next = low + 1 < points.count ? points[low + 1].position : segment.end
+                return (first, next - start)
+            }
+            return (min(points[low].offset - 1, last), points[low].position - start)
+        }
+    }
+
+    private func reading(
+        from: JournalOffset, through last: JournalOffset, maxBytes: Int
+    ) throws(VecraftError) -> (BatchReading, salt: UInt32) {
         let found = self.segments.withLock { segments -> (segment: Segment, start: SparseIndex.Point)? in
-            guard let i = segments.lastIndex(where: { $0.firstOffset <= from }) else { return nil }
+            guard let i = segments.lastIndex(where: { $0.firstOffset <= from }), from <= segments[i].lastOffset else { return nil }
             // Only what the answer needs is copied: the index stays where it is.
             var segment = segments[i]
             let start = segment.index.floor(from)
             segment.index = SparseIndex()
             return (segment, start)
         }
-        guard let found else {
+        guard let found, from >= self.firstOffset else {
             throw VecraftError(
                 .outOfRange, "\(self.partition) begins at offset \(self.firstOffset); \(from) was trimmed", reason: "TRIMMED")
         }
         var reading = BatchReading(
             segment: found.segment, file: try self.openForReading(found.segment), from: from,
-            last: min(committed, found.segment.lastOffset), maxBytes: max(maxBytes, 0))
+            last: min(last, found.segment.lastOffset), maxBytes: max(maxBytes, 0))
         do throws(FileFault) { try reading.fill(from: found.start.position) } catch { throw error.vecraftError }
         if let damage = reading.damage {
             throw .damaged(found.segment.path, byte: damage.position, damage.what)
         }
-        return EntryBatch(buffer: reading.buffer, ranges: reading.ranges, firstOffset: from, committed: committed)
+        return (reading, found.segment.salt)
     }
 
     private func openForReading(_ segment: Segment) throws(VecraftError) -> any File {
@@ -45,7 +89,7 @@ private struct BatchReading {
     let from: JournalOffset
     let last: JournalOffset
     let maxBytes: Int
-    var buffer = ReadBuffer(bytes: 0)
+    var buffer = AlignedBytes(bytes: 0)
     var ranges: [Range<Int>] = []
     var damage: DecodingFault?
 
@@ -56,7 +100,7 @@ private struct BatchReading {
         var wanted = self.maxBytes + SparseIndex.sealedSpacing
         while true {
             let count = min(max(wanted, Frame.stampedBytes), self.segment.end - position)
-            self.buffer = ReadBuffer(bytes: count)
+            self.buffer = AlignedBytes(bytes: count)
             try self.file.readExactly(into: UnsafeMutableRawBufferPointer(rebasing: self.buffer.raw[..<count]), at: position)
             guard let need = self.take(count: count, at: position) else { return }
             position = need.position

@@ -22,11 +22,19 @@ final class PartitionLog: Sendable {
     /// Sealed segments that readers look into at once, before descriptors are closed and opened again.
     private static let maxOpenFiles = 16
 
-    init(partition: PartitionID, directory: String, files: any FileStore, segments: [Segment], term: UInt64) {
+    /// Nothing at or before it belongs to the log any more, though the first segment may still hold some.
+    private let start: Atomic<UInt64>
+
+    /// - Parameter committed: Nil: all of it.
+    init(
+        partition: PartitionID, directory: String, files: any FileStore, segments: [Segment], term: UInt64,
+        start: JournalOffset = 0, committed: JournalOffset? = nil
+    ) {
         self.partition = partition
         self.directory = directory
         self.files = files
-        self.committedOffset = Atomic(segments.last!.lastOffset)
+        self.start = Atomic(start)
+        self.committedOffset = Atomic(committed ?? segments.last!.lastOffset)
         self.committedHLC = Atomic((segments.last { !$0.isEmpty }?.lastHLC ?? .zero).rawValue)
         self.currentTerm = Atomic(term)
         self.segments = Mutex(segments)
@@ -35,7 +43,11 @@ final class PartitionLog: Sendable {
     var committed: JournalOffset { self.committedOffset.load(ordering: .acquiring) }
     var lastHLC: HLCTimestamp { HLCTimestamp(rawValue: self.committedHLC.load(ordering: .acquiring)) }
     var term: UInt64 { self.currentTerm.load(ordering: .relaxed) }
-    var firstOffset: JournalOffset { self.segments.withLock { $0[0].firstOffset } }
+    var firstOffset: JournalOffset {
+        max(self.segments.withLock { $0[0].firstOffset }, self.start.load(ordering: .acquiring) + 1)
+    }
+    /// Written, perhaps not durable, perhaps not committed.
+    var lastWritten: JournalOffset { self.segments.withLock { $0[$0.count - 1].lastOffset } }
     var segmentCount: Int { self.segments.withLock { $0.count } }
     var diskBytes: Int { self.segments.withLock { $0.reduce(0) { $0 + $1.fileBytes } } }
 
@@ -56,6 +68,19 @@ final class PartitionLog: Sendable {
     ///
     /// - Parameter segment: As it is with them; its index is kept here, not there.
     func committed(_ items: [WriteGroup.Item], in segment: Segment) {
+        self.grow(segment) { last in
+            for item in items { last.add(frameBytes: item.frameBytes, hlc: item.hlc, term: segment.term) }
+        }
+        self.committedHLC.store(segment.lastHLC.rawValue, ordering: .releasing)
+        self.committedOffset.store(segment.lastOffset, ordering: .releasing)
+    }
+
+    /// Entries stand at the end of `segment`, not yet committed.
+    func written(_ entries: [WrittenEntry], in segment: Segment) {
+        self.grow(segment) { last in for entry in entries { last.add(entry) } }
+    }
+
+    private func grow(_ segment: Segment, _ add: (inout Segment) -> Void) {
         self.segments.withLock { segments in
             if segments[segments.count - 1].sequence != segment.sequence {
                 // What was the last one is sealed: its readers are no longer at its tail.
@@ -66,12 +91,28 @@ final class PartitionLog: Sendable {
                         firstOffset: segment.firstOffset, fileBytes: segment.fileBytes))
             }
             let last = segments.count - 1
-            for item in items { segments[last].add(frameBytes: item.frameBytes, hlc: item.hlc, term: segment.term) }
+            add(&segments[last])
             segments[last].fileBytes = segment.fileBytes
             assert(segments[last].lastOffset == segment.lastOffset && segments[last].end == segment.end)
         }
-        self.committedHLC.store(segment.lastHLC.rawValue, ordering: .releasing)
-        self.committedOffset.store(segment.lastOffset, ordering: .releasing)
+    }
+
+    /// Committed through `offset`; never goes back.
+    func commit(through offset: JournalOffset, hlc: HLCTimestamp) {
+        self.committedHLC.store(hlc.rawValue, ordering: .releasing)
+        self.committedOffset.store(offset, ordering: .releasing)
+    }
+
+    func set(term: UInt64) { self.currentTerm.store(term, ordering: .relaxed) }
+
+    /// Other segments take the place of all: the log was cut, trimmed, or came anew.
+    func replace(segments: [Segment], start: JournalOffset) {
+        self.segments.withLock { known in
+            known = segments
+            // A file of the same name may be another one now.
+            self.openFiles.withLock { $0.removeAll() }
+        }
+        self.start.store(start, ordering: .releasing)
     }
 
     /// A segment's index, for its sidecar.

@@ -5,7 +5,9 @@ extension Recovery {
     /// The file of the last segment, open for appending, with all that was recovered durable.
     mutating func openLast(with maker: SegmentMaker) throws(VecraftError) -> any File {
         guard let last = self.segments.last else {
-            let first = try maker.make(sequence: 1, frameBytes: 0, mayUseReserve: true)
+            // What is damaged keeps its name until it is removed.
+            let damaged = self.loss?.removals.compactMap { SegmentName.sequence(of: Paths.name($0)) }.max() ?? 0
+            let first = try maker.make(sequence: damaged + 1, frameBytes: 0, mayUseReserve: true)
             self.begin(with: first)
             return first.file
         }
@@ -21,6 +23,11 @@ extension Recovery {
     /// The keys that are still remembered at the end of the log: of its last segments, as many as the window or the capacity has.
     func idempotencyTable(_ settings: JournalSettings) throws(VecraftError) -> IdempotencyTable {
         var table = IdempotencyTable(window: settings.idempotencyWindow, capacity: settings.idempotencyEntries)
+        try self.fillIdempotencyTable(&table, settings)
+        return table
+    }
+
+    func fillIdempotencyTable(_ table: inout IdempotencyTable, _ settings: JournalSettings) throws(VecraftError) {
         var found = [self.lastKeys]
         var count = self.lastKeys.count
         for segment in self.segments.dropLast().reversed() {
@@ -30,12 +37,9 @@ extension Recovery {
         }
         for records in found.reversed() {
             for record in records where !table.isForgotten(record.hlc, now: self.lastHLC) {
-                table.insert(
-                    .init(bodyHash: record.bodyHash, offset: record.offset, hlc: record.hlc, term: record.term),
-                    under: IdempotencyTable.Key(record))
+                table.insert(.init(record), under: IdempotencyTable.Key(record))
             }
         }
-        return table
     }
 
     private func keys(of segment: Segment) throws(VecraftError) -> [KeyRecord] {

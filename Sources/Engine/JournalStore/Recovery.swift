@@ -10,6 +10,9 @@ internal import Primitives
 /// The decision at the first place where entry `e` is due and does not stand: `e` was acknowledged once if a later frame says that
 /// `e` was durable when it was written, or the durable mark does. Then it is damage, and an error naming file and byte. Otherwise
 /// it is a torn tail, of appends that nobody was told of: it is erased, so that no part of it can ever come back.
+///
+/// A replica of a group can get what is damaged from the others (`keepsDamage`): then the log ends before the damage, ``loss`` says
+/// so, and the damaged bytes stay where they are until ``Loss/erase(_:)``.
 struct Recovery {
     let partition: PartitionID
     let directory: String
@@ -30,7 +33,39 @@ struct Recovery {
     private var isLastScanned = false
     private(set) var cuts: [Cut] = []
     private(set) var lastHLC = HLCTimestamp.zero
-    private(set) var nextOffset: JournalOffset = 1
+    private(set) var nextOffset: JournalOffset
+    /// Entries that were durable are damaged or gone; only with `keepsDamage`.
+    private(set) var loss: Loss?
+    private let keepsDamage: Bool
+    /// Sidecars are not trusted: every segment is read whole.
+    private let readsAll: Bool
+
+    /// What a damaged log has behind its last good entry.
+    struct Loss: Sendable {
+        /// What is wrong, and where.
+        let what: String
+        /// Files to cut, and where.
+        fileprivate(set) var cuts: [(path: String, end: Int)] = []
+        /// Files to remove, newest last.
+        fileprivate(set) var removals: [String] = []
+
+        /// Durably removes it, newest first: a crash in between leaves less of the same.
+        func erase(_ files: any FileStore, directory: String) throws(FileFault) {
+            for path in self.removals.reversed() {
+                try SegmentName.removeDerived(of: path, files)
+                try files.remove(path)
+                try files.syncDirectory(directory)
+            }
+            for cut in self.cuts {
+                try SegmentName.removeDerived(of: cut.path, files)
+                try files.syncDirectory(directory)
+                let file = try files.open(cut.path, .readWrite)
+                defer { file.close() }
+                try file.truncate(to: cut.end)
+                try file.sync()
+            }
+        }
+    }
 
     private struct Found {
         let header: SegmentHeader
@@ -39,14 +74,28 @@ struct Recovery {
         let fileBytes: Int
     }
 
-    init(partition: PartitionID, directory: String, files: any FileStore) throws(VecraftError) {
+    /// - Parameters:
+    ///   - start: The log begins behind it; what is left of it at or before is passed over. 0 for a log never trimmed.
+    ///   - keepsDamage: Damage ends the log and is no error.
+    ///   - readsAll: Every segment is read whole, whatever its sidecar says.
+    init(
+        partition: PartitionID, directory: String, files: any FileStore, start: JournalOffset = 0, keepsDamage: Bool = false,
+        readsAll: Bool = false
+    ) throws(VecraftError) {
         self.partition = partition
         self.directory = directory
         self.files = files
+        self.nextOffset = start + 1
+        self.keepsDamage = keepsDamage
+        self.readsAll = readsAll
         try onDisk { () throws(FileFault) in try files.createDirectory(directory) }
         self.mark = try DurableMark(directory: directory, files: files)
         let found = try self.find()
         defer { for segment in found { segment.file.close() } }
+        if start > 0, let first = found.first, case .head(let head) = try self.firstFrame(of: first), head.offset <= start {
+            // Trimming removes whole segments: the first one kept may begin before the log does.
+            self.nextOffset = head.offset
+        }
         for (position, segment) in found.enumerated() {
             let isLast = position == found.count - 1
             let stop = try self.take(segment, isLast: isLast)
@@ -54,23 +103,31 @@ struct Recovery {
             try self.endLog(at: segment, stop: stop, later: found[(position + 1)...])
             break
         }
-        guard self.mark.durable < self.nextOffset else {
-            throw .damaged(
+        if self.mark.durable >= self.nextOffset {
+            try self.lose(
                 self.segments.last?.path ?? directory, byte: self.segments.last?.end ?? 0,
                 "the log ends with entry \(self.nextOffset - 1), but entry \(self.mark.durable) was acknowledged")
         }
     }
 
+    /// Entries that were durable are not there.
+    private mutating func lose(_ path: String, byte: Int, _ what: String) throws(VecraftError) {
+        let error = VecraftError.damaged(path, byte: byte, what)
+        guard self.keepsDamage else { throw error }
+        if self.loss == nil { self.loss = Loss(what: error.message) }
+    }
+
     /// An empty log has its first segment now.
     mutating func begin(with first: PreparedSegment) {
         self.segments = [
-            Segment(sequence: first.sequence, path: first.path, salt: first.salt, firstOffset: 1, fileBytes: first.bytes)
+            Segment(
+                sequence: first.sequence, path: first.path, salt: first.salt, firstOffset: self.nextOffset, fileBytes: first.bytes)
         ]
     }
 
     // MARK: What is there
 
-    private func find() throws(VecraftError) -> [Found] {
+    private mutating func find() throws(VecraftError) -> [Found] {
         var found: [Found] = []
         let names = try onDisk { () throws(FileFault) in try self.files.list(self.directory) }
         for name in names where name.hasSuffix(AtomicFile.suffix) {
@@ -80,8 +137,14 @@ struct Recovery {
         for name in segments {
             let path = Paths.join(self.directory, name)
             let sequence = SegmentName.sequence(of: name)!
+            if self.loss != nil {
+                self.loss!.removals.append(path)
+                continue
+            }
             if let before = found.last, before.header.sequence + 1 != sequence {
-                throw .damaged(self.directory, byte: 0, "\(SegmentName.segment(before.header.sequence + 1)) is missing")
+                try self.lose(self.directory, byte: 0, "\(SegmentName.segment(before.header.sequence + 1)) is missing")
+                self.loss!.removals.append(path)
+                continue
             }
             let file = try onDisk { () throws(FileFault) in try self.files.open(path, .readWrite) }
             let size = try onDisk { () throws(FileFault) in try file.size() }
@@ -94,7 +157,12 @@ struct Recovery {
                 found.append(Found(header: header, path: path, file: file, fileBytes: size))
             case .bad(let what):
                 // A segment's header is durable before it is used: one without it, and with nothing behind it, was being made.
-                guard name == segments.last, try self.isBlank(file, size: size) else { throw .damaged(path, byte: 0, what) }
+                guard name == segments.last, try self.isBlank(file, size: size) else {
+                    file.close()
+                    try self.lose(path, byte: 0, what)
+                    self.loss!.removals.append(path)
+                    continue
+                }
                 file.close()
                 try self.remove(path)
             }
@@ -103,7 +171,7 @@ struct Recovery {
     }
 
     private func header(of file: any File) throws(VecraftError) -> SegmentHeader.Finding {
-        let head = ReadBuffer(bytes: SegmentHeader.bytes)
+        let head = AlignedBytes(bytes: SegmentHeader.bytes)
         let raw = UnsafeMutableRawBufferPointer(rebasing: head.raw[..<SegmentHeader.bytes])
         let count = try onDisk { () throws(FileFault) in try file.read(into: raw, at: 0) }
         return withExtendedLifetime(head) { SegmentHeader.inspect(UnsafeRawBufferPointer(rebasing: raw[..<count])) }
@@ -128,7 +196,7 @@ struct Recovery {
 
     /// Adds a segment to the log, by its sidecar if it has one.
     private mutating func take(_ found: Found, isLast: Bool) throws(VecraftError) -> SegmentScan.Stop {
-        if !isLast, let sidecar = try self.sidecar(of: found) {
+        if !isLast, !self.readsAll, let sidecar = try self.sidecar(of: found) {
             self.add(sidecar.segment, keys: [])
             self.isLastScanned = false
             return .blank
@@ -150,6 +218,8 @@ struct Recovery {
             files: self.files)
         guard let sidecar, sidecar.segment.firstOffset == self.nextOffset else { return nil }
         guard sidecar.segment.end <= found.fileBytes else {
+            // A scan finds where the good ones end.
+            if self.keepsDamage { return nil }
             throw .damaged(
                 found.path, byte: found.fileBytes,
                 "the file ends here; its entries through \(sidecar.segment.lastOffset) reach to byte \(sidecar.segment.end)")
@@ -176,7 +246,7 @@ struct Recovery {
 
     private func firstFrame(of found: Found) throws(VecraftError) -> Frame.Finding {
         guard found.fileBytes - SegmentHeader.bytes >= Frame.stampedBytes else { return .blank }
-        let head = ReadBuffer(bytes: Frame.stampedBytes)
+        let head = AlignedBytes(bytes: Frame.stampedBytes)
         let raw = UnsafeMutableRawBufferPointer(rebasing: head.raw[..<Frame.stampedBytes])
         try onDisk { () throws(FileFault) in try found.file.readExactly(into: raw, at: SegmentHeader.bytes) }
         return withExtendedLifetime(head) { Frame.inspect(UnsafeRawBufferPointer(raw), salt: found.header.salt) }
@@ -202,9 +272,14 @@ struct Recovery {
         for segment in later { durable = max(durable, try self.durableThrough(in: segment, behind: SegmentHeader.bytes - 8)) }
         if durable >= self.nextOffset {
             let culprit = try self.culprit(at: found, end: end, stop: stop, next: later.first)
-            throw .damaged(
+            let earlier = self.loss?.removals ?? []
+            self.loss = nil
+            try self.lose(
                 culprit.path, byte: culprit.byte,
                 "\(culprit.what); entry \(self.nextOffset) was acknowledged, for \(durable) was durable")
+            self.loss!.cuts.append((found.path, end))
+            self.loss!.removals = later.map(\.path) + earlier
+            return
         }
         try self.erase(found, from: end)
         for segment in later {

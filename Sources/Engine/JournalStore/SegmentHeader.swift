@@ -1,3 +1,4 @@
+internal import FileStore
 internal import JournalFormat
 internal import Primitives
 
@@ -64,11 +65,18 @@ enum SegmentName {
     static func sidecar(_ sequence: UInt64) -> String { self.digits(sequence) + ".sidecar" }
     static func keys(_ sequence: UInt64) -> String { self.digits(sequence) + ".keys" }
     static let durableMark = "durable-mark"
+    static let commitMark = "commit-mark"
 
     /// The sequence of a segment's file name; nil for any other file.
     static func sequence(of name: String) -> UInt64? {
         guard name.hasSuffix(".segment"), let sequence = UInt64(name.dropLast(8)), self.segment(sequence) == name else { return nil }
         return sequence
+    }
+
+    /// Removes what stands beside a segment and tells of its entries; a segment that is cut must have none.
+    static func removeDerived(of segmentPath: String, _ files: any FileStore) throws(FileFault) {
+        let stem = segmentPath.dropLast(".segment".count)
+        for path in ["\(stem).sidecar", "\(stem).keys"] where files.exists(path) { try files.remove(path) }
     }
 
     private static func digits(_ sequence: UInt64) -> String {

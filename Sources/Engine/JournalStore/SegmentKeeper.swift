@@ -51,6 +51,21 @@ final class SegmentKeeper: Sendable {
         }
     }
 
+    /// Removes a segment that was made ready: the log goes on elsewhere.
+    func discardPrepared() throws(FileFault) {
+        let prepared = self.making.withLock { _ in
+            self.state.withLock { state in
+                state.wanted = nil
+                defer { state.prepared = nil }
+                return state.prepared
+            }
+        }
+        guard let prepared else { return }
+        prepared.file.close()
+        try self.maker.files.remove(prepared.path)
+        try self.maker.files.syncDirectory(self.maker.directory)
+    }
+
     /// A full segment, after its last entry is durable and the next segment has a durable one.
     func seal(_ segment: Segment) {
         self.state.withLock { $0.toSeal.append(segment) }

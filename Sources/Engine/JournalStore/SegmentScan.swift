@@ -53,6 +53,7 @@ enum SegmentScan {
                 lastHLC = view.hlc
                 if let key = KeyRecord(view) { result.keys.append(key) }
                 result.segment.add(frameBytes: head.frameBytes, hlc: view.hlc, term: view.term)
+                if view.operation == .configuration { result.segment.configurations.append(head.offset) }
             case .end, .blank: return result
             case .bad(let position, let what):
                 return Result(segment: result.segment, keys: result.keys, stop: .bad(what, at: position))

@@ -8,8 +8,11 @@ internal import Primitives
 ///     u32 magic "VJSC", u32 crc32c of the rest, u16 format, u8 partition kind, u8 0, u16 partition index, u16 0
 ///     u64 sequence, u32 salt, u32 0, u64 first offset, u64 last offset, u64 end, u64 first hlc, u64 last hlc, u64 term
 ///     u32 index points: u64 offset, u64 position each
+///     u32 terms: u64 offset of its first entry here, u64 term each; u32 configurations: u64 offset each
+///
+/// Format 1 lacked the last line: such a sidecar counts as missing, and the segment is scanned once more.
 struct Sidecar: Equatable, Sendable {
-    static let format: UInt16 = 1
+    static let format: UInt16 = 2
     private static let magic: UInt32 = 0x4353_4A56
 
     let partition: PartitionID
@@ -38,6 +41,13 @@ struct Sidecar: Equatable, Sendable {
             writer.write(point.offset)
             writer.write(UInt64(point.position))
         }
+        writer.write(UInt32(self.segment.terms.count))
+        for start in self.segment.terms {
+            writer.write(start.offset)
+            writer.write(start.term)
+        }
+        writer.write(UInt32(self.segment.configurations.count))
+        for offset in self.segment.configurations { writer.write(offset) }
         let crc = writer.bytes.withUnsafeBytes { CRC32C.of(UnsafeRawBufferPointer(rebasing: $0[8...])) }
         writer.patch(crc, at: 4)
         return writer.bytes
@@ -56,6 +66,7 @@ struct Sidecar: Equatable, Sendable {
                 CRC32C.of(UnsafeRawBufferPointer(rebasing: raw[8...])) == raw.integer(at: 4, as: UInt32.self)
             else { return nil }
             let format = raw.integer(at: 8, as: UInt16.self)
+            if format < Self.format { return nil }
             guard format == Self.format else { throw .formatTooNew(path, "segment sidecar", format, reads: Self.format) }
             var reader = ByteReader(raw, at: 10)
             return try? Self.decode(&reader, header: header, segmentPath: segmentPath, fileBytes: fileBytes)
@@ -87,7 +98,13 @@ struct Sidecar: Equatable, Sendable {
             let position = Int(truncatingIfNeeded: try reader.read(UInt64.self))
             segment.index.add(offset: offset, position: position, spacing: 0)
         }
-        guard !segment.isEmpty, segment.index.points.first?.offset == segment.firstOffset else { return nil }
+        for _ in 0..<(try reader.read(UInt32.self)) {
+            segment.terms.append(.init(offset: try reader.read(), term: try reader.read()))
+        }
+        for _ in 0..<(try reader.read(UInt32.self)) { segment.configurations.append(try reader.read()) }
+        guard !segment.isEmpty, segment.index.points.first?.offset == segment.firstOffset,
+            segment.terms.first?.offset == segment.firstOffset
+        else { return nil }
         return Sidecar(partition: header.partition, segment: segment)
     }
 }

@@ -32,6 +32,13 @@ struct SparseIndex: Equatable, Sendable {
         return self.points[low]
     }
 
+    /// Without what is at or behind an offset.
+    func cut(from offset: JournalOffset) -> SparseIndex {
+        var rest = SparseIndex()
+        rest.points = self.points.filter { $0.offset < offset }
+        return rest
+    }
+
     /// The same with wider steps.
     func thinned(to spacing: Int) -> SparseIndex {
         var thin = SparseIndex()

@@ -1,9 +1,9 @@
 internal import CPlatform
-internal import Primitives
+package import Primitives
 internal import Synchronization
 
 /// A thread of our own: what waits for a disk must not hold a thread of the cooperative pool.
-final class Worker: Sendable {
+package final class Worker: Sendable {
     private final class Body: Sendable {
         let run: @Sendable () -> Void
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
@@ -15,7 +15,7 @@ final class Worker: Sendable {
     private let handle: Mutex<Handle>
 
     /// - Parameter name: At most 15 bytes are seen in `top`.
-    init(name: String, _ body: @escaping @Sendable () -> Void) throws(VecraftError) {
+    package init(name: String, _ body: @escaping @Sendable () -> Void) throws(VecraftError) {
         let context = Unmanaged.passRetained(Body(body))
         let worker = vc_worker_start(name, { Unmanaged<Body>.fromOpaque($0!).takeRetainedValue().run() }, context.toOpaque())
         guard let worker else {
@@ -28,7 +28,7 @@ final class Worker: Sendable {
     deinit { self.handle.withLock { if let worker = $0.worker { vc_worker_detach(worker) } } }
 
     /// Waits for the end of the thread; at once when called on it, or a second time.
-    func join() {
+    package func join() {
         let taken = self.handle.withLock { handle -> Handle in
             guard let worker = handle.worker, vc_worker_is_current(worker) == 0 else { return Handle(worker: nil) }
             handle.worker = nil
@@ -39,10 +39,12 @@ final class Worker: Sendable {
 }
 
 /// A flag that a thread waits for: raised, it stays so until one waiter takes it.
-final class Signal: @unchecked Sendable {  // the C object locks itself
+package final class Signal: @unchecked Sendable {  // the C object locks itself
     private let signal = vc_signal_make()!
+    package init() {}
     deinit { vc_signal_free(self.signal) }
-    func raise() { vc_signal_raise(self.signal) }
-    func wait() { _ = vc_signal_wait(self.signal, .max) }
-    func wait(milliseconds: UInt64) { _ = vc_signal_wait(self.signal, milliseconds * 1_000_000) }
+    package func raise() { vc_signal_raise(self.signal) }
+    package func wait() { _ = vc_signal_wait(self.signal, .max) }
+    package func wait(milliseconds: UInt64) { _ = vc_signal_wait(self.signal, milliseconds * 1_000_000) }
+    package func wait(nanoseconds: UInt64) { _ = vc_signal_wait(self.signal, nanoseconds) }
 }

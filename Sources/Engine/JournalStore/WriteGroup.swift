@@ -69,7 +69,7 @@ struct WriteGroup {
 }
 
 /// Memory for stamped heads, in blocks that never move, used again by each group.
-private final class ScratchHeads {
+final class ScratchHeads {
     private static let headsPerBlock = 256
     private var blocks: [UnsafeMutableRawBufferPointer] = []
     private var used = 0

@@ -89,4 +89,6 @@ package enum SystemClock {
     package static func wallMilliseconds() -> UInt64 { vc_wall_milliseconds() }
     /// Nanoseconds since some start; never steps back.
     package static func monotonicNanoseconds() -> UInt64 { vc_monotonic_nanoseconds() }
+    /// The same, and counts the time that the machine was suspended.
+    package static func boottimeNanoseconds() -> UInt64 { vc_boottime_nanoseconds() }
 }

@@ -31,6 +31,25 @@ package struct Settings: Sendable, Equatable {
         package var idempotencyEntries = 1_000_000
         package var reserveBytes = 64 << 20
     }
+    package struct Cluster: Sendable, Equatable {
+        package var id = "vecraft"
+        package var nodeID = 0
+        package var peers = ""
+        package var join = false
+        package var heartbeatMilliseconds = 30
+        package var electionTimeoutMilliseconds = 150
+
+        /// "host:port" by node id, as `peers` says.
+        package var addresses: [Int: String] {
+            var found: [Int: String] = [:]
+            for part in self.peers.split(separator: ",") {
+                let pair = part.split(separator: "=", maxSplits: 1)
+                if pair.count == 2, let id = Int(pair[0]) { found[id] = String(pair[1]) }
+            }
+            return found
+        }
+        package var isClustered: Bool { self.nodeID > 0 }
+    }
     package struct Storage: Sendable, Equatable {
         package var segmentPoints = 100_000
         package var graphFrom = 2_000
@@ -63,6 +82,7 @@ package struct Settings: Sendable, Equatable {
     package var grpc = GRPC()
     package var http = HTTP()
     package var journal = Journal()
+    package var cluster = Cluster()
     package var storage = Storage()
     package var query = Query()
     package var clock = Clock()
@@ -133,6 +153,24 @@ extension Settings {
         .bytes(
             "journal.reserve_bytes", \.journal.reserveBytes, 0...(1 << 40),
             "Free disk kept back; with less, writes are refused."),
+
+        .text(
+            "cluster.id", \.cluster.id, upTo: 64, required: true, "Name of the cluster; nodes of another are refused."),
+        .int(
+            "cluster.node_id", \.cluster.nodeID, 0...1_000_000_000,
+            "Number of this node among its peers, never used again for other data; 0 is a node alone."),
+        .text(
+            "cluster.peers", \.cluster.peers,
+            "All nodes with their addresses for each other, this one too: \"1=host:port,2=host:port\"."),
+        .flag(
+            "cluster.join", \.cluster.join,
+            "Start without groups, to be added to those of the other nodes (vecraft journal add-replica)."),
+        .int(
+            "cluster.heartbeat_ms", \.cluster.heartbeatMilliseconds, 1...10_000,
+            "How often a partition's leader makes itself heard, in milliseconds."),
+        .int(
+            "cluster.election_timeout_ms", \.cluster.electionTimeoutMilliseconds, 10...60_000,
+            "Shortest wait for a leader before an election; alike on all nodes. The longest is twice that."),
 
         .int(
             "storage.segment_points", \.storage.segmentPoints, 100...100_000_000,
@@ -205,8 +243,30 @@ extension Settings {
                     "is above journal.segment_bytes (\(ByteSize.text(settings.journal.segmentBytes)))"
                 ))
         }
+        findings += Self.checkCluster(settings.cluster)
         if settings.node.roles.count > 1, settings.node.roles.contains(.all) {
             findings.append(("node.roles", "has \"all\" beside other roles"))
+        }
+        return findings
+    }
+
+    private static func checkCluster(_ cluster: Cluster) -> [(key: String, message: String)] {
+        var findings: [(key: String, message: String)] = []
+        guard cluster.isClustered else {
+            if !cluster.peers.isEmpty { findings.append(("cluster.node_id", "must be given with cluster.peers")) }
+            if cluster.join { findings.append(("cluster.join", "needs cluster.node_id and cluster.peers")) }
+            return findings
+        }
+        let parts = cluster.peers.split(separator: ",", omittingEmptySubsequences: false)
+        if cluster.addresses.count != parts.count || cluster.addresses.keys.contains(where: { $0 < 1 }) {
+            findings.append(("cluster.peers", "is not a list of distinct ids with addresses, such as 1=10.0.0.1:7500,2=10.0.0.2:7500"))
+        }
+        if cluster.addresses[cluster.nodeID] == nil {
+            findings.append(("cluster.peers", "lacks this node (cluster.node_id is \(cluster.nodeID))"))
+        }
+        if cluster.addresses.count > 32 { findings.append(("cluster.peers", "has more than 32 nodes")) }
+        if cluster.electionTimeoutMilliseconds < 3 * cluster.heartbeatMilliseconds {
+            findings.append(("cluster.election_timeout_ms", "must be at least three heartbeats"))
         }
         return findings
     }

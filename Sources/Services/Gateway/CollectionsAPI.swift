@@ -118,7 +118,7 @@ extension Gateway {
                 indexedVectors: UInt64(statistics.indexedVectors), totalVectors: UInt64(statistics.totalVectors),
                 deletedRows: UInt64(statistics.deletedRows), diskBytes: statistics.diskBytes,
                 memoryBytes: statistics.memoryBytes, appliedOffset: statistics.applied,
-                committedOffset: (try? self.journal.readIndex(schema.partition)) ?? 0,
+                committedOffset: (try? self.journal.position(schema.partition).committed) ?? 0,
                 digest: TraceContext.hex(replica.engine.digest),
                 recodingSegments: UInt64(statistics.recodingSegments))
         }

@@ -80,6 +80,9 @@ extension Gateway {
         cancelled: (@escaping @Sendable () -> Void) -> Void,
         _ body: @escaping @Sendable (Result<ParkedRead, VecraftError>) -> Void
     ) {
+        if parked.plan.needsConfirmation {
+            return self.confirm(parked, until: end, on: loop, cancelled: cancelled, body)
+        }
         var woken = parked
         woken.plan.waited = true
         let after = woken
@@ -95,6 +98,69 @@ extension Gateway {
                 waiters.cancel(ticket, error: self.query.behind(parked.plan, replica: parked.replica))
             })
         cancelled { waiters.cancel(ticket, error: VecraftError(.cancelled, "the caller left")) }
+    }
+}
+
+extension Gateway {
+    /// Asks the partition's leader what is committed (ReadIndex), then waits for that like any other.
+    private func confirm(
+        _ parked: ParkedRead, until end: UInt64, on loop: any EventLoop,
+        cancelled: (@escaping @Sendable () -> Void) -> Void,
+        _ body: @escaping @Sendable (Result<ParkedRead, VecraftError>) -> Void
+    ) {
+        let box = LeavingBox()
+        cancelled { box.leave() }
+        let answered = Once()
+        let late = loop.scheduleTask(deadline: .uptimeNanoseconds(end)) { [self] in
+            guard answered.take() else { return }
+            body(.failure(self.query.behind(parked.plan, replica: parked.replica)))
+        }
+        self.query.journal.readIndex(parked.plan.partition) { [self] result in
+            guard answered.take() else { return }
+            late.cancel()
+            loop.execute {
+                switch result {
+                case .failure(let error): body(.failure(error))
+                case .success(let committed):
+                    var confirmed = parked
+                    confirmed.plan.confirm(committed)
+                    let read = confirmed
+                    if read.plan.isSatisfied(by: read.replica.replay.waiters.applied) { return body(.success(read)) }
+                    self.wait(for: read, until: end, on: loop, cancelled: { box.onLeaving($0) }, body)
+                }
+            }
+        }
+    }
+}
+
+/// The first of several to come.
+private final class Once: Sendable {
+    private let isTaken = Atomic(false)
+    func take() -> Bool { !self.isTaken.exchange(true, ordering: .acquiringAndReleasing) }
+}
+
+/// A caller who may leave before it is known what that ends.
+private final class LeavingBox: Sendable {
+    private struct State {
+        var hasLeft = false
+        var act: (@Sendable () -> Void)?
+    }
+    private let state = Mutex(State())
+
+    func leave() {
+        let act = self.state.withLock { state in
+            state.hasLeft = true
+            return state.act
+        }
+        act?()
+    }
+
+    func onLeaving(_ act: @escaping @Sendable () -> Void) {
+        let hasLeft = self.state.withLock { state in
+            state.act = act
+            return state.hasLeft
+        }
+        if hasLeft { act() }
     }
 }
 

@@ -160,11 +160,15 @@ extension Gateway {
         guard key.isEmpty || context.idempotencyKey.isEmpty || key == context.idempotencyKey else {
             throw .invalid("idempotency_key", "the request says another key than the idempotency-key header")
         }
-        let key = key.isEmpty ? context.idempotencyKey : key
+        var key = key.isEmpty ? context.idempotencyKey : key
         guard key.utf8.count <= Limits.idempotencyKeyBytes else {
             throw .invalid("idempotency_key", "\(key.utf8.count) bytes; at most \(Limits.idempotencyKeyBytes)")
         }
         var random = SystemRandomNumberGenerator()
+        // In a cluster an append may have to be repeated at the next leader; only a key keeps it from being doubled.
+        if key.isEmpty, self.journal.isReplicated {
+            key = "~" + TraceContext.hex(random.next()) + TraceContext.hex(random.next())
+        }
         let trace = context.trace?.child(using: &random) ?? .root(using: &random, sampled: false)
         let requestID = context.requestID.isEmpty ? TraceContext.hex(random.next()) : context.requestID
         return EntryHeader(

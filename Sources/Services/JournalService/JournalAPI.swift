@@ -3,6 +3,7 @@ internal import JournalFormat
 internal import JournalStore
 internal import NIOCore
 internal import Primitives
+internal import Raft
 internal import Wire
 
 /// `vecraft.internal.v1.Journal` on the wire.
@@ -15,45 +16,119 @@ package enum JournalAPI {
     package static func methods(
         _ journal: any JournalClient, admit: @escaping EntryAdmittance
     ) -> [String: GRPCMethod] {
-        [
+        var methods = [
             self.service + "Append": self.append(journal, admit),
             self.service + "Read": self.read(journal),
             self.service + "Subscribe": self.subscribe(journal),
             self.service + "Partitions": self.partitions(journal),
         ]
+        let replicated = journal as? ReplicatedJournal
+        for (name, method) in self.administration(replicated) { methods[self.service + name] = method }
+        return methods
+    }
+
+    /// Of groups; a node alone refuses.
+    private static func administration(_ journal: ReplicatedJournal?) -> [String: GRPCMethod] {
+        [
+            "AddReplica": self.admin(journal) { (journal, request: VecraftInternalV1.AddReplicaRequest) throws(VecraftError) in
+                guard request.nodeID > 0 else { throw .invalid("node_id", "must be given") }
+                guard !request.address.isEmpty || !journal.directory.address(of: ReplicaID(request.nodeID)).isEmpty else {
+                    throw .invalid("address", "of node \(request.nodeID) is not known here; give it")
+                }
+                let partitions = try self.partitions(request.partitions, journal)
+                for id in partitions {
+                    try await journal.addReplica(ReplicaID(request.nodeID), address: request.address, to: id)
+                }
+                return VecraftInternalV1.MembersResponse(
+                    partitions: try partitions.map { (id) throws(VecraftError) in try self.info(id, journal) })
+            },
+            "RemoveReplica": self.admin(journal) {
+                (journal, request: VecraftInternalV1.RemoveReplicaRequest) throws(VecraftError) in
+                guard request.nodeID > 0 else { throw .invalid("node_id", "must be given") }
+                let partitions = try self.partitions(request.partitions, journal)
+                for id in partitions { try await journal.removeReplica(ReplicaID(request.nodeID), from: id) }
+                return VecraftInternalV1.MembersResponse(
+                    partitions: try partitions.map { (id) throws(VecraftError) in try self.info(id, journal) })
+            },
+            "TransferLeadership": self.admin(journal) {
+                (journal, request: VecraftInternalV1.TransferLeadershipRequest) throws(VecraftError) in
+                try await journal.transferLeadership(of: try self.partition(request.partition), to: ReplicaID(request.nodeID))
+                return VecraftInternalV1.TransferLeadershipResponse()
+            },
+            "Trim": self.admin(journal) { (journal, request: VecraftInternalV1.TrimRequest) throws(VecraftError) in
+                let id = try self.partition(request.partition)
+                try await journal.trim(id, through: request.through)
+                return VecraftInternalV1.TrimResponse(firstOffset: try journal.position(id).first)
+            },
+        ]
+    }
+
+    private static func partitions(
+        _ names: [String], _ journal: ReplicatedJournal
+    ) throws(VecraftError) -> [PartitionID] {
+        guard !names.isEmpty else { return journal.partitions }
+        return try names.map { (name) throws(VecraftError) in
+            let id = try self.partition(name)
+            _ = try journal.replica(id)
+            return id
+        }
+    }
+
+    private static func admin<Request: WireMessage, Reply: WireMessage>(
+        _ journal: ReplicatedJournal?,
+        _ act: @escaping @Sendable (ReplicatedJournal, Request) async throws(VecraftError) -> Reply
+    ) -> GRPCMethod {
+        .clientStreaming { (call) throws(VecraftError) in
+            guard let journal else {
+                throw VecraftError(
+                    .failedPrecondition, "this node is alone; give it cluster.node_id and cluster.peers",
+                    reason: "NOT_REPLICATED")
+            }
+            let request: Request = try await call.request().decoded()
+            try await call.send(try await act(journal, request).encode())
+        }
     }
 
     private static func append(
         _ journal: any JournalClient, _ admit: @escaping EntryAdmittance
     ) -> GRPCMethod {
         .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
-            let (partition, entry) = try ArenaPool.shared.withArena {
-                (arena) throws(VecraftError) -> (PartitionID, EncodedEntry) in
-                let request = try VecraftInternalV1.AppendRequest.View.decode(message, in: arena)
-                let partition = try self.partition(request.partition.string)
-                do throws(DecodingFault) {
-                    return (partition, try EncodedEntry(copying: request.entry))
-                } catch {
-                    throw .invalid("entry", "not a journal entry: \(error)")
-                }
-            }
-            guard entry.partition == partition else {
-                throw .invalid("partition", "the entry says \(entry.partition), the request \(partition)")
-            }
+            let (partition, entry) = try self.entry(message)
             try entry.withView { (view) throws(VecraftError) in try admit(view) }
-            let reply = call.deferred()
-            journal.append(entry, to: partition) { result in
-                switch result {
-                case .success(let appended):
-                    reply.reply(
-                        VecraftInternalV1.AppendResponse(
-                            offset: appended.offset, hlc: appended.hlc.rawValue, term: appended.term,
-                            replayed: appended.replayed
-                        ).encode())
-                case .failure(let error): reply.fail(error)
-                }
-            }
+            // All of the message that is still needed is in the entry.
+            let reply = call.deferred(keepingMessage: false)
+            journal.append(entry, to: partition) { self.answer(reply, $0) }
             return .later
+        }
+    }
+
+    /// An entry ready made, checked whole.
+    static func entry(_ message: UnsafeRawBufferPointer) throws(VecraftError) -> (PartitionID, EncodedEntry) {
+        let (partition, entry) = try ArenaPool.shared.withArena {
+            (arena) throws(VecraftError) -> (PartitionID, EncodedEntry) in
+            let request = try VecraftInternalV1.AppendRequest.View.decode(message, in: arena)
+            let name = request.partition
+            guard let partition = PartitionID(utf8: name.bytes) else { throw self.noPartition(name.string) }
+            do throws(DecodingFault) {
+                return (partition, try EncodedEntry(copying: request.entry))
+            } catch {
+                throw .invalid("entry", "not a journal entry: \(error)")
+            }
+        }
+        guard entry.partition == partition else {
+            throw .invalid("partition", "the entry says \(entry.partition), the request \(partition)")
+        }
+        return (partition, entry)
+    }
+
+    static func answer(_ reply: GRPCDeferredReply, _ result: Result<Appended, VecraftError>) {
+        switch result {
+        case .success(let appended):
+            reply.reply(
+                VecraftInternalV1.AppendResponse(
+                    offset: appended.offset, hlc: appended.hlc.rawValue, term: appended.term, replayed: appended.replayed
+                ).encode())
+        case .failure(let error): reply.fail(error)
         }
     }
 
@@ -91,17 +166,38 @@ package enum JournalAPI {
     private static func partitions(_ journal: any JournalClient) -> GRPCMethod {
         .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             var response = VecraftInternalV1.PartitionsResponse()
-            for id in journal.partitions {
-                let status = try journal.status(id)
-                response.partitions.append(
-                    VecraftInternalV1.PartitionInfo(
-                        partition: id.description, term: status.term, firstOffset: status.first,
-                        committedOffset: status.committed, lastHLC: status.lastHLC.rawValue,
-                        diskBytes: UInt64(status.diskBytes), segments: UInt64(status.segments)))
-            }
+            for id in journal.partitions { response.partitions.append(try self.info(id, journal)) }
             out.writeBytes(response.encode())
             return .reply
         }
+    }
+
+    static func info(_ id: PartitionID, _ journal: any JournalClient) throws(VecraftError) -> VecraftInternalV1.PartitionInfo {
+        let status = try journal.status(id)
+        var info = VecraftInternalV1.PartitionInfo(
+            partition: id.description, term: status.term, firstOffset: status.first, committedOffset: status.committed,
+            lastHLC: status.lastHLC.rawValue, diskBytes: UInt64(status.diskBytes), segments: UInt64(status.segments))
+        info.role = "leader"
+        info.lastOffset = status.committed
+        guard let replica = status.replica else { return info }
+        info.role = replica.role.rawValue
+        info.replica = replica.replica.rawValue
+        info.leader = replica.leader?.rawValue ?? 0
+        info.lastOffset = replica.last
+        info.recovering = replica.isRecovering
+        info.failure = replica.failure ?? ""
+        let directory = (journal as? ReplicatedJournal)?.directory
+        info.members = replica.membership.members.map { member in
+            var part = VecraftInternalV1.MemberInfo(
+                nodeID: member.id.rawValue, voter: member.isVoter, outgoing: member.isOutgoing,
+                address: directory?.address(of: member.id) ?? "")
+            if let peer = replica.peers.first(where: { $0.id == member.id }) {
+                part.lagEntries = replica.last - min(peer.match, replica.last)
+                part.silenceMs = peer.silence / 1_000_000
+            }
+            return part
+        }
+        return info
     }
 
     /// One encoded batch, and where the next begins.
@@ -126,11 +222,13 @@ package enum JournalAPI {
         return (bytes, batch.nextOffset)
     }
 
-    private static func partition(_ name: String) throws(VecraftError) -> PartitionID {
-        guard let partition = PartitionID(name) else {
-            throw .invalid("partition", "\"\(name.prefix(64))\" is not a partition, such as data-0")
-        }
+    static func partition(_ name: String) throws(VecraftError) -> PartitionID {
+        guard let partition = PartitionID(name) else { throw self.noPartition(name) }
         return partition
+    }
+
+    private static func noPartition(_ name: String) -> VecraftError {
+        .invalid("partition", "\"\(name.prefix(64))\" is not a partition, such as data-0")
     }
 }
 

@@ -18,8 +18,14 @@ package protocol JournalClient: Sendable {
         _ entry: EncodedEntry, to partition: PartitionID,
         completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void)
 
-    /// Offset that includes every acknowledged write (ReadIndex; Raft thesis section 6.4). With one replica it is what is durable.
-    func readIndex(_ partition: PartitionID) throws(VecraftError) -> JournalOffset
+    /// Whether other processes have replicas: what is committed is then known here a moment later than it is acknowledged, and
+    /// appends are made under a key of their own, so that they can be repeated.
+    var isReplicated: Bool { get }
+
+    /// Offset that includes every write acknowledged before this call (ReadIndex; Raft thesis section 6.4). With one replica it is
+    /// what is durable, and `completion` is called at once; else from a thread that must not be held up.
+    func readIndex(
+        _ partition: PartitionID, completion: @escaping @Sendable (Result<JournalOffset, VecraftError>) -> Void)
 
     /// What this process knows to be committed, and how far the partition's order is closed; never waits.
     func position(_ partition: PartitionID) throws(VecraftError) -> JournalPosition
@@ -51,9 +57,18 @@ package struct JournalPartitionStatus: Sendable {
     package var lastHLC: HLCTimestamp
     package var diskBytes: Int
     package var segments: Int
+    /// Of a partition that is replicated.
+    package var replica: ReplicaStatus?
 }
 
 extension JournalClient {
+    package func readIndex(_ partition: PartitionID) async throws(VecraftError) -> JournalOffset {
+        let result = await withCheckedContinuation { continuation in
+            self.readIndex(partition) { continuation.resume(returning: $0) }
+        }
+        return try result.get()
+    }
+
     /// Appends and waits for the answer.
     package func append(_ entry: EncodedEntry, to partition: PartitionID) async throws(VecraftError) -> Appended {
         let result = await withCheckedContinuation { continuation in

@@ -1,3 +1,4 @@
+internal import GRPC
 import JournalStore
 internal import Logging
 import Observability
@@ -53,7 +54,7 @@ package final class JournalReporting: JournalObserver {
     }
 
     /// Copies positions into the gauges; for the scrape.
-    package func collect(_ journal: LocalJournal) {
+    package func collect(_ journal: any JournalClient) {
         for id in journal.partitions {
             guard let status = try? journal.status(id) else { continue }
             let name = id.description
@@ -69,8 +70,14 @@ package final class JournalReporting: JournalObserver {
     package func committed(
         partition: PartitionID, entries: Int, bytes: Int, write: Duration, sync: Duration, waited: Duration
     ) {
+        self.acknowledged(partition: partition, waited: waited)
+        self.synced(partition: partition, entries: entries, bytes: bytes, write: write, sync: sync)
+    }
+
+    package func acknowledged(partition: PartitionID, waited: Duration) { self.handles(partition).append.observe(waited) }
+
+    package func synced(partition: PartitionID, entries: Int, bytes: Int, write: Duration, sync: Duration) {
         let handles = self.handles(partition)
-        handles.append.observe(waited)
         handles.fsync.observe(sync)
         handles.batchEntries.observe(Double(entries))
         handles.batchBytes.observe(Double(bytes))
@@ -79,6 +86,9 @@ package final class JournalReporting: JournalObserver {
         // Deletes are taken on a full disk too, so a commit alone says nothing.
         if self.isFull.load(ordering: .relaxed) { self.lookForRoom() }
     }
+
+    /// Callers over the wire hear of their batch together: one wake-up of each event loop, not one an append.
+    package func answering(_ answer: () -> Void) { GRPCServer.gatherAnswers(answer) }
 
     package func queued(partition: PartitionID, entries: Int, bytes: Int) {
         self.handles(partition).queueBytes.set(bytes)

@@ -26,8 +26,12 @@ package final class LocalJournal: JournalClient {
         log.append(entry, completion: completion)
     }
 
-    package func readIndex(_ partition: PartitionID) throws(VecraftError) -> JournalOffset {
-        try self.log(partition).committed
+    package var isReplicated: Bool { false }
+
+    package func readIndex(
+        _ partition: PartitionID, completion: @escaping @Sendable (Result<JournalOffset, VecraftError>) -> Void
+    ) {
+        completion(Result { () throws(VecraftError) in try self.log(partition).committed })
     }
 
     package func position(_ partition: PartitionID) throws(VecraftError) -> JournalPosition {
@@ -70,7 +74,7 @@ package final class LocalJournal: JournalClient {
         return log
     }
 
-    private static func unknown(_ partition: PartitionID) -> VecraftError {
+    static func unknown(_ partition: PartitionID) -> VecraftError {
         VecraftError(.notFound, "there is no journal partition \(partition) here", field: "partition")
     }
 }

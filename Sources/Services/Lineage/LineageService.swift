@@ -93,7 +93,7 @@ package final class LineageService: Sendable {
         guard request.offset >= 1 else { throw .invalid("offset", "must be at least 1") }
         let batch = try self.journal.read(partition, from: request.offset, maxBytes: 1)
         guard !batch.isEmpty else {
-            let committed = try self.journal.readIndex(partition)
+            let committed = try self.journal.position(partition).committed
             throw VecraftError(.notFound, "\(partition) ends at \(committed); there is no entry \(request.offset)", field: "offset")
         }
         let found = try withExtendedLifetime(batch) { () throws(VecraftError) in
@@ -158,7 +158,7 @@ package final class LineageService: Sendable {
                 if SystemTime.monotonicNanoseconds > deadline {
                     throw VecraftError(
                         .deadlineExceeded,
-                        "the scan reached \(partition) \(next - 1) of \(try self.journal.readIndex(partition)) when its time ended",
+                        "the scan reached \(partition) \(next - 1) of \(try self.journal.position(partition).committed) when its time ended",
                         reason: "SCAN_UNFINISHED")
                 }
             }

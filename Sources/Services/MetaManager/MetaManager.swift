@@ -35,6 +35,8 @@ package final class MetaManager: Sendable {
     private let refusedAtLoad: Mutex<[JournalOffset]> = Mutex([])
     private let changed: AsyncStream<Void>
     private let change: AsyncStream<Void>.Continuation
+    /// HLC up to which `sys-0` has been applied here.
+    private let reached = Atomic<UInt64>(0)
     private let log = Logger(label: "vecraft.meta")
 
     package init(journal: any JournalClient, copy: CatalogCopy) {
@@ -58,6 +60,17 @@ package final class MetaManager: Sendable {
         return schema
     }
 
+    /// HLC up to which `sys-0` has been applied on this node: no schema change at or below it is missing.
+    package var reachedHLC: UInt64 { self.reached.load(ordering: .acquiring) }
+
+    private func reach(_ hlc: HLCTimestamp) { _ = self.reached.max(hlc.rawValue, ordering: .acquiringAndReleasing) }
+
+    /// All that is committed is applied: as far as the order is closed nothing more can come.
+    private func reachClosed() {
+        guard let position = try? self.journal.position(.sys), self.catalog.applied >= position.committed else { return }
+        self.reach(position.closed)
+    }
+
     /// Why `sys-0` stands still, if it does.
     package var standstill: VecraftError? { self.failure.withLock { $0 } }
 
@@ -72,6 +85,7 @@ package final class MetaManager: Sendable {
             self.log(.refused(what), entry.offset)
             self.refusedAtLoad.withLock { $0.append(entry.offset) }
         }
+        for schema in catalog.byID.values { self.reach(schema.created) }
         self.waiters.advance(to: catalog.applied)
         self.catalogState.withLock { $0 = catalog }
         if catalog.applied > begun { self.change.yield() }
@@ -108,7 +122,7 @@ package final class MetaManager: Sendable {
         for offset in self.refusedAtLoad.withLock({ $0 }) { observer.refused(at: offset) }
         try self.follower.start(
             from: self.catalog.applied + 1, name: "replay sys-0", handle: { [self] in self.handle($0, observer) },
-            idle: {})
+            idle: { [self] in self.reachClosed() })
     }
 
     /// Copies changes into the metadata store until the task is cancelled.
@@ -264,6 +278,7 @@ package final class MetaManager: Sendable {
                 if case .dropped(let schema) = change { observer.drop(schema) }
                 if case .refused = change { observer.refused(at: entry.offset) }
                 self.log(change, entry.offset)
+                self.reach(entry.hlc)
                 self.waiters.advance(to: entry.offset)
                 self.change.yield()
             }

@@ -1,5 +1,5 @@
 package import Filter
-import JournalService
+package import JournalService
 import Observability
 package import Primitives
 package import ShardEngine
@@ -22,12 +22,14 @@ package struct ReadAnswer: Sendable {
 /// ``plan(_:collection:)`` first; if the plan is not satisfied yet, ``park(_:deadline:_:)``; then one of the reads.
 package final class QueryProcessor: Sendable {
     private let storage: StorageNode
+    package let journal: any JournalClient
     private let metrics: QueryMetrics
     private let byLevel: LevelMetrics
     private let byStrategy: StrategyMetrics
 
-    package init(storage: StorageNode, metrics: QueryMetrics) {
+    package init(storage: StorageNode, journal: any JournalClient, metrics: QueryMetrics) {
         self.storage = storage
+        self.journal = journal
         self.metrics = metrics
         self.byLevel = LevelMetrics(metrics)
         self.byStrategy = StrategyMetrics(metrics)
@@ -39,8 +41,10 @@ package final class QueryProcessor: Sendable {
         _ requirement: ReadRequirement, replica: ShardReplica
     ) throws(VecraftError) -> ReadPlan {
         let state = try replica.replay.state()
-        let plan = ReadPlan(requirement, partition: replica.replay.partition, replica: state)
-        if plan.tokenIsFromTheFuture(committed: state.committed) {
+        let plan = ReadPlan(
+            requirement, partition: replica.replay.partition, replica: state, isReplicated: self.journal.isReplicated)
+        // A session may have seen, on another node, what this one has not heard of yet: it is waited for.
+        if !self.journal.isReplicated, plan.tokenIsFromTheFuture(committed: state.committed) {
             throw VecraftError(
                 .failedPrecondition,
                 "session_token: it has seen \(plan.partition) up to \(requirement.session.offset(of: plan.partition)), which ends at \(state.committed); it belongs to another cluster or to data that was restored",

@@ -32,13 +32,18 @@ package struct ReadPlan: Sendable {
     package let partition: PartitionID
     package let requirement: ReadRequirement
     /// The offset to wait for.
-    package let needed: JournalOffset
+    package private(set) var needed: JournalOffset
     /// Committed offset when the read arrived.
-    package let committedAtStart: JournalOffset
+    package private(set) var committedAtStart: JournalOffset
+    /// What is committed must first be asked of the partition's leader (ReadIndex).
+    package private(set) var needsConfirmation = false
     /// True once the read had to wait.
     package var waited = false
 
-    package init(_ requirement: ReadRequirement, partition: PartitionID, replica: ReplicaState) {
+    /// - Parameter isReplicated: This process may not have heard yet of all that is committed.
+    package init(
+        _ requirement: ReadRequirement, partition: PartitionID, replica: ReplicaState, isReplicated: Bool = false
+    ) {
         self.partition = partition
         self.requirement = requirement
         self.committedAtStart = replica.committed
@@ -46,16 +51,27 @@ package struct ReadPlan: Sendable {
         case .eventual:
             self.needed = 0
         case .bounded:
-            self.needed =
-                replica.stalenessMilliseconds > requirement.maxStalenessMilliseconds ? replica.committed : 0
+            let isStale = replica.stalenessMilliseconds > requirement.maxStalenessMilliseconds
+            self.needed = isStale ? replica.committed : 0
+            self.needsConfirmation = isStale && isReplicated
         case .readYourWrites:
             self.needed = max(requirement.session.offset(of: partition), requirement.remembered, replica.floor)
         case .strong:
             self.needed = replica.committed
+            self.needsConfirmation = isReplicated
         }
+        // Of a replicated partition this process knows no more than its leader last told.
+        if isReplicated { self.committedAtStart = .max }
     }
 
-    package func isSatisfied(by applied: JournalOffset) -> Bool { applied >= self.needed }
+    /// The leader says what is committed.
+    package mutating func confirm(_ committed: JournalOffset) {
+        self.needsConfirmation = false
+        self.needed = max(self.needed, committed)
+        self.committedAtStart = committed
+    }
+
+    package func isSatisfied(by applied: JournalOffset) -> Bool { !self.needsConfirmation && applied >= self.needed }
 
     /// The strongest level that an answer from `applied` is known to satisfy. Never weaker than asked for.
     package func achieved(applied: JournalOffset, stalenessMilliseconds: UInt64) -> ConsistencyLevel {

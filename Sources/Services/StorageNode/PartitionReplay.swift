@@ -29,6 +29,7 @@ package final class PartitionReplay: Sendable {
     /// Held while a batch is applied, so that a shard is closed between batches and never within one.
     private let applying = Mutex<Void>(())
     private let failure: Mutex<VecraftError?> = Mutex(nil)
+    private let catalogReached: Mutex<(@Sendable () -> UInt64)?> = Mutex(nil)
     /// Milliseconds: everything with an HLC below is applied.
     private let appliedTime = Atomic<UInt64>(0)
     /// Offsets of the batch in hand that were passed over: a batch tried again counts them once.
@@ -96,7 +97,7 @@ package final class PartitionReplay: Sendable {
     // MARK: State
 
     package func state() throws(VecraftError) -> ReplicaState {
-        let committed = try self.journal.readIndex(self.partition)
+        let committed = try self.journal.position(self.partition).committed
         let applied = self.waiters.applied
         return ReplicaState(
             applied: applied, committed: committed, stalenessMilliseconds: self.staleness(applied: applied, committed),
@@ -105,12 +106,18 @@ package final class PartitionReplay: Sendable {
 
     /// Upper bound on the age of what an answer at `applied` may miss, milliseconds.
     package func staleness(applied: JournalOffset) -> UInt64 {
-        guard let committed = try? self.journal.readIndex(self.partition) else { return .max }
+        guard let committed = try? self.journal.position(self.partition).committed else { return .max }
         return self.staleness(applied: applied, committed)
     }
 
     private func staleness(applied: JournalOffset, _ committed: JournalOffset) -> UInt64 {
-        if applied >= committed { return 0 }
+        if applied >= committed {
+            guard self.journal.isReplicated else { return 0 }
+            // Others may have committed what this node has not heard of: it is as fresh as its leader's last promise.
+            guard let closed = try? self.journal.position(self.partition).closed.milliseconds else { return .max }
+            let now = SystemTime.coarseMilliseconds
+            return now > closed ? now - closed : 0
+        }
         let now = SystemTime.coarseMilliseconds
         let upTo = self.appliedTime.load(ordering: .relaxed)
         // Rounded up: an answer that misses something is never said to be fresh.
@@ -153,7 +160,24 @@ package final class PartitionReplay: Sendable {
         }
     }
 
+    /// Another node's collection may be written to before this one has heard of it: partitions are replayed each at its own pace.
+    /// A collection's id is the HLC of the entry that made it, so an unknown one is waited for until `sys-0` has been applied that
+    /// far; then it has been dropped, or its shard is here.
+    private func awaitCatalog(of batch: EntryBatch) {
+        guard let reached = self.catalogReached.withLock({ $0 }) else { return }
+        var last: UInt64 = 0
+        withExtendedLifetime(batch) {
+            let known = self.shards.withLock { Set($0.keys.map(\.collection)) }
+            for view in batch.views where !known.contains(view.collection) { last = max(last, view.collection) }
+        }
+        while last > reached(), !self.follower.isStopping { self.follower.pause(.milliseconds(2)) }
+    }
+
+    /// - Parameter reached: HLC up to which this node has applied `sys-0`. Nil in a journal without other nodes.
+    package func awaitCatalogs(_ reached: (@Sendable () -> UInt64)?) { self.catalogReached.withLock { $0 = reached } }
+
     private func apply(_ batch: EntryBatch) throws(VecraftError) {
+        self.awaitCatalog(of: batch)
         let start = SystemTime.monotonicNanoseconds
         try self.applying.withLock { (_) throws(VecraftError) in
             let shards = self.shards.withLock { Array($0.values) }

@@ -30,15 +30,18 @@ package final class StorageNode: Sendable {
     private let files: any FileStore
     let gauges: StorageMetrics
     private let workers: ShardWorkers
+    private let catalogReached: (@Sendable () -> UInt64)?
     private let replicas: Mutex<[UInt64: ShardReplica]> = Mutex([:])
     private let replays: Mutex<[PartitionID: PartitionReplay]> = Mutex([:])
     private let log = Logger(label: "vecraft.storage")
 
+    /// - Parameter catalogReached: HLC up to which this node has applied `sys-0`, where other nodes make collections too.
     package init(
         directory: String, settings: StorageSettings, journal: any JournalClient, clock: HLCClock, files: any FileStore,
-        metrics: StorageMetrics
+        metrics: StorageMetrics, catalogReached: (@Sendable () -> UInt64)? = nil
     ) throws(VecraftError) {
         try settings.shard.validate()
+        self.catalogReached = catalogReached
         self.directory = directory
         self.settings = settings
         self.journal = journal
@@ -176,6 +179,12 @@ package final class StorageNode: Sendable {
     }
 
     private func makeReplay(_ partition: PartitionID, start: JournalOffset) throws(VecraftError) -> PartitionReplay {
+        let replay = try self.replay(partition, from: start)
+        replay.awaitCatalogs(self.catalogReached)
+        return replay
+    }
+
+    private func replay(_ partition: PartitionID, from start: JournalOffset) throws(VecraftError) -> PartitionReplay {
         let receipts = try ReceiptLog(
             path: Paths.join(self.directory, "receipts/\(partition)"), files: self.files)
         return try PartitionReplay(

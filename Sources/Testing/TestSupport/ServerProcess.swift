@@ -1,16 +1,33 @@
 import Foundation
 import Synchronization
 
-/// A real `vecraft serve` on loopback, with ports of its own choosing, that a test may kill at any moment.
+/// How to start a `vecraft serve`.
+package struct ServerLaunch: Sendable {
+    package var dataDirectory: String
+    package var grpcPort = 0
+    package var httpPort = 0
+    /// `section.key=value`, as flags.
+    package var settings: [String] = []
+    /// More flags.
+    package var arguments: [String] = []
+    package var environment: [String: String] = [:]
+    /// A program, with its arguments, that becomes the server: its process id stays the server's.
+    package var through: [String] = []
+
+    package init(dataDirectory: String) { self.dataDirectory = dataDirectory }
+}
+
+/// A real `vecraft serve`, with ports of its own choosing unless told otherwise, that a test may kill at any moment.
 package final class ServerProcess: Sendable {
     package struct Failure: Error, CustomStringConvertible {
         package let description: String
+        package init(description: String) { self.description = description }
     }
 
     package let dataDirectory: String
-    package let grpcPort: Int
-    package let httpPort: Int
+    private let ports = Mutex((grpc: 0, http: 0))
     private let process: Mutex<Process>
+    private let output: Pipe
     private let log: Mutex<FileHandle?>
 
     /// The `vecraft` binary built beside the running test bundle; `VECRAFT_BINARY` overrides.
@@ -20,23 +37,49 @@ package final class ServerProcess: Sendable {
         return bundle.deletingLastPathComponent().appendingPathComponent("vecraft").path
     }
 
+    /// Whether the binary can be one node of several.
+    package static let takesPeers: Bool = {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: ServerProcess.binary)
+        process.arguments = ["serve", "--help"]
+        let output = Pipe()
+        process.standardOutput = output
+        process.standardError = FileHandle.nullDevice
+        guard (try? process.run()) != nil else { return false }
+        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        return text.contains("--peers")
+    }()
+
     /// Starts a node and waits until it says that it is ready.
     /// - Parameters:
     ///   - settings: `section.key=value`, as flags.
     ///   - patience: How long the start (with its replay) may take.
-    package init(
+    package convenience init(
         dataDirectory: String, settings: [String] = [], environment: [String: String] = [:],
         patience: Duration = .seconds(60)
     ) throws {
+        var launch = ServerLaunch(dataDirectory: dataDirectory)
+        launch.settings = settings
+        launch.environment = environment
+        try self.init(beginning: launch)
+        try self.awaitReady(patience)
+    }
+
+    /// Starts a node and waits for nothing.
+    package init(beginning launch: ServerLaunch) throws {
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: Self.binary)
-        process.arguments =
-            ["serve", "--data-directory", dataDirectory, "--grpc-port", "0", "--http-port", "0"]
-            + settings.flatMap { ["--set", $0] }
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        let command =
+            launch.through + [
+                Self.binary, "serve", "--data-directory", launch.dataDirectory, "--grpc-port", "\(launch.grpcPort)",
+                "--http-port", "\(launch.httpPort)",
+            ] + launch.arguments + launch.settings.flatMap { ["--set", $0] }
+        process.executableURL = URL(fileURLWithPath: command[0])
+        process.arguments = Array(command.dropFirst())
+        process.environment = ProcessInfo.processInfo.environment.merging(launch.environment) { $1 }
         let output = Pipe()
         process.standardOutput = output
-        let logPath = dataDirectory + ".log"
+        let logPath = launch.dataDirectory + ".log"
         if !FileManager.default.fileExists(atPath: logPath) {
             _ = FileManager.default.createFile(atPath: logPath, contents: nil)
         }
@@ -45,20 +88,28 @@ package final class ServerProcess: Sendable {
         process.standardError = log ?? FileHandle.nullDevice
         process.standardInput = FileHandle.nullDevice
         try process.run()
-
-        let line = Self.readyLine(output.fileHandleForReading, process, patience)
-        guard let line, let grpc = Self.port("grpc", in: line), let http = Self.port("http", in: line) else {
-            process.terminate()
-            process.waitUntilExit()
-            let said = (try? String(contentsOfFile: logPath, encoding: .utf8))?.suffix(4000) ?? ""
-            throw Failure(description: "vecraft serve did not become ready (exit \(process.terminationStatus)); it said: \(said)")
-        }
-        self.dataDirectory = dataDirectory
-        self.grpcPort = grpc
-        self.httpPort = http
+        self.dataDirectory = launch.dataDirectory
         self.process = Mutex(process)
+        self.output = output
         self.log = Mutex(log)
     }
+
+    /// Waits until the node says that it is ready; ends it if it does not.
+    package func awaitReady(_ patience: Duration) throws {
+        let process = self.process.withLock { $0 }
+        let line = Self.readyLine(self.output.fileHandleForReading, process, patience)
+        guard let line, let grpc = Self.port("grpc", in: line), let http = Self.port("http", in: line) else {
+            let status = process.isRunning ? "still running" : "exit \(process.terminationStatus)"
+            self.kill()
+            let said = self.logText.suffix(4000)
+            throw Failure(description: "vecraft serve did not become ready (\(status)); it said: \(said)")
+        }
+        self.ports.withLock { $0 = (grpc, http) }
+    }
+
+    /// Where it listens, once it is ready.
+    package var grpcPort: Int { self.ports.withLock { $0.grpc } }
+    package var httpPort: Int { self.ports.withLock { $0.http } }
 
     package var processID: Int32 { self.process.withLock { $0.processIdentifier } }
     package var isRunning: Bool { self.process.withLock { $0.isRunning } }
@@ -83,6 +134,10 @@ package final class ServerProcess: Sendable {
             return process.terminationStatus
         }
     }
+
+    /// SIGSTOP: it stands still, and its peers hear nothing, until ``resume()``.
+    package func suspend() { Foundation.kill(self.processID, SIGSTOP) }
+    package func resume() { Foundation.kill(self.processID, SIGCONT) }
 
     deinit {
         let process = self.process.withLock { $0 }

@@ -6,6 +6,7 @@
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
 #include "vecraft/internal/v1/journal.pb-c.h"
+#include "vecraft/internal/v1/raft.pb-c.h"
 #include "vecraft/v1/cluster.pb-c.h"
 #include "vecraft/v1/collections.pb-c.h"
 #include "vecraft/v1/lineage.pb-c.h"
@@ -100,6 +101,29 @@ _Static_assert(offsetof(Grpc__Reflection__V1alpha__ListServiceResponse, n_servic
 _Static_assert(offsetof(Grpc__Reflection__V1alpha__ServiceResponse, name) == 24, "grpc.reflection.v1alpha.ServiceResponse.name");
 _Static_assert(offsetof(Grpc__Reflection__V1alpha__ErrorResponse, error_code) == 24, "grpc.reflection.v1alpha.ErrorResponse.error_code");
 _Static_assert(offsetof(Grpc__Reflection__V1alpha__ErrorResponse, error_message) == 32, "grpc.reflection.v1alpha.ErrorResponse.error_message");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReadIndexRequest, partition) == 24, "vecraft.internal.v1.ReadIndexRequest.partition");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReadIndexResponse, offset) == 24, "vecraft.internal.v1.ReadIndexResponse.offset");
+_Static_assert(offsetof(Vecraft__Internal__V1__ChangeMembersRequest, partition) == 24, "vecraft.internal.v1.ChangeMembersRequest.partition");
+_Static_assert(offsetof(Vecraft__Internal__V1__ChangeMembersRequest, add_learner) == 32, "vecraft.internal.v1.ChangeMembersRequest.add_learner");
+_Static_assert(offsetof(Vecraft__Internal__V1__ChangeMembersRequest, remove_learner) == 40, "vecraft.internal.v1.ChangeMembersRequest.remove_learner");
+_Static_assert(offsetof(Vecraft__Internal__V1__ChangeMembersRequest, voters) == 56, "vecraft.internal.v1.ChangeMembersRequest.voters");
+_Static_assert(offsetof(Vecraft__Internal__V1__ChangeMembersRequest, n_voters) == 48, "vecraft.internal.v1.ChangeMembersRequest.voters");
+_Static_assert(offsetof(Vecraft__Internal__V1__ChangeMembersRequest, address) == 64, "vecraft.internal.v1.ChangeMembersRequest.address");
+_Static_assert(offsetof(Vecraft__Internal__V1__ChangeMembersResponse, offset) == 24, "vecraft.internal.v1.ChangeMembersResponse.offset");
+_Static_assert(offsetof(Vecraft__Internal__V1__AddReplicaRequest, node_id) == 24, "vecraft.internal.v1.AddReplicaRequest.node_id");
+_Static_assert(offsetof(Vecraft__Internal__V1__AddReplicaRequest, address) == 32, "vecraft.internal.v1.AddReplicaRequest.address");
+_Static_assert(offsetof(Vecraft__Internal__V1__AddReplicaRequest, partitions) == 48, "vecraft.internal.v1.AddReplicaRequest.partitions");
+_Static_assert(offsetof(Vecraft__Internal__V1__AddReplicaRequest, n_partitions) == 40, "vecraft.internal.v1.AddReplicaRequest.partitions");
+_Static_assert(offsetof(Vecraft__Internal__V1__RemoveReplicaRequest, node_id) == 24, "vecraft.internal.v1.RemoveReplicaRequest.node_id");
+_Static_assert(offsetof(Vecraft__Internal__V1__RemoveReplicaRequest, partitions) == 40, "vecraft.internal.v1.RemoveReplicaRequest.partitions");
+_Static_assert(offsetof(Vecraft__Internal__V1__RemoveReplicaRequest, n_partitions) == 32, "vecraft.internal.v1.RemoveReplicaRequest.partitions");
+_Static_assert(offsetof(Vecraft__Internal__V1__MembersResponse, partitions) == 32, "vecraft.internal.v1.MembersResponse.partitions");
+_Static_assert(offsetof(Vecraft__Internal__V1__MembersResponse, n_partitions) == 24, "vecraft.internal.v1.MembersResponse.partitions");
+_Static_assert(offsetof(Vecraft__Internal__V1__TransferLeadershipRequest, partition) == 24, "vecraft.internal.v1.TransferLeadershipRequest.partition");
+_Static_assert(offsetof(Vecraft__Internal__V1__TransferLeadershipRequest, node_id) == 32, "vecraft.internal.v1.TransferLeadershipRequest.node_id");
+_Static_assert(offsetof(Vecraft__Internal__V1__TrimRequest, partition) == 24, "vecraft.internal.v1.TrimRequest.partition");
+_Static_assert(offsetof(Vecraft__Internal__V1__TrimRequest, through) == 32, "vecraft.internal.v1.TrimRequest.through");
+_Static_assert(offsetof(Vecraft__Internal__V1__TrimResponse, first_offset) == 24, "vecraft.internal.v1.TrimResponse.first_offset");
 _Static_assert(offsetof(Vecraft__Internal__V1__AppendRequest, partition) == 24, "vecraft.internal.v1.AppendRequest.partition");
 _Static_assert(offsetof(Vecraft__Internal__V1__AppendRequest, entry) == 32, "vecraft.internal.v1.AppendRequest.entry");
 _Static_assert(offsetof(Vecraft__Internal__V1__AppendResponse, offset) == 24, "vecraft.internal.v1.AppendResponse.offset");
@@ -121,8 +145,139 @@ _Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, committed_offset) 
 _Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, last_hlc) == 56, "vecraft.internal.v1.PartitionInfo.last_hlc");
 _Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, disk_bytes) == 64, "vecraft.internal.v1.PartitionInfo.disk_bytes");
 _Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, segments) == 72, "vecraft.internal.v1.PartitionInfo.segments");
+_Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, role) == 80, "vecraft.internal.v1.PartitionInfo.role");
+_Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, replica) == 88, "vecraft.internal.v1.PartitionInfo.replica");
+_Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, leader) == 96, "vecraft.internal.v1.PartitionInfo.leader");
+_Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, last_offset) == 104, "vecraft.internal.v1.PartitionInfo.last_offset");
+_Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, recovering) == 112, "vecraft.internal.v1.PartitionInfo.recovering");
+_Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, members) == 128, "vecraft.internal.v1.PartitionInfo.members");
+_Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, n_members) == 120, "vecraft.internal.v1.PartitionInfo.members");
+_Static_assert(offsetof(Vecraft__Internal__V1__PartitionInfo, failure) == 136, "vecraft.internal.v1.PartitionInfo.failure");
+_Static_assert(offsetof(Vecraft__Internal__V1__MemberInfo, node_id) == 24, "vecraft.internal.v1.MemberInfo.node_id");
+_Static_assert(offsetof(Vecraft__Internal__V1__MemberInfo, voter) == 32, "vecraft.internal.v1.MemberInfo.voter");
+_Static_assert(offsetof(Vecraft__Internal__V1__MemberInfo, outgoing) == 36, "vecraft.internal.v1.MemberInfo.outgoing");
+_Static_assert(offsetof(Vecraft__Internal__V1__MemberInfo, address) == 40, "vecraft.internal.v1.MemberInfo.address");
+_Static_assert(offsetof(Vecraft__Internal__V1__MemberInfo, lag_entries) == 48, "vecraft.internal.v1.MemberInfo.lag_entries");
+_Static_assert(offsetof(Vecraft__Internal__V1__MemberInfo, silence_ms) == 56, "vecraft.internal.v1.MemberInfo.silence_ms");
 _Static_assert(offsetof(Vecraft__Internal__V1__PartitionsResponse, partitions) == 32, "vecraft.internal.v1.PartitionsResponse.partitions");
 _Static_assert(offsetof(Vecraft__Internal__V1__PartitionsResponse, n_partitions) == 24, "vecraft.internal.v1.PartitionsResponse.partitions");
+_Static_assert(offsetof(Vecraft__Internal__V1__Hello, version) == 24, "vecraft.internal.v1.Hello.version");
+_Static_assert(offsetof(Vecraft__Internal__V1__Hello, cluster_id) == 32, "vecraft.internal.v1.Hello.cluster_id");
+_Static_assert(offsetof(Vecraft__Internal__V1__Hello, from) == 40, "vecraft.internal.v1.Hello.from");
+_Static_assert(offsetof(Vecraft__Internal__V1__Hello, to) == 48, "vecraft.internal.v1.Hello.to");
+_Static_assert(offsetof(Vecraft__Internal__V1__Hello, wall_nanoseconds) == 56, "vecraft.internal.v1.Hello.wall_nanoseconds");
+_Static_assert(offsetof(Vecraft__Internal__V1__PeerFrame, hello) == 24, "vecraft.internal.v1.PeerFrame.hello");
+_Static_assert(offsetof(Vecraft__Internal__V1__PeerFrame, ping) == 32, "vecraft.internal.v1.PeerFrame.ping");
+_Static_assert(offsetof(Vecraft__Internal__V1__PeerFrame, pong) == 40, "vecraft.internal.v1.PeerFrame.pong");
+_Static_assert(offsetof(Vecraft__Internal__V1__PeerFrame, continued) == 48, "vecraft.internal.v1.PeerFrame.continued");
+_Static_assert(offsetof(Vecraft__Internal__V1__PeerFrame, messages) == 72, "vecraft.internal.v1.PeerFrame.messages");
+_Static_assert(offsetof(Vecraft__Internal__V1__PeerFrame, n_messages) == 64, "vecraft.internal.v1.PeerFrame.messages");
+_Static_assert(offsetof(Vecraft__Internal__V1__Ping, monotonic_nanoseconds) == 24, "vecraft.internal.v1.Ping.monotonic_nanoseconds");
+_Static_assert(offsetof(Vecraft__Internal__V1__Pong, monotonic_nanoseconds) == 24, "vecraft.internal.v1.Pong.monotonic_nanoseconds");
+_Static_assert(offsetof(Vecraft__Internal__V1__Pong, received_nanoseconds) == 32, "vecraft.internal.v1.Pong.received_nanoseconds");
+_Static_assert(offsetof(Vecraft__Internal__V1__Pong, answered_nanoseconds) == 40, "vecraft.internal.v1.Pong.answered_nanoseconds");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, partition_kind) == 24, "vecraft.internal.v1.ReplicaMessage.partition_kind");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, partition_index) == 28, "vecraft.internal.v1.ReplicaMessage.partition_index");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, term) == 32, "vecraft.internal.v1.ReplicaMessage.term");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, closed) == 40, "vecraft.internal.v1.ReplicaMessage.closed");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, pre_vote) == 64, "vecraft.internal.v1.ReplicaMessage.pre_vote");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.pre_vote");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, pre_vote_reply) == 64, "vecraft.internal.v1.ReplicaMessage.pre_vote_reply");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.pre_vote_reply");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, vote) == 64, "vecraft.internal.v1.ReplicaMessage.vote");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.vote");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, vote_reply) == 64, "vecraft.internal.v1.ReplicaMessage.vote_reply");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.vote_reply");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, append) == 64, "vecraft.internal.v1.ReplicaMessage.append");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.append");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, heartbeat) == 64, "vecraft.internal.v1.ReplicaMessage.heartbeat");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.heartbeat");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, acknowledge) == 64, "vecraft.internal.v1.ReplicaMessage.acknowledge");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.acknowledge");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, reject) == 64, "vecraft.internal.v1.ReplicaMessage.reject");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.reject");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, commit) == 64, "vecraft.internal.v1.ReplicaMessage.commit");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.commit");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, timeout_now) == 64, "vecraft.internal.v1.ReplicaMessage.timeout_now");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.timeout_now");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, outdated) == 64, "vecraft.internal.v1.ReplicaMessage.outdated");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, body_case) == 56, "vecraft.internal.v1.ReplicaMessage.outdated");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaMessage, clock) == 48, "vecraft.internal.v1.ReplicaMessage.clock");
+_Static_assert(offsetof(Vecraft__Internal__V1__ClosedTime, offset) == 24, "vecraft.internal.v1.ClosedTime.offset");
+_Static_assert(offsetof(Vecraft__Internal__V1__ClosedTime, hlc) == 32, "vecraft.internal.v1.ClosedTime.hlc");
+_Static_assert(offsetof(Vecraft__Internal__V1__VoteRequest, last_index) == 24, "vecraft.internal.v1.VoteRequest.last_index");
+_Static_assert(offsetof(Vecraft__Internal__V1__VoteRequest, last_term) == 32, "vecraft.internal.v1.VoteRequest.last_term");
+_Static_assert(offsetof(Vecraft__Internal__V1__VoteRequest, transfer) == 40, "vecraft.internal.v1.VoteRequest.transfer");
+_Static_assert(offsetof(Vecraft__Internal__V1__VoteReply, granted) == 24, "vecraft.internal.v1.VoteReply.granted");
+_Static_assert(offsetof(Vecraft__Internal__V1__AppendEntries, previous_index) == 24, "vecraft.internal.v1.AppendEntries.previous_index");
+_Static_assert(offsetof(Vecraft__Internal__V1__AppendEntries, previous_term) == 32, "vecraft.internal.v1.AppendEntries.previous_term");
+_Static_assert(offsetof(Vecraft__Internal__V1__AppendEntries, entries) == 40, "vecraft.internal.v1.AppendEntries.entries");
+_Static_assert(offsetof(Vecraft__Internal__V1__AppendEntries, commit) == 48, "vecraft.internal.v1.AppendEntries.commit");
+_Static_assert(offsetof(Vecraft__Internal__V1__AppendEntries, round) == 56, "vecraft.internal.v1.AppendEntries.round");
+_Static_assert(offsetof(Vecraft__Internal__V1__Entries, first) == 24, "vecraft.internal.v1.Entries.first");
+_Static_assert(offsetof(Vecraft__Internal__V1__Entries, last) == 32, "vecraft.internal.v1.Entries.last");
+_Static_assert(offsetof(Vecraft__Internal__V1__Entries, term) == 40, "vecraft.internal.v1.Entries.term");
+_Static_assert(offsetof(Vecraft__Internal__V1__Entries, bytes) == 48, "vecraft.internal.v1.Entries.bytes");
+_Static_assert(offsetof(Vecraft__Internal__V1__Entries, membership) == 56, "vecraft.internal.v1.Entries.membership");
+_Static_assert(offsetof(Vecraft__Internal__V1__Entries, salt) == 64, "vecraft.internal.v1.Entries.salt");
+_Static_assert(offsetof(Vecraft__Internal__V1__Entries, frame_bytes) == 72, "vecraft.internal.v1.Entries.frame_bytes");
+_Static_assert(offsetof(Vecraft__Internal__V1__Entries, frames) == 80, "vecraft.internal.v1.Entries.frames");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupMembership, members) == 32, "vecraft.internal.v1.GroupMembership.members");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupMembership, n_members) == 24, "vecraft.internal.v1.GroupMembership.members");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupMember, id) == 24, "vecraft.internal.v1.GroupMember.id");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupMember, voter) == 32, "vecraft.internal.v1.GroupMember.voter");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupMember, outgoing) == 36, "vecraft.internal.v1.GroupMember.outgoing");
+_Static_assert(offsetof(Vecraft__Internal__V1__Heartbeat, commit) == 24, "vecraft.internal.v1.Heartbeat.commit");
+_Static_assert(offsetof(Vecraft__Internal__V1__Heartbeat, round) == 32, "vecraft.internal.v1.Heartbeat.round");
+_Static_assert(offsetof(Vecraft__Internal__V1__Heartbeat, recovery) == 40, "vecraft.internal.v1.Heartbeat.recovery");
+_Static_assert(offsetof(Vecraft__Internal__V1__RecoveryPoint, incarnation) == 24, "vecraft.internal.v1.RecoveryPoint.incarnation");
+_Static_assert(offsetof(Vecraft__Internal__V1__RecoveryPoint, through) == 32, "vecraft.internal.v1.RecoveryPoint.through");
+_Static_assert(offsetof(Vecraft__Internal__V1__Acknowledge, matched) == 24, "vecraft.internal.v1.Acknowledge.matched");
+_Static_assert(offsetof(Vecraft__Internal__V1__Acknowledge, durable) == 32, "vecraft.internal.v1.Acknowledge.durable");
+_Static_assert(offsetof(Vecraft__Internal__V1__Acknowledge, round) == 40, "vecraft.internal.v1.Acknowledge.round");
+_Static_assert(offsetof(Vecraft__Internal__V1__Acknowledge, incarnation) == 48, "vecraft.internal.v1.Acknowledge.incarnation");
+_Static_assert(offsetof(Vecraft__Internal__V1__Acknowledge, recovering) == 52, "vecraft.internal.v1.Acknowledge.recovering");
+_Static_assert(offsetof(Vecraft__Internal__V1__Reject, previous) == 24, "vecraft.internal.v1.Reject.previous");
+_Static_assert(offsetof(Vecraft__Internal__V1__Reject, hint_index) == 32, "vecraft.internal.v1.Reject.hint_index");
+_Static_assert(offsetof(Vecraft__Internal__V1__Reject, hint_term) == 40, "vecraft.internal.v1.Reject.hint_term");
+_Static_assert(offsetof(Vecraft__Internal__V1__Reject, incarnation) == 48, "vecraft.internal.v1.Reject.incarnation");
+_Static_assert(offsetof(Vecraft__Internal__V1__Reject, recovering) == 52, "vecraft.internal.v1.Reject.recovering");
+_Static_assert(offsetof(Vecraft__Internal__V1__CommitNotice, index) == 24, "vecraft.internal.v1.CommitNotice.index");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogPart, header) == 32, "vecraft.internal.v1.LogPart.header");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogPart, part_case) == 24, "vecraft.internal.v1.LogPart.header");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogPart, frames) == 32, "vecraft.internal.v1.LogPart.frames");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogPart, part_case) == 24, "vecraft.internal.v1.LogPart.frames");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogPart, keys) == 32, "vecraft.internal.v1.LogPart.keys");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogPart, part_case) == 24, "vecraft.internal.v1.LogPart.keys");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogPart, end) == 32, "vecraft.internal.v1.LogPart.end");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogPart, part_case) == 24, "vecraft.internal.v1.LogPart.end");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogPart, continued) == 32, "vecraft.internal.v1.LogPart.continued");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogPart, part_case) == 24, "vecraft.internal.v1.LogPart.continued");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogHeader, hello) == 24, "vecraft.internal.v1.LogHeader.hello");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogHeader, partition_kind) == 32, "vecraft.internal.v1.LogHeader.partition_kind");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogHeader, partition_index) == 36, "vecraft.internal.v1.LogHeader.partition_index");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogHeader, term) == 40, "vecraft.internal.v1.LogHeader.term");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogHeader, number) == 48, "vecraft.internal.v1.LogHeader.number");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogHeader, start_index) == 56, "vecraft.internal.v1.LogHeader.start_index");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogHeader, start_term) == 64, "vecraft.internal.v1.LogHeader.start_term");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogHeader, start_membership) == 72, "vecraft.internal.v1.LogHeader.start_membership");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogHeader, through_index) == 80, "vecraft.internal.v1.LogHeader.through_index");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogHeader, through_term) == 88, "vecraft.internal.v1.LogHeader.through_term");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogFrames, salt) == 24, "vecraft.internal.v1.LogFrames.salt");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogFrames, first) == 32, "vecraft.internal.v1.LogFrames.first");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogFrames, frame_bytes) == 40, "vecraft.internal.v1.LogFrames.frame_bytes");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogFrames, frames) == 48, "vecraft.internal.v1.LogFrames.frames");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogKeys, keys) == 32, "vecraft.internal.v1.LogKeys.keys");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogKeys, n_keys) == 24, "vecraft.internal.v1.LogKeys.keys");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogKey, tenant) == 24, "vecraft.internal.v1.LogKey.tenant");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogKey, key) == 32, "vecraft.internal.v1.LogKey.key");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogKey, shard) == 40, "vecraft.internal.v1.LogKey.shard");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogKey, body_hash) == 48, "vecraft.internal.v1.LogKey.body_hash");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogKey, offset) == 56, "vecraft.internal.v1.LogKey.offset");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogKey, hlc) == 64, "vecraft.internal.v1.LogKey.hlc");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogKey, term) == 72, "vecraft.internal.v1.LogKey.term");
+_Static_assert(offsetof(Vecraft__Internal__V1__LogEnd, key_count) == 24, "vecraft.internal.v1.LogEnd.key_count");
+_Static_assert(offsetof(Vecraft__Internal__V1__InstallLogResponse, through) == 24, "vecraft.internal.v1.InstallLogResponse.through");
 _Static_assert(offsetof(Vecraft__V1__WatchStatusRequest, interval_ms) == 24, "vecraft.v1.WatchStatusRequest.interval_ms");
 _Static_assert(offsetof(Vecraft__V1__Check, name) == 24, "vecraft.v1.Check.name");
 _Static_assert(offsetof(Vecraft__V1__Check, ok) == 32, "vecraft.v1.Check.ok");
@@ -434,20 +589,22 @@ _Static_assert(offsetof(Vecraft__V1__WriteInfo, trace_id) == 72, "vecraft.v1.Wri
 _Static_assert(offsetof(Vecraft__V1__WriteInfo, replayed) == 80, "vecraft.v1.WriteInfo.replayed");
 
 static const wire_enum_value enum_0_values[] = {{"UNKNOWN", 7, 0}, {"SERVING", 7, 1}, {"NOT_SERVING", 11, 2}, {"SERVICE_UNKNOWN", 15, 3}, };
-static const wire_enum_value enum_1_values[] = {{"QUANTISATION_UNSPECIFIED", 24, 0}, {"QUANTISATION_AUTO", 17, 1}, {"QUANTISATION_NONE", 17, 2}, {"QUANTISATION_INT8", 17, 3}, {"QUANTISATION_INT4", 17, 4}, };
-static const wire_enum_value enum_2_values[] = {{"FIELD_TYPE_UNSPECIFIED", 22, 0}, {"FIELD_TYPE_KEYWORD", 18, 1}, {"FIELD_TYPE_INTEGER", 18, 2}, {"FIELD_TYPE_FLOAT", 16, 3}, {"FIELD_TYPE_BOOL", 15, 4}, };
-static const wire_enum_value enum_3_values[] = {{"CONSISTENCY_LEVEL_UNSPECIFIED", 29, 0}, {"CONSISTENCY_LEVEL_EVENTUAL", 26, 1}, {"CONSISTENCY_LEVEL_BOUNDED", 25, 2}, {"CONSISTENCY_LEVEL_READ_YOUR_WRITES", 34, 3}, {"CONSISTENCY_LEVEL_STRONG", 24, 4}, };
-static const wire_enum_value enum_4_values[] = {{"WAIT_UNSPECIFIED", 16, 0}, {"WAIT_COMMITTED", 14, 1}, {"WAIT_APPLIED", 12, 2}, };
-static const wire_enum_value enum_5_values[] = {{"DISTANCE_UNSPECIFIED", 20, 0}, {"DISTANCE_COSINE", 15, 1}, {"DISTANCE_DOT", 12, 2}, {"DISTANCE_L2", 11, 3}, };
+static const wire_enum_value enum_1_values[] = {{"PARTITION_KIND_UNSPECIFIED", 26, 0}, {"PARTITION_KIND_DATA", 19, 1}, {"PARTITION_KIND_TXN", 18, 2}, {"PARTITION_KIND_SYS", 18, 3}, };
+static const wire_enum_value enum_2_values[] = {{"QUANTISATION_UNSPECIFIED", 24, 0}, {"QUANTISATION_AUTO", 17, 1}, {"QUANTISATION_NONE", 17, 2}, {"QUANTISATION_INT8", 17, 3}, {"QUANTISATION_INT4", 17, 4}, };
+static const wire_enum_value enum_3_values[] = {{"FIELD_TYPE_UNSPECIFIED", 22, 0}, {"FIELD_TYPE_KEYWORD", 18, 1}, {"FIELD_TYPE_INTEGER", 18, 2}, {"FIELD_TYPE_FLOAT", 16, 3}, {"FIELD_TYPE_BOOL", 15, 4}, };
+static const wire_enum_value enum_4_values[] = {{"CONSISTENCY_LEVEL_UNSPECIFIED", 29, 0}, {"CONSISTENCY_LEVEL_EVENTUAL", 26, 1}, {"CONSISTENCY_LEVEL_BOUNDED", 25, 2}, {"CONSISTENCY_LEVEL_READ_YOUR_WRITES", 34, 3}, {"CONSISTENCY_LEVEL_STRONG", 24, 4}, };
+static const wire_enum_value enum_5_values[] = {{"WAIT_UNSPECIFIED", 16, 0}, {"WAIT_COMMITTED", 14, 1}, {"WAIT_APPLIED", 12, 2}, };
+static const wire_enum_value enum_6_values[] = {{"DISTANCE_UNSPECIFIED", 20, 0}, {"DISTANCE_COSINE", 15, 1}, {"DISTANCE_DOT", 12, 2}, {"DISTANCE_L2", 11, 3}, };
 const wire_enum wire_enums[] = {
     {"grpc.health.v1.HealthCheckResponse.ServingStatus", enum_0_values, 4, 0},
-    {"vecraft.v1.Quantisation", enum_1_values, 5, 13},
-    {"vecraft.v1.FieldType", enum_2_values, 5, 11},
-    {"vecraft.v1.ConsistencyLevel", enum_3_values, 5, 18},
-    {"vecraft.v1.Wait", enum_4_values, 3, 5},
-    {"vecraft.v1.Distance", enum_5_values, 4, 9},
+    {"vecraft.internal.v1.PartitionKind", enum_1_values, 4, 15},
+    {"vecraft.v1.Quantisation", enum_2_values, 5, 13},
+    {"vecraft.v1.FieldType", enum_3_values, 5, 11},
+    {"vecraft.v1.ConsistencyLevel", enum_4_values, 5, 18},
+    {"vecraft.v1.Wait", enum_5_values, 3, 5},
+    {"vecraft.v1.Distance", enum_6_values, 4, 9},
 };
-const size_t wire_enum_count = 6;
+const size_t wire_enum_count = 7;
 
 static const uint8_t by_number_0[] = {0, 1, 2, 3};
 static const wire_field fields_0[] = {
@@ -587,34 +744,84 @@ static const wire_field fields_25[] = {
     {"error_code", "errorCode", NULL, NULL, 1, 24, 0, 10, 9, WIRE_INT32, WIRE_SINGULAR},
     {"error_message", "errorMessage", NULL, NULL, 2, 32, 0, 13, 12, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_26[] = {0, 1, 2};
+static const uint8_t by_number_26[] = {0, 1};
 static const wire_field fields_26[] = {
+    {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_27[] = {0, 1};
+static const wire_field fields_27[] = {
+    {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_28[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_28[] = {
+    {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"add_learner", "addLearner", NULL, NULL, 2, 32, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"remove_learner", "removeLearner", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
+    {"voters", "voters", NULL, NULL, 4, 56, 48, 6, 6, WIRE_UINT64, WIRE_REPEATED},
+    {"address", "address", NULL, NULL, 5, 64, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_29[] = {0, 1};
+static const wire_field fields_29[] = {
+    {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_30[] = {0, 1, 2, 3};
+static const wire_field fields_30[] = {
+    {"node_id", "nodeId", NULL, NULL, 1, 24, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"address", "address", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+    {"partitions", "partitions", NULL, NULL, 3, 48, 40, 10, 10, WIRE_STRING, WIRE_REPEATED},
+};
+static const uint8_t by_number_31[] = {0, 1, 2};
+static const wire_field fields_31[] = {
+    {"node_id", "nodeId", NULL, NULL, 1, 24, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"partitions", "partitions", NULL, NULL, 2, 40, 32, 10, 10, WIRE_STRING, WIRE_REPEATED},
+};
+static const uint8_t by_number_32[] = {0, 1};
+static const wire_field fields_32[] = {
+    {"partitions", "partitions", &wire_messages[42], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_33[] = {0, 1, 2};
+static const wire_field fields_33[] = {
+    {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"node_id", "nodeId", NULL, NULL, 2, 32, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_34[] = {0};
+static const uint8_t by_number_35[] = {0, 1, 2};
+static const wire_field fields_35[] = {
+    {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"through", "through", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_36[] = {0, 1};
+static const wire_field fields_36[] = {
+    {"first_offset", "firstOffset", NULL, NULL, 1, 24, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_37[] = {0, 1, 2};
+static const wire_field fields_37[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"entry", "entry", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_27[] = {0, 1, 2, 3, 4};
-static const wire_field fields_27[] = {
+static const uint8_t by_number_38[] = {0, 1, 2, 3, 4};
+static const wire_field fields_38[] = {
     {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"hlc", "hlc", NULL, NULL, 2, 32, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"replayed", "replayed", NULL, NULL, 4, 48, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_28[] = {0, 1, 2, 3};
-static const wire_field fields_28[] = {
+static const uint8_t by_number_39[] = {0, 1, 2, 3};
+static const wire_field fields_39[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"from", "from", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"max_bytes", "maxBytes", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_29[] = {0, 1, 2, 3, 4};
-static const wire_field fields_29[] = {
+static const uint8_t by_number_40[] = {0, 1, 2, 3, 4};
+static const wire_field fields_40[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"entries", "entries", NULL, NULL, 2, 40, 32, 7, 7, WIRE_BYTES, WIRE_REPEATED},
     {"committed_offset", "committedOffset", NULL, NULL, 3, 48, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"closed_hlc", "closedHlc", NULL, NULL, 4, 56, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_30[] = {0};
-static const uint8_t by_number_31[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_31[] = {
+static const uint8_t by_number_41[] = {0};
+static const uint8_t by_number_42[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+static const wire_field fields_42[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 3, 40, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
@@ -622,24 +829,212 @@ static const wire_field fields_31[] = {
     {"last_hlc", "lastHlc", NULL, NULL, 5, 56, 0, 8, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"disk_bytes", "diskBytes", NULL, NULL, 6, 64, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"segments", "segments", NULL, NULL, 7, 72, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"role", "role", NULL, NULL, 8, 80, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"replica", "replica", NULL, NULL, 9, 88, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+    {"leader", "leader", NULL, NULL, 10, 96, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"last_offset", "lastOffset", NULL, NULL, 11, 104, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"recovering", "recovering", NULL, NULL, 12, 112, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
+    {"members", "members", &wire_messages[43], NULL, 13, 128, 120, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+    {"failure", "failure", NULL, NULL, 14, 136, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_32[] = {0, 1};
-static const wire_field fields_32[] = {
-    {"partitions", "partitions", &wire_messages[31], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_43[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_43[] = {
+    {"node_id", "nodeId", NULL, NULL, 1, 24, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"voter", "voter", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
+    {"outgoing", "outgoing", NULL, NULL, 3, 36, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
+    {"address", "address", NULL, NULL, 4, 40, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+    {"lag_entries", "lagEntries", NULL, NULL, 5, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"silence_ms", "silenceMs", NULL, NULL, 6, 56, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_33[] = {0};
-static const uint8_t by_number_34[] = {0, 1};
-static const wire_field fields_34[] = {
+static const uint8_t by_number_44[] = {0, 1};
+static const wire_field fields_44[] = {
+    {"partitions", "partitions", &wire_messages[42], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_45[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_45[] = {
+    {"version", "version", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT32, WIRE_SINGULAR},
+    {"cluster_id", "clusterId", NULL, NULL, 2, 32, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"from", "from", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+    {"to", "to", NULL, NULL, 4, 48, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
+    {"wall_nanoseconds", "wallNanoseconds", NULL, NULL, 5, 56, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_46[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_46[] = {
+    {"hello", "hello", &wire_messages[45], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"ping", "ping", &wire_messages[47], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"pong", "pong", &wire_messages[48], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"continued", "continued", NULL, NULL, 4, 48, 0, 9, 9, WIRE_BYTES, WIRE_SINGULAR},
+    {"messages", "messages", &wire_messages[49], NULL, 5, 72, 64, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_47[] = {0, 1};
+static const wire_field fields_47[] = {
+    {"monotonic_nanoseconds", "monotonicNanoseconds", NULL, NULL, 1, 24, 0, 21, 20, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_48[] = {0, 1, 2, 3};
+static const wire_field fields_48[] = {
+    {"monotonic_nanoseconds", "monotonicNanoseconds", NULL, NULL, 1, 24, 0, 21, 20, WIRE_UINT64, WIRE_SINGULAR},
+    {"received_nanoseconds", "receivedNanoseconds", NULL, NULL, 2, 32, 0, 20, 19, WIRE_UINT64, WIRE_SINGULAR},
+    {"answered_nanoseconds", "answeredNanoseconds", NULL, NULL, 3, 40, 0, 20, 19, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_49[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+static const wire_field fields_49[] = {
+    {"partition_kind", "partitionKind", NULL, &wire_enums[1], 1, 24, 0, 14, 13, WIRE_ENUM, WIRE_SINGULAR},
+    {"partition_index", "partitionIndex", NULL, NULL, 2, 28, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
+    {"term", "term", NULL, NULL, 3, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+    {"closed", "closed", &wire_messages[50], NULL, 4, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"pre_vote", "preVote", &wire_messages[51], NULL, 5, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_ONEOF},
+    {"pre_vote_reply", "preVoteReply", &wire_messages[52], NULL, 6, 64, 56, 14, 12, WIRE_MESSAGE, WIRE_ONEOF},
+    {"vote", "vote", &wire_messages[51], NULL, 7, 64, 56, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
+    {"vote_reply", "voteReply", &wire_messages[52], NULL, 8, 64, 56, 10, 9, WIRE_MESSAGE, WIRE_ONEOF},
+    {"append", "append", &wire_messages[53], NULL, 9, 64, 56, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"heartbeat", "heartbeat", &wire_messages[57], NULL, 10, 64, 56, 9, 9, WIRE_MESSAGE, WIRE_ONEOF},
+    {"acknowledge", "acknowledge", &wire_messages[59], NULL, 11, 64, 56, 11, 11, WIRE_MESSAGE, WIRE_ONEOF},
+    {"reject", "reject", &wire_messages[60], NULL, 12, 64, 56, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"commit", "commit", &wire_messages[61], NULL, 13, 64, 56, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"timeout_now", "timeoutNow", &wire_messages[62], NULL, 14, 64, 56, 11, 10, WIRE_MESSAGE, WIRE_ONEOF},
+    {"outdated", "outdated", &wire_messages[63], NULL, 15, 64, 56, 8, 8, WIRE_MESSAGE, WIRE_ONEOF},
+    {"clock", "clock", NULL, NULL, 16, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_50[] = {0, 1, 2};
+static const wire_field fields_50[] = {
+    {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"hlc", "hlc", NULL, NULL, 2, 32, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_51[] = {0, 1, 2, 3};
+static const wire_field fields_51[] = {
+    {"last_index", "lastIndex", NULL, NULL, 1, 24, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
+    {"last_term", "lastTerm", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"transfer", "transfer", NULL, NULL, 3, 40, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
+};
+static const uint8_t by_number_52[] = {0, 1};
+static const wire_field fields_52[] = {
+    {"granted", "granted", NULL, NULL, 1, 24, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
+};
+static const uint8_t by_number_53[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_53[] = {
+    {"previous_index", "previousIndex", NULL, NULL, 1, 24, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
+    {"previous_term", "previousTerm", NULL, NULL, 2, 32, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
+    {"entries", "entries", &wire_messages[54], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"commit", "commit", NULL, NULL, 4, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"round", "round", NULL, NULL, 5, 56, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_54[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_54[] = {
+    {"first", "first", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"last", "last", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+    {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+    {"bytes", "bytes", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"membership", "membership", &wire_messages[55], NULL, 5, 56, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"salt", "salt", NULL, NULL, 6, 64, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
+    {"frame_bytes", "frameBytes", NULL, NULL, 7, 72, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"frames", "frames", NULL, NULL, 8, 80, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
+};
+static const uint8_t by_number_55[] = {0, 1};
+static const wire_field fields_55[] = {
+    {"members", "members", &wire_messages[56], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_56[] = {0, 1, 2, 3};
+static const wire_field fields_56[] = {
+    {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
+    {"voter", "voter", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
+    {"outgoing", "outgoing", NULL, NULL, 3, 36, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
+};
+static const uint8_t by_number_57[] = {0, 1, 2, 3};
+static const wire_field fields_57[] = {
+    {"commit", "commit", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"round", "round", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"recovery", "recovery", &wire_messages[58], NULL, 3, 40, 0, 8, 8, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_58[] = {0, 1, 2};
+static const wire_field fields_58[] = {
+    {"incarnation", "incarnation", NULL, NULL, 1, 24, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
+    {"through", "through", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_59[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_59[] = {
+    {"matched", "matched", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+    {"durable", "durable", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+    {"round", "round", NULL, NULL, 3, 40, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"incarnation", "incarnation", NULL, NULL, 4, 48, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
+    {"recovering", "recovering", NULL, NULL, 5, 52, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
+};
+static const uint8_t by_number_60[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_60[] = {
+    {"previous", "previous", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"hint_index", "hintIndex", NULL, NULL, 2, 32, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
+    {"hint_term", "hintTerm", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"incarnation", "incarnation", NULL, NULL, 4, 48, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
+    {"recovering", "recovering", NULL, NULL, 5, 52, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
+};
+static const uint8_t by_number_61[] = {0, 1};
+static const wire_field fields_61[] = {
+    {"index", "index", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_62[] = {0};
+static const uint8_t by_number_63[] = {0};
+static const uint8_t by_number_64[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_64[] = {
+    {"header", "header", &wire_messages[65], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"frames", "frames", &wire_messages[66], NULL, 2, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"keys", "keys", &wire_messages[67], NULL, 3, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
+    {"end", "end", &wire_messages[69], NULL, 4, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"continued", "continued", NULL, NULL, 5, 32, 24, 9, 9, WIRE_BYTES, WIRE_ONEOF},
+};
+static const uint8_t by_number_65[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+static const wire_field fields_65[] = {
+    {"hello", "hello", &wire_messages[45], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"partition_kind", "partitionKind", NULL, &wire_enums[1], 2, 32, 0, 14, 13, WIRE_ENUM, WIRE_SINGULAR},
+    {"partition_index", "partitionIndex", NULL, NULL, 3, 36, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
+    {"term", "term", NULL, NULL, 4, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+    {"number", "number", NULL, NULL, 5, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"start_index", "startIndex", NULL, NULL, 6, 56, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"start_term", "startTerm", NULL, NULL, 7, 64, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
+    {"start_membership", "startMembership", &wire_messages[55], NULL, 8, 72, 0, 16, 15, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"through_index", "throughIndex", NULL, NULL, 9, 80, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
+    {"through_term", "throughTerm", NULL, NULL, 10, 88, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_66[] = {0, 1, 2, 3, 4};
+static const wire_field fields_66[] = {
+    {"salt", "salt", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
+    {"first", "first", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"frame_bytes", "frameBytes", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"frames", "frames", NULL, NULL, 4, 48, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
+};
+static const uint8_t by_number_67[] = {0, 1};
+static const wire_field fields_67[] = {
+    {"keys", "keys", &wire_messages[68], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_68[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_68[] = {
+    {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"key", "key", NULL, NULL, 2, 32, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"shard", "shard", NULL, NULL, 3, 40, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
+    {"body_hash", "bodyHash", NULL, NULL, 4, 48, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"offset", "offset", NULL, NULL, 5, 56, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"hlc", "hlc", NULL, NULL, 6, 64, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
+    {"term", "term", NULL, NULL, 7, 72, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_69[] = {0, 1};
+static const wire_field fields_69[] = {
+    {"key_count", "keyCount", NULL, NULL, 1, 24, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_70[] = {0, 1};
+static const wire_field fields_70[] = {
+    {"through", "through", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_71[] = {0};
+static const uint8_t by_number_72[] = {0, 1};
+static const wire_field fields_72[] = {
     {"interval_ms", "intervalMs", NULL, NULL, 1, 24, 0, 11, 10, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_35[] = {0, 1, 2, 3};
-static const wire_field fields_35[] = {
+static const uint8_t by_number_73[] = {0, 1, 2, 3};
+static const wire_field fields_73[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"ok", "ok", NULL, NULL, 2, 32, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
     {"detail", "detail", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_36[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_36[] = {
+static const uint8_t by_number_74[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_74[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 3, 40, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
@@ -652,61 +1047,61 @@ static const wire_field fields_36[] = {
     {"lag_bytes", "lagBytes", NULL, NULL, 10, 96, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"lag_ms", "lagMs", NULL, NULL, 11, 104, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_37[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-static const wire_field fields_37[] = {
+static const uint8_t by_number_75[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_75[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"revision", "revision", NULL, NULL, 3, 40, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 4, 48, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"uptime_ms", "uptimeMs", NULL, NULL, 5, 56, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"roles", "roles", NULL, NULL, 6, 72, 64, 5, 5, WIRE_STRING, WIRE_REPEATED},
-    {"checks", "checks", &wire_messages[35], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"partitions", "partitions", &wire_messages[36], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"checks", "checks", &wire_messages[73], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[74], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
     {"replay_progress", "replayProgress", NULL, NULL, 9, 112, 0, 15, 14, WIRE_DOUBLE, WIRE_SINGULAR},
     {"replay_eta_ms", "replayEtaMs", NULL, NULL, 10, 120, 0, 13, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"grpc_address", "grpcAddress", NULL, NULL, 11, 128, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
     {"http_address", "httpAddress", NULL, NULL, 12, 136, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_38[] = {0, 1, 2};
-static const wire_field fields_38[] = {
+static const uint8_t by_number_76[] = {0, 1, 2};
+static const wire_field fields_76[] = {
     {"m", "m", NULL, NULL, 1, 24, 0, 1, 1, WIRE_UINT32, WIRE_SINGULAR},
     {"ef_construction", "efConstruction", NULL, NULL, 2, 28, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_39[] = {0, 1, 2, 3, 4};
-static const wire_field fields_39[] = {
+static const uint8_t by_number_77[] = {0, 1, 2, 3, 4};
+static const wire_field fields_77[] = {
     {"dimension", "dimension", NULL, NULL, 1, 24, 0, 9, 9, WIRE_UINT32, WIRE_SINGULAR},
-    {"distance", "distance", NULL, &wire_enums[5], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
-    {"hnsw", "hnsw", &wire_messages[38], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"quantisation", "quantisation", NULL, &wire_enums[1], 4, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
+    {"distance", "distance", NULL, &wire_enums[6], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
+    {"hnsw", "hnsw", &wire_messages[76], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"quantisation", "quantisation", NULL, &wire_enums[2], 4, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_40[] = {0, 1, 2};
-static const wire_field fields_40[] = {
+static const uint8_t by_number_78[] = {0, 1, 2};
+static const wire_field fields_78[] = {
     {"field", "field", NULL, NULL, 1, 24, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
-    {"type", "type", NULL, &wire_enums[2], 2, 32, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"type", "type", NULL, &wire_enums[3], 2, 32, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_41[] = {0, 1, 2, 3, 4};
-static const wire_field fields_41[] = {
-    {"vector", "vector", &wire_messages[39], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[42], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload_indexes", "payloadIndexes", &wire_messages[40], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_79[] = {0, 1, 2, 3, 4};
+static const wire_field fields_79[] = {
+    {"vector", "vector", &wire_messages[77], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[80], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload_indexes", "payloadIndexes", &wire_messages[78], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
     {"shards", "shards", NULL, NULL, 4, 64, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_42[] = {0, 1, 2};
-static const wire_field fields_42[] = {
+static const uint8_t by_number_80[] = {0, 1, 2};
+static const wire_field fields_80[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[39], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[77], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_43[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_43[] = {
+static const uint8_t by_number_81[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_81[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[41], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[79], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"created", "created", NULL, NULL, 4, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"status", "status", &wire_messages[44], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"status", "status", &wire_messages[82], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_44[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_44[] = {
+static const uint8_t by_number_82[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_82[] = {
     {"points", "points", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"segments", "segments", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"indexed_vectors", "indexedVectors", NULL, NULL, 3, 40, 0, 15, 14, WIRE_UINT64, WIRE_SINGULAR},
@@ -719,82 +1114,82 @@ static const wire_field fields_44[] = {
     {"digest", "digest", NULL, NULL, 10, 96, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"recoding_segments", "recodingSegments", NULL, NULL, 11, 104, 0, 17, 16, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_45[] = {0, 1, 2, 3};
-static const wire_field fields_45[] = {
+static const uint8_t by_number_83[] = {0, 1, 2, 3};
+static const wire_field fields_83[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[41], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[79], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_46[] = {0, 1, 2};
-static const wire_field fields_46[] = {
-    {"collection", "collection", &wire_messages[43], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[101], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_84[] = {0, 1, 2};
+static const wire_field fields_84[] = {
+    {"collection", "collection", &wire_messages[81], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[139], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_47[] = {0, 1, 2};
-static const wire_field fields_47[] = {
+static const uint8_t by_number_85[] = {0, 1, 2};
+static const wire_field fields_85[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_48[] = {0, 1};
-static const wire_field fields_48[] = {
-    {"collection", "collection", &wire_messages[43], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_86[] = {0, 1};
+static const wire_field fields_86[] = {
+    {"collection", "collection", &wire_messages[81], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_49[] = {0, 1};
-static const wire_field fields_49[] = {
+static const uint8_t by_number_87[] = {0, 1};
+static const wire_field fields_87[] = {
     {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_50[] = {0, 1};
-static const wire_field fields_50[] = {
-    {"collections", "collections", &wire_messages[43], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_88[] = {0, 1};
+static const wire_field fields_88[] = {
+    {"collections", "collections", &wire_messages[81], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_51[] = {0, 1, 2, 3, 4};
-static const wire_field fields_51[] = {
+static const uint8_t by_number_89[] = {0, 1, 2, 3, 4};
+static const wire_field fields_89[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"quantisation", "quantisation", NULL, &wire_enums[1], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
+    {"quantisation", "quantisation", NULL, &wire_enums[2], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
     {"vectors", "vectors", NULL, NULL, 4, 56, 48, 7, 7, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_52[] = {0, 1, 2};
-static const wire_field fields_52[] = {
-    {"collection", "collection", &wire_messages[43], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[101], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_90[] = {0, 1, 2};
+static const wire_field fields_90[] = {
+    {"collection", "collection", &wire_messages[81], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[139], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_53[] = {0, 1, 2};
-static const wire_field fields_53[] = {
+static const uint8_t by_number_91[] = {0, 1, 2};
+static const wire_field fields_91[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_54[] = {0, 1};
-static const wire_field fields_54[] = {
-    {"write", "write", &wire_messages[101], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_92[] = {0, 1};
+static const wire_field fields_92[] = {
+    {"write", "write", &wire_messages[139], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_55[] = {0, 1, 2, 3};
-static const wire_field fields_55[] = {
+static const uint8_t by_number_93[] = {0, 1, 2, 3};
+static const wire_field fields_93[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"start_hlc", "startHlc", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"end_hlc", "endHlc", NULL, NULL, 3, 40, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_56[] = {0, 1, 2, 3, 4};
-static const wire_field fields_56[] = {
+static const uint8_t by_number_94[] = {0, 1, 2, 3, 4};
+static const wire_field fields_94[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"operation", "operation", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[84], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[57], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[122], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[95], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
 };
-static const uint8_t by_number_57[] = {0, 1, 2};
-static const wire_field fields_57[] = {
+static const uint8_t by_number_95[] = {0, 1, 2};
+static const wire_field fields_95[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"value", "value", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_58[] = {0, 1, 2, 3, 4};
-static const wire_field fields_58[] = {
+static const uint8_t by_number_96[] = {0, 1, 2, 3, 4};
+static const wire_field fields_96[] = {
     {"replica", "replica", NULL, NULL, 1, 24, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_hlc", "appliedHlc", NULL, NULL, 4, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_59[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
-static const wire_field fields_59[] = {
+static const uint8_t by_number_97[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
+static const wire_field fields_97[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -810,49 +1205,49 @@ static const wire_field fields_59[] = {
     {"tier", "tier", NULL, NULL, 13, 116, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"trace_id", "traceId", NULL, NULL, 14, 120, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"span_id", "spanId", NULL, NULL, 15, 128, 0, 7, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"spans", "spans", &wire_messages[55], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
-    {"points", "points", &wire_messages[56], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"spans", "spans", &wire_messages[93], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[94], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"point_count", "pointCount", NULL, NULL, 18, 168, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"body_bytes", "bodyBytes", NULL, NULL, 19, 176, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"receipts", "receipts", &wire_messages[58], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"receipts", "receipts", &wire_messages[96], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
     {"filter_json", "filterJson", NULL, NULL, 21, 200, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
     {"current", "current", NULL, NULL, 22, 208, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
     {"refused", "refused", NULL, NULL, 23, 216, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_60[] = {0, 1, 2, 3, 4};
-static const wire_field fields_60[] = {
+static const uint8_t by_number_98[] = {0, 1, 2, 3, 4};
+static const wire_field fields_98[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_61[] = {0, 1, 2};
-static const wire_field fields_61[] = {
+static const uint8_t by_number_99[] = {0, 1, 2};
+static const wire_field fields_99[] = {
     {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_62[] = {0, 1, 2};
-static const wire_field fields_62[] = {
+static const uint8_t by_number_100[] = {0, 1, 2};
+static const wire_field fields_100[] = {
     {"trace_id", "traceId", NULL, NULL, 1, 24, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_63[] = {0, 1, 2};
-static const wire_field fields_63[] = {
+static const uint8_t by_number_101[] = {0, 1, 2};
+static const wire_field fields_101[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_64[] = {0, 1, 2, 3};
-static const wire_field fields_64[] = {
-    {"entries", "entries", &wire_messages[59], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_102[] = {0, 1, 2, 3};
+static const wire_field fields_102[] = {
+    {"entries", "entries", &wire_messages[97], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
     {"truncated", "truncated", NULL, NULL, 2, 40, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
     {"scanned", "scanned", NULL, NULL, 3, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_65[] = {0, 1};
-static const wire_field fields_65[] = {
+static const uint8_t by_number_103[] = {0, 1};
+static const wire_field fields_103[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_66[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_66[] = {
+static const uint8_t by_number_104[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_104[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
@@ -861,235 +1256,235 @@ static const wire_field fields_66[] = {
     {"segments", "segments", NULL, NULL, 6, 64, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"faults", "faults", NULL, NULL, 7, 80, 72, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_67[] = {0, 1, 2};
-static const wire_field fields_67[] = {
+static const uint8_t by_number_105[] = {0, 1, 2};
+static const wire_field fields_105[] = {
     {"ok", "ok", NULL, NULL, 1, 24, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
-    {"partitions", "partitions", &wire_messages[66], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[104], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_68[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_68[] = {
+static const uint8_t by_number_106[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_106[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"points", "points", &wire_messages[88], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"wait", "wait", NULL, &wire_enums[4], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"points", "points", &wire_messages[126], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"wait", "wait", NULL, &wire_enums[5], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 4, 56, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 5, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_69[] = {0, 1, 2, 3, 4};
-static const wire_field fields_69[] = {
-    {"write", "write", &wire_messages[101], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_107[] = {0, 1, 2, 3, 4};
+static const wire_field fields_107[] = {
+    {"write", "write", &wire_messages[139], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"accepted", "accepted", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"code", "code", NULL, NULL, 3, 36, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"message", "message", NULL, NULL, 4, 40, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_70[] = {0, 1, 2, 3};
-static const wire_field fields_70[] = {
+static const uint8_t by_number_108[] = {0, 1, 2, 3};
+static const wire_field fields_108[] = {
     {"accepted", "accepted", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"requests", "requests", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[101], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[139], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_71[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_71[] = {
+static const uint8_t by_number_109[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_109[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
-    {"filter", "filter", &wire_messages[92], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"wait", "wait", NULL, &wire_enums[4], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[130], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"wait", "wait", NULL, &wire_enums[5], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 5, 64, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_72[] = {0, 1};
-static const wire_field fields_72[] = {
-    {"write", "write", &wire_messages[101], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_110[] = {0, 1};
+static const wire_field fields_110[] = {
+    {"write", "write", &wire_messages[139], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_73[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_73[] = {
+static const uint8_t by_number_111[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_111[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
     {"with_vectors", "withVectors", NULL, NULL, 3, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 4, 52, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[98], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[136], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_74[] = {0, 1, 2, 3};
-static const wire_field fields_74[] = {
-    {"points", "points", &wire_messages[90], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_112[] = {0, 1, 2, 3};
+static const wire_field fields_112[] = {
+    {"points", "points", &wire_messages[128], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"missing", "missing", NULL, NULL, 2, 48, 40, 7, 7, WIRE_STRING, WIRE_REPEATED},
-    {"info", "info", &wire_messages[100], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[138], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_75[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_75[] = {
+static const uint8_t by_number_113[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_113[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[83], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[121], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"using", "using", NULL, NULL, 3, 40, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[92], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[130], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"ef", "ef", NULL, NULL, 6, 64, 0, 2, 2, WIRE_UINT32, WIRE_SINGULAR},
     {"exact", "exact", NULL, NULL, 7, 68, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 8, 72, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 9, 76, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[98], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[136], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 11, 88, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_76[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_76[] = {
+static const uint8_t by_number_114[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_114[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"distance", "distance", NULL, NULL, 2, 32, 0, 8, 8, WIRE_FLOAT, WIRE_SINGULAR},
     {"score", "score", NULL, NULL, 3, 36, 0, 5, 5, WIRE_FLOAT, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 4, 40, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[84], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[83], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"payload", "payload", &wire_messages[122], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[121], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_77[] = {0, 1, 2, 3};
-static const wire_field fields_77[] = {
-    {"hits", "hits", &wire_messages[76], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"info", "info", &wire_messages[100], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"plan", "plan", &wire_messages[78], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_115[] = {0, 1, 2, 3};
+static const wire_field fields_115[] = {
+    {"hits", "hits", &wire_messages[114], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"info", "info", &wire_messages[138], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"plan", "plan", &wire_messages[116], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_78[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_78[] = {
+static const uint8_t by_number_116[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_116[] = {
     {"strategy", "strategy", NULL, NULL, 1, 24, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"visited", "visited", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"matching", "matching", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"unindexed", "unindexed", NULL, NULL, 4, 56, 48, 9, 9, WIRE_STRING, WIRE_REPEATED},
     {"engine_time_us", "engineTimeUs", NULL, NULL, 5, 64, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_79[] = {0, 1, 2, 3, 4};
-static const wire_field fields_79[] = {
+static const uint8_t by_number_117[] = {0, 1, 2, 3, 4};
+static const wire_field fields_117[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[92], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[98], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[130], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[136], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_80[] = {0, 1, 2};
-static const wire_field fields_80[] = {
+static const uint8_t by_number_118[] = {0, 1, 2};
+static const wire_field fields_118[] = {
     {"count", "count", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[100], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[138], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_81[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_81[] = {
+static const uint8_t by_number_119[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_119[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[92], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[130], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"page_size", "pageSize", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"page_token", "pageToken", NULL, NULL, 4, 48, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 5, 56, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 6, 60, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[98], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[136], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 8, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_82[] = {0, 1, 2, 3};
-static const wire_field fields_82[] = {
-    {"points", "points", &wire_messages[90], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_120[] = {0, 1, 2, 3};
+static const wire_field fields_120[] = {
+    {"points", "points", &wire_messages[128], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"next_page_token", "nextPageToken", NULL, NULL, 2, 40, 0, 15, 13, WIRE_STRING, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[100], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[138], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_83[] = {0, 1, 2};
-static const wire_field fields_83[] = {
+static const uint8_t by_number_121[] = {0, 1, 2};
+static const wire_field fields_121[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_FLOAT, WIRE_REPEATED},
     {"packed", "packed", NULL, NULL, 2, 40, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_84[] = {0, 1};
-static const wire_field fields_84[] = {
+static const uint8_t by_number_122[] = {0, 1};
+static const wire_field fields_122[] = {
     {"json", "json", NULL, NULL, 1, 24, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_85[] = {0, 1, 2, 3, 4};
-static const wire_field fields_85[] = {
+static const uint8_t by_number_123[] = {0, 1, 2, 3, 4};
+static const wire_field fields_123[] = {
     {"string_value", "stringValue", NULL, NULL, 1, 32, 24, 12, 11, WIRE_STRING, WIRE_ONEOF},
     {"integer_value", "integerValue", NULL, NULL, 2, 32, 24, 13, 12, WIRE_INT64, WIRE_ONEOF},
     {"float_value", "floatValue", NULL, NULL, 3, 32, 24, 11, 10, WIRE_DOUBLE, WIRE_ONEOF},
     {"bool_value", "boolValue", NULL, NULL, 4, 32, 24, 10, 9, WIRE_BOOL, WIRE_ONEOF},
 };
-static const uint8_t by_number_86[] = {0, 1};
-static const wire_field fields_86[] = {
-    {"values", "values", &wire_messages[85], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_124[] = {0, 1};
+static const wire_field fields_124[] = {
+    {"values", "values", &wire_messages[123], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_87[] = {0, 1};
-static const wire_field fields_87[] = {
+static const uint8_t by_number_125[] = {0, 1};
+static const wire_field fields_125[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_88[] = {0, 1, 2, 3, 4};
-static const wire_field fields_88[] = {
+static const uint8_t by_number_126[] = {0, 1, 2, 3, 4};
+static const wire_field fields_126[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[83], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[89], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[84], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[121], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[127], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[122], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_89[] = {0, 1, 2};
-static const wire_field fields_89[] = {
+static const uint8_t by_number_127[] = {0, 1, 2};
+static const wire_field fields_127[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[83], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[121], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_90[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_90[] = {
+static const uint8_t by_number_128[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_128[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[83], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[91], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[84], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[121], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[129], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[122], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_91[] = {0, 1, 2};
-static const wire_field fields_91[] = {
+static const uint8_t by_number_129[] = {0, 1, 2};
+static const wire_field fields_129[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[83], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[121], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_92[] = {0, 1, 2, 3};
-static const wire_field fields_92[] = {
-    {"must", "must", &wire_messages[93], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"should", "should", &wire_messages[93], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"must_not", "mustNot", &wire_messages[93], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_130[] = {0, 1, 2, 3};
+static const wire_field fields_130[] = {
+    {"must", "must", &wire_messages[131], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"should", "should", &wire_messages[131], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"must_not", "mustNot", &wire_messages[131], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_93[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_93[] = {
+static const uint8_t by_number_131[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_131[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"match", "match", &wire_messages[94], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"range", "range", &wire_messages[96], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"is_null", "isNull", &wire_messages[97], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"has_id", "hasId", &wire_messages[87], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"filter", "filter", &wire_messages[92], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"match", "match", &wire_messages[132], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"range", "range", &wire_messages[134], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"is_null", "isNull", &wire_messages[135], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"has_id", "hasId", &wire_messages[125], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"filter", "filter", &wire_messages[130], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_94[] = {0, 1, 2, 3};
-static const wire_field fields_94[] = {
-    {"value", "value", &wire_messages[85], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"any", "any", &wire_messages[86], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
-    {"except", "except", &wire_messages[86], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+static const uint8_t by_number_132[] = {0, 1, 2, 3};
+static const wire_field fields_132[] = {
+    {"value", "value", &wire_messages[123], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"any", "any", &wire_messages[124], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"except", "except", &wire_messages[124], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_95[] = {0, 1};
-static const wire_field fields_95[] = {
+static const uint8_t by_number_133[] = {0, 1};
+static const wire_field fields_133[] = {
     {"value", "value", NULL, NULL, 1, 24, 0, 5, 5, WIRE_DOUBLE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_96[] = {0, 1, 2, 3, 4};
-static const wire_field fields_96[] = {
-    {"gt", "gt", &wire_messages[95], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"gte", "gte", &wire_messages[95], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lt", "lt", &wire_messages[95], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lte", "lte", &wire_messages[95], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_134[] = {0, 1, 2, 3, 4};
+static const wire_field fields_134[] = {
+    {"gt", "gt", &wire_messages[133], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"gte", "gte", &wire_messages[133], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lt", "lt", &wire_messages[133], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lte", "lte", &wire_messages[133], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_97[] = {0, 1};
-static const wire_field fields_97[] = {
+static const uint8_t by_number_135[] = {0, 1};
+static const wire_field fields_135[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_98[] = {0, 1, 2, 3};
-static const wire_field fields_98[] = {
-    {"consistency", "consistency", NULL, &wire_enums[3], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
+static const uint8_t by_number_136[] = {0, 1, 2, 3};
+static const wire_field fields_136[] = {
+    {"consistency", "consistency", NULL, &wire_enums[4], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
     {"max_staleness_ms", "maxStalenessMs", NULL, NULL, 2, 28, 0, 16, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 3, 32, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_99[] = {0, 1, 2};
-static const wire_field fields_99[] = {
+static const uint8_t by_number_137[] = {0, 1, 2};
+static const wire_field fields_137[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_100[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_100[] = {
-    {"requested", "requested", NULL, &wire_enums[3], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
-    {"achieved", "achieved", NULL, &wire_enums[3], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
+static const uint8_t by_number_138[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_138[] = {
+    {"requested", "requested", NULL, &wire_enums[4], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
+    {"achieved", "achieved", NULL, &wire_enums[4], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
     {"staleness_ms", "stalenessMs", NULL, NULL, 3, 32, 0, 12, 11, WIRE_UINT32, WIRE_SINGULAR},
-    {"index_version", "indexVersion", &wire_messages[99], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
+    {"index_version", "indexVersion", &wire_messages[137], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
     {"cache_hit", "cacheHit", NULL, NULL, 5, 56, 0, 9, 8, WIRE_BOOL, WIRE_SINGULAR},
     {"sync_performed", "syncPerformed", NULL, NULL, 6, 60, 0, 14, 13, WIRE_BOOL, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 7, 64, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
     {"server_time_us", "serverTimeUs", NULL, NULL, 8, 80, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_101[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_101[] = {
+static const uint8_t by_number_139[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_139[] = {
     {"hlc", "hlc", NULL, NULL, 1, 24, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 3, 40, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
@@ -1126,84 +1521,122 @@ const wire_message wire_messages[] = {
     {"grpc.reflection.v1alpha.ListServiceResponse", &grpc__reflection__v1alpha__list_service_response__descriptor, fields_23, by_number_23, sizeof(Grpc__Reflection__V1alpha__ListServiceResponse), 1, 1, WIRE_SHAPE_OBJECT},
     {"grpc.reflection.v1alpha.ServiceResponse", &grpc__reflection__v1alpha__service_response__descriptor, fields_24, by_number_24, sizeof(Grpc__Reflection__V1alpha__ServiceResponse), 1, 1, WIRE_SHAPE_OBJECT},
     {"grpc.reflection.v1alpha.ErrorResponse", &grpc__reflection__v1alpha__error_response__descriptor, fields_25, by_number_25, sizeof(Grpc__Reflection__V1alpha__ErrorResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AppendRequest", &vecraft__internal__v1__append_request__descriptor, fields_26, by_number_26, sizeof(Vecraft__Internal__V1__AppendRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AppendResponse", &vecraft__internal__v1__append_response__descriptor, fields_27, by_number_27, sizeof(Vecraft__Internal__V1__AppendResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReadRequest", &vecraft__internal__v1__read_request__descriptor, fields_28, by_number_28, sizeof(Vecraft__Internal__V1__ReadRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.EntryBatch", &vecraft__internal__v1__entry_batch__descriptor, fields_29, by_number_29, sizeof(Vecraft__Internal__V1__EntryBatch), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PartitionsRequest", &vecraft__internal__v1__partitions_request__descriptor, NULL, by_number_30, sizeof(Vecraft__Internal__V1__PartitionsRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PartitionInfo", &vecraft__internal__v1__partition_info__descriptor, fields_31, by_number_31, sizeof(Vecraft__Internal__V1__PartitionInfo), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PartitionsResponse", &vecraft__internal__v1__partitions_response__descriptor, fields_32, by_number_32, sizeof(Vecraft__Internal__V1__PartitionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_33, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_34, by_number_34, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_35, by_number_35, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_36, by_number_36, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_37, by_number_37, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_38, by_number_38, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_39, by_number_39, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_40, by_number_40, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_41, by_number_41, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_42, by_number_42, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_43, by_number_43, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_44, by_number_44, sizeof(Vecraft__V1__CollectionStatus), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_45, by_number_45, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_46, by_number_46, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_47, by_number_47, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_48, by_number_48, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_49, by_number_49, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_50, by_number_50, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_51, by_number_51, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_52, by_number_52, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_53, by_number_53, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_54, by_number_54, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_55, by_number_55, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_56, by_number_56, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_57, by_number_57, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_58, by_number_58, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_59, by_number_59, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_60, by_number_60, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_61, by_number_61, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_62, by_number_62, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_63, by_number_63, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_64, by_number_64, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_65, by_number_65, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_66, by_number_66, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_67, by_number_67, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_68, by_number_68, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_69, by_number_69, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_70, by_number_70, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_71, by_number_71, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_72, by_number_72, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_73, by_number_73, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_74, by_number_74, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_75, by_number_75, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_76, by_number_76, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_77, by_number_77, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_78, by_number_78, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_79, by_number_79, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_80, by_number_80, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_81, by_number_81, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_82, by_number_82, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_83, by_number_83, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
-    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_84, by_number_84, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
-    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_85, by_number_85, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
-    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_86, by_number_86, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_87, by_number_87, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_88, by_number_88, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_89, by_number_89, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_90, by_number_90, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_91, by_number_91, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_92, by_number_92, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_93, by_number_93, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
-    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_94, by_number_94, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_95, by_number_95, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
-    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_96, by_number_96, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_97, by_number_97, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_98, by_number_98, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_99, by_number_99, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_100, by_number_100, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_101, by_number_101, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReadIndexRequest", &vecraft__internal__v1__read_index_request__descriptor, fields_26, by_number_26, sizeof(Vecraft__Internal__V1__ReadIndexRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReadIndexResponse", &vecraft__internal__v1__read_index_response__descriptor, fields_27, by_number_27, sizeof(Vecraft__Internal__V1__ReadIndexResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ChangeMembersRequest", &vecraft__internal__v1__change_members_request__descriptor, fields_28, by_number_28, sizeof(Vecraft__Internal__V1__ChangeMembersRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ChangeMembersResponse", &vecraft__internal__v1__change_members_response__descriptor, fields_29, by_number_29, sizeof(Vecraft__Internal__V1__ChangeMembersResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AddReplicaRequest", &vecraft__internal__v1__add_replica_request__descriptor, fields_30, by_number_30, sizeof(Vecraft__Internal__V1__AddReplicaRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.RemoveReplicaRequest", &vecraft__internal__v1__remove_replica_request__descriptor, fields_31, by_number_31, sizeof(Vecraft__Internal__V1__RemoveReplicaRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.MembersResponse", &vecraft__internal__v1__members_response__descriptor, fields_32, by_number_32, sizeof(Vecraft__Internal__V1__MembersResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TransferLeadershipRequest", &vecraft__internal__v1__transfer_leadership_request__descriptor, fields_33, by_number_33, sizeof(Vecraft__Internal__V1__TransferLeadershipRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TransferLeadershipResponse", &vecraft__internal__v1__transfer_leadership_response__descriptor, NULL, by_number_34, sizeof(Vecraft__Internal__V1__TransferLeadershipResponse), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TrimRequest", &vecraft__internal__v1__trim_request__descriptor, fields_35, by_number_35, sizeof(Vecraft__Internal__V1__TrimRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TrimResponse", &vecraft__internal__v1__trim_response__descriptor, fields_36, by_number_36, sizeof(Vecraft__Internal__V1__TrimResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AppendRequest", &vecraft__internal__v1__append_request__descriptor, fields_37, by_number_37, sizeof(Vecraft__Internal__V1__AppendRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AppendResponse", &vecraft__internal__v1__append_response__descriptor, fields_38, by_number_38, sizeof(Vecraft__Internal__V1__AppendResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReadRequest", &vecraft__internal__v1__read_request__descriptor, fields_39, by_number_39, sizeof(Vecraft__Internal__V1__ReadRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.EntryBatch", &vecraft__internal__v1__entry_batch__descriptor, fields_40, by_number_40, sizeof(Vecraft__Internal__V1__EntryBatch), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PartitionsRequest", &vecraft__internal__v1__partitions_request__descriptor, NULL, by_number_41, sizeof(Vecraft__Internal__V1__PartitionsRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PartitionInfo", &vecraft__internal__v1__partition_info__descriptor, fields_42, by_number_42, sizeof(Vecraft__Internal__V1__PartitionInfo), 14, 14, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.MemberInfo", &vecraft__internal__v1__member_info__descriptor, fields_43, by_number_43, sizeof(Vecraft__Internal__V1__MemberInfo), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PartitionsResponse", &vecraft__internal__v1__partitions_response__descriptor, fields_44, by_number_44, sizeof(Vecraft__Internal__V1__PartitionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Hello", &vecraft__internal__v1__hello__descriptor, fields_45, by_number_45, sizeof(Vecraft__Internal__V1__Hello), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PeerFrame", &vecraft__internal__v1__peer_frame__descriptor, fields_46, by_number_46, sizeof(Vecraft__Internal__V1__PeerFrame), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Ping", &vecraft__internal__v1__ping__descriptor, fields_47, by_number_47, sizeof(Vecraft__Internal__V1__Ping), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Pong", &vecraft__internal__v1__pong__descriptor, fields_48, by_number_48, sizeof(Vecraft__Internal__V1__Pong), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReplicaMessage", &vecraft__internal__v1__replica_message__descriptor, fields_49, by_number_49, sizeof(Vecraft__Internal__V1__ReplicaMessage), 16, 16, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ClosedTime", &vecraft__internal__v1__closed_time__descriptor, fields_50, by_number_50, sizeof(Vecraft__Internal__V1__ClosedTime), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.VoteRequest", &vecraft__internal__v1__vote_request__descriptor, fields_51, by_number_51, sizeof(Vecraft__Internal__V1__VoteRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.VoteReply", &vecraft__internal__v1__vote_reply__descriptor, fields_52, by_number_52, sizeof(Vecraft__Internal__V1__VoteReply), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AppendEntries", &vecraft__internal__v1__append_entries__descriptor, fields_53, by_number_53, sizeof(Vecraft__Internal__V1__AppendEntries), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Entries", &vecraft__internal__v1__entries__descriptor, fields_54, by_number_54, sizeof(Vecraft__Internal__V1__Entries), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.GroupMembership", &vecraft__internal__v1__group_membership__descriptor, fields_55, by_number_55, sizeof(Vecraft__Internal__V1__GroupMembership), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.GroupMember", &vecraft__internal__v1__group_member__descriptor, fields_56, by_number_56, sizeof(Vecraft__Internal__V1__GroupMember), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Heartbeat", &vecraft__internal__v1__heartbeat__descriptor, fields_57, by_number_57, sizeof(Vecraft__Internal__V1__Heartbeat), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.RecoveryPoint", &vecraft__internal__v1__recovery_point__descriptor, fields_58, by_number_58, sizeof(Vecraft__Internal__V1__RecoveryPoint), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Acknowledge", &vecraft__internal__v1__acknowledge__descriptor, fields_59, by_number_59, sizeof(Vecraft__Internal__V1__Acknowledge), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Reject", &vecraft__internal__v1__reject__descriptor, fields_60, by_number_60, sizeof(Vecraft__Internal__V1__Reject), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.CommitNotice", &vecraft__internal__v1__commit_notice__descriptor, fields_61, by_number_61, sizeof(Vecraft__Internal__V1__CommitNotice), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TimeoutNow", &vecraft__internal__v1__timeout_now__descriptor, NULL, by_number_62, sizeof(Vecraft__Internal__V1__TimeoutNow), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Outdated", &vecraft__internal__v1__outdated__descriptor, NULL, by_number_63, sizeof(Vecraft__Internal__V1__Outdated), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogPart", &vecraft__internal__v1__log_part__descriptor, fields_64, by_number_64, sizeof(Vecraft__Internal__V1__LogPart), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogHeader", &vecraft__internal__v1__log_header__descriptor, fields_65, by_number_65, sizeof(Vecraft__Internal__V1__LogHeader), 10, 10, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogFrames", &vecraft__internal__v1__log_frames__descriptor, fields_66, by_number_66, sizeof(Vecraft__Internal__V1__LogFrames), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogKeys", &vecraft__internal__v1__log_keys__descriptor, fields_67, by_number_67, sizeof(Vecraft__Internal__V1__LogKeys), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogKey", &vecraft__internal__v1__log_key__descriptor, fields_68, by_number_68, sizeof(Vecraft__Internal__V1__LogKey), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogEnd", &vecraft__internal__v1__log_end__descriptor, fields_69, by_number_69, sizeof(Vecraft__Internal__V1__LogEnd), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.InstallLogResponse", &vecraft__internal__v1__install_log_response__descriptor, fields_70, by_number_70, sizeof(Vecraft__Internal__V1__InstallLogResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_71, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_72, by_number_72, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_73, by_number_73, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_74, by_number_74, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_75, by_number_75, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_76, by_number_76, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_77, by_number_77, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_78, by_number_78, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_79, by_number_79, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_80, by_number_80, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_81, by_number_81, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_82, by_number_82, sizeof(Vecraft__V1__CollectionStatus), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_83, by_number_83, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_84, by_number_84, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_85, by_number_85, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_86, by_number_86, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_87, by_number_87, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_88, by_number_88, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_89, by_number_89, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_90, by_number_90, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_91, by_number_91, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_92, by_number_92, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_93, by_number_93, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_94, by_number_94, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_95, by_number_95, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_96, by_number_96, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_97, by_number_97, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_98, by_number_98, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_99, by_number_99, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_100, by_number_100, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_101, by_number_101, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_102, by_number_102, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_103, by_number_103, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_104, by_number_104, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_105, by_number_105, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_106, by_number_106, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_107, by_number_107, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_108, by_number_108, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_109, by_number_109, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_110, by_number_110, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_111, by_number_111, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_112, by_number_112, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_113, by_number_113, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_114, by_number_114, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_115, by_number_115, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_116, by_number_116, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_117, by_number_117, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_118, by_number_118, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_119, by_number_119, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_120, by_number_120, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_121, by_number_121, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
+    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_122, by_number_122, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
+    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
+    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_129, by_number_129, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
+    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_132, by_number_132, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
+    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
 };
-const size_t wire_message_count = 102;
+const size_t wire_message_count = 140;
 
 static const uint8_t file_0[] = {
     10, 23, 103, 111, 111, 103, 108, 101, 47, 114, 112, 99, 47, 115, 116, 97, 116, 117, 115, 46, 112, 114, 111, 116, 111, 18, 10, 103, 111, 111, 103, 108,
@@ -1357,44 +1790,248 @@ static const uint8_t file_3[] = {
 };
 static const uint8_t file_4[] = {
     10, 33, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 106, 111, 117, 114, 110, 97, 108, 46, 112, 114,
-    111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 67, 10, 13, 65, 112, 112, 101,
-    110, 100, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97,
-    114, 116, 105, 116, 105, 111, 110, 18, 20, 10, 5, 101, 110, 116, 114, 121, 24, 2, 32, 1, 40, 12, 82, 5, 101, 110, 116, 114, 121, 34, 106, 10,
-    14, 65, 112, 112, 101, 110, 100, 82, 101, 115, 112, 111, 110, 115, 101, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 1, 32, 1, 40, 4, 82,
-    6, 111, 102, 102, 115, 101, 116, 18, 16, 10, 3, 104, 108, 99, 24, 2, 32, 1, 40, 4, 82, 3, 104, 108, 99, 18, 18, 10, 4, 116, 101, 114,
-    109, 24, 3, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18, 26, 10, 8, 114, 101, 112, 108, 97, 121, 101, 100, 24, 4, 32, 1, 40, 8, 82,
-    8, 114, 101, 112, 108, 97, 121, 101, 100, 34, 92, 10, 11, 82, 101, 97, 100, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116,
-    105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 18, 10, 4, 102, 114, 111, 109, 24, 2,
-    32, 1, 40, 4, 82, 4, 102, 114, 111, 109, 18, 27, 10, 9, 109, 97, 120, 95, 98, 121, 116, 101, 115, 24, 3, 32, 1, 40, 13, 82, 8, 109,
-    97, 120, 66, 121, 116, 101, 115, 34, 142, 1, 10, 10, 69, 110, 116, 114, 121, 66, 97, 116, 99, 104, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116,
-    105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 24, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24,
-    2, 32, 3, 40, 12, 82, 7, 101, 110, 116, 114, 105, 101, 115, 18, 41, 10, 16, 99, 111, 109, 109, 105, 116, 116, 101, 100, 95, 111, 102, 102, 115,
-    101, 116, 24, 3, 32, 1, 40, 4, 82, 15, 99, 111, 109, 109, 105, 116, 116, 101, 100, 79, 102, 102, 115, 101, 116, 18, 29, 10, 10, 99, 108, 111,
-    115, 101, 100, 95, 104, 108, 99, 24, 4, 32, 1, 40, 4, 82, 9, 99, 108, 111, 115, 101, 100, 72, 108, 99, 34, 19, 10, 17, 80, 97, 114, 116,
-    105, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116, 34, 229, 1, 10, 13, 80, 97, 114, 116, 105, 116, 105, 111, 110, 73, 110, 102, 111, 18,
-    28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 18, 10,
-    4, 116, 101, 114, 109, 24, 2, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18, 33, 10, 12, 102, 105, 114, 115, 116, 95, 111, 102, 102, 115, 101,
-    116, 24, 3, 32, 1, 40, 4, 82, 11, 102, 105, 114, 115, 116, 79, 102, 102, 115, 101, 116, 18, 41, 10, 16, 99, 111, 109, 109, 105, 116, 116, 101,
-    100, 95, 111, 102, 102, 115, 101, 116, 24, 4, 32, 1, 40, 4, 82, 15, 99, 111, 109, 109, 105, 116, 116, 101, 100, 79, 102, 102, 115, 101, 116, 18,
-    25, 10, 8, 108, 97, 115, 116, 95, 104, 108, 99, 24, 5, 32, 1, 40, 4, 82, 7, 108, 97, 115, 116, 72, 108, 99, 18, 29, 10, 10, 100, 105,
-    115, 107, 95, 98, 121, 116, 101, 115, 24, 6, 32, 1, 40, 4, 82, 9, 100, 105, 115, 107, 66, 121, 116, 101, 115, 18, 26, 10, 8, 115, 101, 103,
-    109, 101, 110, 116, 115, 24, 7, 32, 1, 40, 4, 82, 8, 115, 101, 103, 109, 101, 110, 116, 115, 34, 88, 10, 18, 80, 97, 114, 116, 105, 116, 105,
-    111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 66, 10, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 24, 1, 32, 3, 40, 11, 50,
-    34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111, 110, 73,
-    110, 102, 111, 82, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 50, 216, 2, 10, 7, 74, 111, 117, 114, 110, 97, 108, 18, 81, 10, 6, 65,
-    112, 112, 101, 110, 100, 18, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 65, 112, 112, 101,
-    110, 100, 82, 101, 113, 117, 101, 115, 116, 26, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46,
-    65, 112, 112, 101, 110, 100, 82, 101, 115, 112, 111, 110, 115, 101, 18, 73, 10, 4, 82, 101, 97, 100, 18, 32, 46, 118, 101, 99, 114, 97, 102, 116,
-    46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 97, 100, 82, 101, 113, 117, 101, 115, 116, 26, 31, 46, 118, 101, 99, 114, 97,
-    102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 69, 110, 116, 114, 121, 66, 97, 116, 99, 104, 18, 80, 10, 9, 83, 117, 98,
-    115, 99, 114, 105, 98, 101, 18, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 97,
-    100, 82, 101, 113, 117, 101, 115, 116, 26, 31, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 69,
-    110, 116, 114, 121, 66, 97, 116, 99, 104, 48, 1, 18, 93, 10, 10, 80, 97, 114, 116, 105, 116, 105, 111, 110, 115, 18, 38, 46, 118, 101, 99, 114,
-    97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115,
-    116, 26, 39, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111,
-    110, 115, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
+    111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 48, 10, 16, 82, 101, 97, 100,
+    73, 110, 100, 101, 120, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82,
+    9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 34, 43, 10, 17, 82, 101, 97, 100, 73, 110, 100, 101, 120, 82, 101, 115, 112, 111, 110, 115, 101, 18,
+    22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 1, 32, 1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 34, 174, 1, 10, 20, 67, 104, 97, 110,
+    103, 101, 77, 101, 109, 98, 101, 114, 115, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32,
+    1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 31, 10, 11, 97, 100, 100, 95, 108, 101, 97, 114, 110, 101, 114, 24, 2, 32,
+    1, 40, 4, 82, 10, 97, 100, 100, 76, 101, 97, 114, 110, 101, 114, 18, 37, 10, 14, 114, 101, 109, 111, 118, 101, 95, 108, 101, 97, 114, 110, 101,
+    114, 24, 3, 32, 1, 40, 4, 82, 13, 114, 101, 109, 111, 118, 101, 76, 101, 97, 114, 110, 101, 114, 18, 22, 10, 6, 118, 111, 116, 101, 114, 115,
+    24, 4, 32, 3, 40, 4, 82, 6, 118, 111, 116, 101, 114, 115, 18, 24, 10, 7, 97, 100, 100, 114, 101, 115, 115, 24, 5, 32, 1, 40, 9, 82,
+    7, 97, 100, 100, 114, 101, 115, 115, 34, 47, 10, 21, 67, 104, 97, 110, 103, 101, 77, 101, 109, 98, 101, 114, 115, 82, 101, 115, 112, 111, 110, 115,
+    101, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 1, 32, 1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 34, 102, 10, 17, 65, 100, 100,
+    82, 101, 112, 108, 105, 99, 97, 82, 101, 113, 117, 101, 115, 116, 18, 23, 10, 7, 110, 111, 100, 101, 95, 105, 100, 24, 1, 32, 1, 40, 4, 82,
+    6, 110, 111, 100, 101, 73, 100, 18, 24, 10, 7, 97, 100, 100, 114, 101, 115, 115, 24, 2, 32, 1, 40, 9, 82, 7, 97, 100, 100, 114, 101, 115,
+    115, 18, 30, 10, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 24, 3, 32, 3, 40, 9, 82, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110,
+    115, 34, 79, 10, 20, 82, 101, 109, 111, 118, 101, 82, 101, 112, 108, 105, 99, 97, 82, 101, 113, 117, 101, 115, 116, 18, 23, 10, 7, 110, 111, 100,
+    101, 95, 105, 100, 24, 1, 32, 1, 40, 4, 82, 6, 110, 111, 100, 101, 73, 100, 18, 30, 10, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115,
+    24, 2, 32, 3, 40, 9, 82, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 34, 85, 10, 15, 77, 101, 109, 98, 101, 114, 115, 82, 101, 115,
+    112, 111, 110, 115, 101, 18, 66, 10, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 24, 1, 32, 3, 40, 11, 50, 34, 46, 118, 101, 99, 114,
+    97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111, 110, 73, 110, 102, 111, 82, 10, 112,
+    97, 114, 116, 105, 116, 105, 111, 110, 115, 34, 82, 10, 25, 84, 114, 97, 110, 115, 102, 101, 114, 76, 101, 97, 100, 101, 114, 115, 104, 105, 112, 82,
+    101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105,
+    116, 105, 111, 110, 18, 23, 10, 7, 110, 111, 100, 101, 95, 105, 100, 24, 2, 32, 1, 40, 4, 82, 6, 110, 111, 100, 101, 73, 100, 34, 28, 10,
+    26, 84, 114, 97, 110, 115, 102, 101, 114, 76, 101, 97, 100, 101, 114, 115, 104, 105, 112, 82, 101, 115, 112, 111, 110, 115, 101, 34, 69, 10, 11, 84,
+    114, 105, 109, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112,
+    97, 114, 116, 105, 116, 105, 111, 110, 18, 24, 10, 7, 116, 104, 114, 111, 117, 103, 104, 24, 2, 32, 1, 40, 4, 82, 7, 116, 104, 114, 111, 117,
+    103, 104, 34, 49, 10, 12, 84, 114, 105, 109, 82, 101, 115, 112, 111, 110, 115, 101, 18, 33, 10, 12, 102, 105, 114, 115, 116, 95, 111, 102, 102, 115,
+    101, 116, 24, 1, 32, 1, 40, 4, 82, 11, 102, 105, 114, 115, 116, 79, 102, 102, 115, 101, 116, 34, 67, 10, 13, 65, 112, 112, 101, 110, 100, 82,
+    101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105,
+    116, 105, 111, 110, 18, 20, 10, 5, 101, 110, 116, 114, 121, 24, 2, 32, 1, 40, 12, 82, 5, 101, 110, 116, 114, 121, 34, 106, 10, 14, 65, 112,
+    112, 101, 110, 100, 82, 101, 115, 112, 111, 110, 115, 101, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 1, 32, 1, 40, 4, 82, 6, 111, 102,
+    102, 115, 101, 116, 18, 16, 10, 3, 104, 108, 99, 24, 2, 32, 1, 40, 4, 82, 3, 104, 108, 99, 18, 18, 10, 4, 116, 101, 114, 109, 24, 3,
+    32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18, 26, 10, 8, 114, 101, 112, 108, 97, 121, 101, 100, 24, 4, 32, 1, 40, 8, 82, 8, 114, 101,
+    112, 108, 97, 121, 101, 100, 34, 92, 10, 11, 82, 101, 97, 100, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105,
+    111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 18, 10, 4, 102, 114, 111, 109, 24, 2, 32, 1, 40,
+    4, 82, 4, 102, 114, 111, 109, 18, 27, 10, 9, 109, 97, 120, 95, 98, 121, 116, 101, 115, 24, 3, 32, 1, 40, 13, 82, 8, 109, 97, 120, 66,
+    121, 116, 101, 115, 34, 142, 1, 10, 10, 69, 110, 116, 114, 121, 66, 97, 116, 99, 104, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110,
+    24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 24, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24, 2, 32, 3,
+    40, 12, 82, 7, 101, 110, 116, 114, 105, 101, 115, 18, 41, 10, 16, 99, 111, 109, 109, 105, 116, 116, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24,
+    3, 32, 1, 40, 4, 82, 15, 99, 111, 109, 109, 105, 116, 116, 101, 100, 79, 102, 102, 115, 101, 116, 18, 29, 10, 10, 99, 108, 111, 115, 101, 100,
+    95, 104, 108, 99, 24, 4, 32, 1, 40, 4, 82, 9, 99, 108, 111, 115, 101, 100, 72, 108, 99, 34, 19, 10, 17, 80, 97, 114, 116, 105, 116, 105,
+    111, 110, 115, 82, 101, 113, 117, 101, 115, 116, 34, 193, 3, 10, 13, 80, 97, 114, 116, 105, 116, 105, 111, 110, 73, 110, 102, 111, 18, 28, 10, 9,
+    112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 18, 10, 4, 116, 101,
+    114, 109, 24, 2, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18, 33, 10, 12, 102, 105, 114, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 3,
+    32, 1, 40, 4, 82, 11, 102, 105, 114, 115, 116, 79, 102, 102, 115, 101, 116, 18, 41, 10, 16, 99, 111, 109, 109, 105, 116, 116, 101, 100, 95, 111,
+    102, 102, 115, 101, 116, 24, 4, 32, 1, 40, 4, 82, 15, 99, 111, 109, 109, 105, 116, 116, 101, 100, 79, 102, 102, 115, 101, 116, 18, 25, 10, 8,
+    108, 97, 115, 116, 95, 104, 108, 99, 24, 5, 32, 1, 40, 4, 82, 7, 108, 97, 115, 116, 72, 108, 99, 18, 29, 10, 10, 100, 105, 115, 107, 95,
+    98, 121, 116, 101, 115, 24, 6, 32, 1, 40, 4, 82, 9, 100, 105, 115, 107, 66, 121, 116, 101, 115, 18, 26, 10, 8, 115, 101, 103, 109, 101, 110,
+    116, 115, 24, 7, 32, 1, 40, 4, 82, 8, 115, 101, 103, 109, 101, 110, 116, 115, 18, 18, 10, 4, 114, 111, 108, 101, 24, 8, 32, 1, 40, 9,
+    82, 4, 114, 111, 108, 101, 18, 24, 10, 7, 114, 101, 112, 108, 105, 99, 97, 24, 9, 32, 1, 40, 4, 82, 7, 114, 101, 112, 108, 105, 99, 97,
+    18, 22, 10, 6, 108, 101, 97, 100, 101, 114, 24, 10, 32, 1, 40, 4, 82, 6, 108, 101, 97, 100, 101, 114, 18, 31, 10, 11, 108, 97, 115, 116,
+    95, 111, 102, 102, 115, 101, 116, 24, 11, 32, 1, 40, 4, 82, 10, 108, 97, 115, 116, 79, 102, 102, 115, 101, 116, 18, 30, 10, 10, 114, 101, 99,
+    111, 118, 101, 114, 105, 110, 103, 24, 12, 32, 1, 40, 8, 82, 10, 114, 101, 99, 111, 118, 101, 114, 105, 110, 103, 18, 57, 10, 7, 109, 101, 109,
+    98, 101, 114, 115, 24, 13, 32, 3, 40, 11, 50, 31, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49,
+    46, 77, 101, 109, 98, 101, 114, 73, 110, 102, 111, 82, 7, 109, 101, 109, 98, 101, 114, 115, 18, 24, 10, 7, 102, 97, 105, 108, 117, 114, 101, 24,
+    14, 32, 1, 40, 9, 82, 7, 102, 97, 105, 108, 117, 114, 101, 34, 177, 1, 10, 10, 77, 101, 109, 98, 101, 114, 73, 110, 102, 111, 18, 23, 10,
+    7, 110, 111, 100, 101, 95, 105, 100, 24, 1, 32, 1, 40, 4, 82, 6, 110, 111, 100, 101, 73, 100, 18, 20, 10, 5, 118, 111, 116, 101, 114, 24,
+    2, 32, 1, 40, 8, 82, 5, 118, 111, 116, 101, 114, 18, 26, 10, 8, 111, 117, 116, 103, 111, 105, 110, 103, 24, 3, 32, 1, 40, 8, 82, 8,
+    111, 117, 116, 103, 111, 105, 110, 103, 18, 24, 10, 7, 97, 100, 100, 114, 101, 115, 115, 24, 4, 32, 1, 40, 9, 82, 7, 97, 100, 100, 114, 101,
+    115, 115, 18, 31, 10, 11, 108, 97, 103, 95, 101, 110, 116, 114, 105, 101, 115, 24, 5, 32, 1, 40, 4, 82, 10, 108, 97, 103, 69, 110, 116, 114,
+    105, 101, 115, 18, 29, 10, 10, 115, 105, 108, 101, 110, 99, 101, 95, 109, 115, 24, 6, 32, 1, 40, 4, 82, 9, 115, 105, 108, 101, 110, 99, 101,
+    77, 115, 34, 88, 10, 18, 80, 97, 114, 116, 105, 116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 66, 10, 10, 112, 97, 114, 116,
+    105, 116, 105, 111, 110, 115, 24, 1, 32, 3, 40, 11, 50, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46,
+    118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111, 110, 73, 110, 102, 111, 82, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 50, 218, 5, 10,
+    7, 74, 111, 117, 114, 110, 97, 108, 18, 81, 10, 6, 65, 112, 112, 101, 110, 100, 18, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116,
+    101, 114, 110, 97, 108, 46, 118, 49, 46, 65, 112, 112, 101, 110, 100, 82, 101, 113, 117, 101, 115, 116, 26, 35, 46, 118, 101, 99, 114, 97, 102, 116,
+    46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 65, 112, 112, 101, 110, 100, 82, 101, 115, 112, 111, 110, 115, 101, 18, 73, 10, 4, 82,
+    101, 97, 100, 18, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 97, 100, 82, 101,
+    113, 117, 101, 115, 116, 26, 31, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 69, 110, 116, 114,
+    121, 66, 97, 116, 99, 104, 18, 80, 10, 9, 83, 117, 98, 115, 99, 114, 105, 98, 101, 18, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110,
+    116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 97, 100, 82, 101, 113, 117, 101, 115, 116, 26, 31, 46, 118, 101, 99, 114, 97, 102, 116, 46,
+    105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 69, 110, 116, 114, 121, 66, 97, 116, 99, 104, 48, 1, 18, 93, 10, 10, 80, 97, 114, 116,
+    105, 116, 105, 111, 110, 115, 18, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 80, 97, 114,
+    116, 105, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116, 26, 39, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97,
+    108, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 90, 10, 10, 65, 100, 100, 82, 101,
+    112, 108, 105, 99, 97, 18, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 65, 100, 100, 82,
+    101, 112, 108, 105, 99, 97, 82, 101, 113, 117, 101, 115, 116, 26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108,
+    46, 118, 49, 46, 77, 101, 109, 98, 101, 114, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 96, 10, 13, 82, 101, 109, 111, 118, 101, 82, 101, 112,
+    108, 105, 99, 97, 18, 41, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 109, 111, 118,
+    101, 82, 101, 112, 108, 105, 99, 97, 82, 101, 113, 117, 101, 115, 116, 26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110,
+    97, 108, 46, 118, 49, 46, 77, 101, 109, 98, 101, 114, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 117, 10, 18, 84, 114, 97, 110, 115, 102, 101,
+    114, 76, 101, 97, 100, 101, 114, 115, 104, 105, 112, 18, 46, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118,
+    49, 46, 84, 114, 97, 110, 115, 102, 101, 114, 76, 101, 97, 100, 101, 114, 115, 104, 105, 112, 82, 101, 113, 117, 101, 115, 116, 26, 47, 46, 118, 101,
+    99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 84, 114, 97, 110, 115, 102, 101, 114, 76, 101, 97, 100, 101, 114,
+    115, 104, 105, 112, 82, 101, 115, 112, 111, 110, 115, 101, 18, 75, 10, 4, 84, 114, 105, 109, 18, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105,
+    110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 84, 114, 105, 109, 82, 101, 113, 117, 101, 115, 116, 26, 33, 46, 118, 101, 99, 114, 97, 102, 116,
+    46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 84, 114, 105, 109, 82, 101, 115, 112, 111, 110, 115, 101, 50, 149, 3, 10, 4, 80, 101,
+    101, 114, 18, 82, 10, 7, 70, 111, 114, 119, 97, 114, 100, 18, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108,
+    46, 118, 49, 46, 65, 112, 112, 101, 110, 100, 82, 101, 113, 117, 101, 115, 116, 26, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101,
+    114, 110, 97, 108, 46, 118, 49, 46, 65, 112, 112, 101, 110, 100, 82, 101, 115, 112, 111, 110, 115, 101, 18, 90, 10, 9, 82, 101, 97, 100, 73, 110,
+    100, 101, 120, 18, 37, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 97, 100, 73, 110,
+    100, 101, 120, 82, 101, 113, 117, 101, 115, 116, 26, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49,
+    46, 82, 101, 97, 100, 73, 110, 100, 101, 120, 82, 101, 115, 112, 111, 110, 115, 101, 18, 102, 10, 13, 67, 104, 97, 110, 103, 101, 77, 101, 109, 98,
+    101, 114, 115, 18, 41, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 67, 104, 97, 110, 103, 101,
+    77, 101, 109, 98, 101, 114, 115, 82, 101, 113, 117, 101, 115, 116, 26, 42, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97,
+    108, 46, 118, 49, 46, 67, 104, 97, 110, 103, 101, 77, 101, 109, 98, 101, 114, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 117, 10, 18, 84, 114,
+    97, 110, 115, 102, 101, 114, 76, 101, 97, 100, 101, 114, 115, 104, 105, 112, 18, 46, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114,
+    110, 97, 108, 46, 118, 49, 46, 84, 114, 97, 110, 115, 102, 101, 114, 76, 101, 97, 100, 101, 114, 115, 104, 105, 112, 82, 101, 113, 117, 101, 115, 116,
+    26, 47, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 84, 114, 97, 110, 115, 102, 101, 114, 76,
+    101, 97, 100, 101, 114, 115, 104, 105, 112, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 static const uint8_t file_5[] = {
+    10, 30, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 114, 97, 102, 116, 46, 112, 114, 111, 116, 111,
+    18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 143, 1, 10, 5, 72, 101, 108, 108, 111, 18,
+    24, 10, 7, 118, 101, 114, 115, 105, 111, 110, 24, 1, 32, 1, 40, 13, 82, 7, 118, 101, 114, 115, 105, 111, 110, 18, 29, 10, 10, 99, 108, 117,
+    115, 116, 101, 114, 95, 105, 100, 24, 2, 32, 1, 40, 9, 82, 9, 99, 108, 117, 115, 116, 101, 114, 73, 100, 18, 18, 10, 4, 102, 114, 111, 109,
+    24, 3, 32, 1, 40, 4, 82, 4, 102, 114, 111, 109, 18, 14, 10, 2, 116, 111, 24, 4, 32, 1, 40, 4, 82, 2, 116, 111, 18, 41, 10, 16,
+    119, 97, 108, 108, 95, 110, 97, 110, 111, 115, 101, 99, 111, 110, 100, 115, 24, 5, 32, 1, 40, 4, 82, 15, 119, 97, 108, 108, 78, 97, 110, 111,
+    115, 101, 99, 111, 110, 100, 115, 34, 250, 1, 10, 9, 80, 101, 101, 114, 70, 114, 97, 109, 101, 18, 48, 10, 5, 104, 101, 108, 108, 111, 24, 1,
+    32, 1, 40, 11, 50, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 72, 101, 108, 108, 111,
+    82, 5, 104, 101, 108, 108, 111, 18, 45, 10, 4, 112, 105, 110, 103, 24, 2, 32, 1, 40, 11, 50, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46,
+    105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 80, 105, 110, 103, 82, 4, 112, 105, 110, 103, 18, 45, 10, 4, 112, 111, 110, 103, 24, 3,
+    32, 1, 40, 11, 50, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 80, 111, 110, 103, 82,
+    4, 112, 111, 110, 103, 18, 28, 10, 9, 99, 111, 110, 116, 105, 110, 117, 101, 100, 24, 4, 32, 1, 40, 12, 82, 9, 99, 111, 110, 116, 105, 110,
+    117, 101, 100, 18, 63, 10, 8, 109, 101, 115, 115, 97, 103, 101, 115, 24, 5, 32, 3, 40, 11, 50, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46,
+    105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 112, 108, 105, 99, 97, 77, 101, 115, 115, 97, 103, 101, 82, 8, 109, 101, 115, 115,
+    97, 103, 101, 115, 34, 59, 10, 4, 80, 105, 110, 103, 18, 51, 10, 21, 109, 111, 110, 111, 116, 111, 110, 105, 99, 95, 110, 97, 110, 111, 115, 101,
+    99, 111, 110, 100, 115, 24, 1, 32, 1, 40, 4, 82, 20, 109, 111, 110, 111, 116, 111, 110, 105, 99, 78, 97, 110, 111, 115, 101, 99, 111, 110, 100,
+    115, 34, 161, 1, 10, 4, 80, 111, 110, 103, 18, 51, 10, 21, 109, 111, 110, 111, 116, 111, 110, 105, 99, 95, 110, 97, 110, 111, 115, 101, 99, 111,
+    110, 100, 115, 24, 1, 32, 1, 40, 4, 82, 20, 109, 111, 110, 111, 116, 111, 110, 105, 99, 78, 97, 110, 111, 115, 101, 99, 111, 110, 100, 115, 18,
+    49, 10, 20, 114, 101, 99, 101, 105, 118, 101, 100, 95, 110, 97, 110, 111, 115, 101, 99, 111, 110, 100, 115, 24, 2, 32, 1, 40, 4, 82, 19, 114,
+    101, 99, 101, 105, 118, 101, 100, 78, 97, 110, 111, 115, 101, 99, 111, 110, 100, 115, 18, 49, 10, 20, 97, 110, 115, 119, 101, 114, 101, 100, 95, 110,
+    97, 110, 111, 115, 101, 99, 111, 110, 100, 115, 24, 3, 32, 1, 40, 4, 82, 19, 97, 110, 115, 119, 101, 114, 101, 100, 78, 97, 110, 111, 115, 101,
+    99, 111, 110, 100, 115, 34, 168, 7, 10, 14, 82, 101, 112, 108, 105, 99, 97, 77, 101, 115, 115, 97, 103, 101, 18, 73, 10, 14, 112, 97, 114, 116,
+    105, 116, 105, 111, 110, 95, 107, 105, 110, 100, 24, 1, 32, 1, 40, 14, 50, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114,
+    110, 97, 108, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111, 110, 75, 105, 110, 100, 82, 13, 112, 97, 114, 116, 105, 116, 105, 111, 110, 75,
+    105, 110, 100, 18, 39, 10, 15, 112, 97, 114, 116, 105, 116, 105, 111, 110, 95, 105, 110, 100, 101, 120, 24, 2, 32, 1, 40, 13, 82, 14, 112, 97,
+    114, 116, 105, 116, 105, 111, 110, 73, 110, 100, 101, 120, 18, 18, 10, 4, 116, 101, 114, 109, 24, 3, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109,
+    18, 55, 10, 6, 99, 108, 111, 115, 101, 100, 24, 4, 32, 1, 40, 11, 50, 31, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114,
+    110, 97, 108, 46, 118, 49, 46, 67, 108, 111, 115, 101, 100, 84, 105, 109, 101, 82, 6, 99, 108, 111, 115, 101, 100, 18, 61, 10, 8, 112, 114, 101,
+    95, 118, 111, 116, 101, 24, 5, 32, 1, 40, 11, 50, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118,
+    49, 46, 86, 111, 116, 101, 82, 101, 113, 117, 101, 115, 116, 72, 0, 82, 7, 112, 114, 101, 86, 111, 116, 101, 18, 70, 10, 14, 112, 114, 101, 95,
+    118, 111, 116, 101, 95, 114, 101, 112, 108, 121, 24, 6, 32, 1, 40, 11, 50, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114,
+    110, 97, 108, 46, 118, 49, 46, 86, 111, 116, 101, 82, 101, 112, 108, 121, 72, 0, 82, 12, 112, 114, 101, 86, 111, 116, 101, 82, 101, 112, 108, 121,
+    18, 54, 10, 4, 118, 111, 116, 101, 24, 7, 32, 1, 40, 11, 50, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97,
+    108, 46, 118, 49, 46, 86, 111, 116, 101, 82, 101, 113, 117, 101, 115, 116, 72, 0, 82, 4, 118, 111, 116, 101, 18, 63, 10, 10, 118, 111, 116, 101,
+    95, 114, 101, 112, 108, 121, 24, 8, 32, 1, 40, 11, 50, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46,
+    118, 49, 46, 86, 111, 116, 101, 82, 101, 112, 108, 121, 72, 0, 82, 9, 118, 111, 116, 101, 82, 101, 112, 108, 121, 18, 60, 10, 6, 97, 112, 112,
+    101, 110, 100, 24, 9, 32, 1, 40, 11, 50, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46,
+    65, 112, 112, 101, 110, 100, 69, 110, 116, 114, 105, 101, 115, 72, 0, 82, 6, 97, 112, 112, 101, 110, 100, 18, 62, 10, 9, 104, 101, 97, 114, 116,
+    98, 101, 97, 116, 24, 10, 32, 1, 40, 11, 50, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49,
+    46, 72, 101, 97, 114, 116, 98, 101, 97, 116, 72, 0, 82, 9, 104, 101, 97, 114, 116, 98, 101, 97, 116, 18, 68, 10, 11, 97, 99, 107, 110, 111,
+    119, 108, 101, 100, 103, 101, 24, 11, 32, 1, 40, 11, 50, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46,
+    118, 49, 46, 65, 99, 107, 110, 111, 119, 108, 101, 100, 103, 101, 72, 0, 82, 11, 97, 99, 107, 110, 111, 119, 108, 101, 100, 103, 101, 18, 53, 10,
+    6, 114, 101, 106, 101, 99, 116, 24, 12, 32, 1, 40, 11, 50, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108,
+    46, 118, 49, 46, 82, 101, 106, 101, 99, 116, 72, 0, 82, 6, 114, 101, 106, 101, 99, 116, 18, 59, 10, 6, 99, 111, 109, 109, 105, 116, 24, 13,
+    32, 1, 40, 11, 50, 33, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 67, 111, 109, 109, 105,
+    116, 78, 111, 116, 105, 99, 101, 72, 0, 82, 6, 99, 111, 109, 109, 105, 116, 18, 66, 10, 11, 116, 105, 109, 101, 111, 117, 116, 95, 110, 111, 119,
+    24, 14, 32, 1, 40, 11, 50, 31, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 84, 105, 109,
+    101, 111, 117, 116, 78, 111, 119, 72, 0, 82, 10, 116, 105, 109, 101, 111, 117, 116, 78, 111, 119, 18, 59, 10, 8, 111, 117, 116, 100, 97, 116, 101,
+    100, 24, 15, 32, 1, 40, 11, 50, 29, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 79, 117,
+    116, 100, 97, 116, 101, 100, 72, 0, 82, 8, 111, 117, 116, 100, 97, 116, 101, 100, 18, 20, 10, 5, 99, 108, 111, 99, 107, 24, 16, 32, 1, 40,
+    4, 82, 5, 99, 108, 111, 99, 107, 66, 6, 10, 4, 98, 111, 100, 121, 34, 54, 10, 10, 67, 108, 111, 115, 101, 100, 84, 105, 109, 101, 18, 22,
+    10, 6, 111, 102, 102, 115, 101, 116, 24, 1, 32, 1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 18, 16, 10, 3, 104, 108, 99, 24, 2, 32,
+    1, 40, 4, 82, 3, 104, 108, 99, 34, 101, 10, 11, 86, 111, 116, 101, 82, 101, 113, 117, 101, 115, 116, 18, 29, 10, 10, 108, 97, 115, 116, 95,
+    105, 110, 100, 101, 120, 24, 1, 32, 1, 40, 4, 82, 9, 108, 97, 115, 116, 73, 110, 100, 101, 120, 18, 27, 10, 9, 108, 97, 115, 116, 95, 116,
+    101, 114, 109, 24, 2, 32, 1, 40, 4, 82, 8, 108, 97, 115, 116, 84, 101, 114, 109, 18, 26, 10, 8, 116, 114, 97, 110, 115, 102, 101, 114, 24,
+    3, 32, 1, 40, 8, 82, 8, 116, 114, 97, 110, 115, 102, 101, 114, 34, 37, 10, 9, 86, 111, 116, 101, 82, 101, 112, 108, 121, 18, 24, 10, 7,
+    103, 114, 97, 110, 116, 101, 100, 24, 1, 32, 1, 40, 8, 82, 7, 103, 114, 97, 110, 116, 101, 100, 34, 193, 1, 10, 13, 65, 112, 112, 101, 110,
+    100, 69, 110, 116, 114, 105, 101, 115, 18, 37, 10, 14, 112, 114, 101, 118, 105, 111, 117, 115, 95, 105, 110, 100, 101, 120, 24, 1, 32, 1, 40, 4,
+    82, 13, 112, 114, 101, 118, 105, 111, 117, 115, 73, 110, 100, 101, 120, 18, 35, 10, 13, 112, 114, 101, 118, 105, 111, 117, 115, 95, 116, 101, 114, 109,
+    24, 2, 32, 1, 40, 4, 82, 12, 112, 114, 101, 118, 105, 111, 117, 115, 84, 101, 114, 109, 18, 54, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24,
+    3, 32, 1, 40, 11, 50, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 69, 110, 116, 114,
+    105, 101, 115, 82, 7, 101, 110, 116, 114, 105, 101, 115, 18, 22, 10, 6, 99, 111, 109, 109, 105, 116, 24, 4, 32, 1, 40, 4, 82, 6, 99, 111,
+    109, 109, 105, 116, 18, 20, 10, 5, 114, 111, 117, 110, 100, 24, 5, 32, 1, 40, 4, 82, 5, 114, 111, 117, 110, 100, 34, 240, 1, 10, 7, 69,
+    110, 116, 114, 105, 101, 115, 18, 20, 10, 5, 102, 105, 114, 115, 116, 24, 1, 32, 1, 40, 4, 82, 5, 102, 105, 114, 115, 116, 18, 18, 10, 4,
+    108, 97, 115, 116, 24, 2, 32, 1, 40, 4, 82, 4, 108, 97, 115, 116, 18, 18, 10, 4, 116, 101, 114, 109, 24, 3, 32, 1, 40, 4, 82, 4,
+    116, 101, 114, 109, 18, 20, 10, 5, 98, 121, 116, 101, 115, 24, 4, 32, 1, 40, 4, 82, 5, 98, 121, 116, 101, 115, 18, 68, 10, 10, 109, 101,
+    109, 98, 101, 114, 115, 104, 105, 112, 24, 5, 32, 1, 40, 11, 50, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97,
+    108, 46, 118, 49, 46, 71, 114, 111, 117, 112, 77, 101, 109, 98, 101, 114, 115, 104, 105, 112, 82, 10, 109, 101, 109, 98, 101, 114, 115, 104, 105, 112,
+    18, 18, 10, 4, 115, 97, 108, 116, 24, 6, 32, 1, 40, 13, 82, 4, 115, 97, 108, 116, 18, 31, 10, 11, 102, 114, 97, 109, 101, 95, 98, 121,
+    116, 101, 115, 24, 7, 32, 1, 40, 4, 82, 10, 102, 114, 97, 109, 101, 66, 121, 116, 101, 115, 18, 22, 10, 6, 102, 114, 97, 109, 101, 115, 24,
+    8, 32, 1, 40, 12, 82, 6, 102, 114, 97, 109, 101, 115, 34, 77, 10, 15, 71, 114, 111, 117, 112, 77, 101, 109, 98, 101, 114, 115, 104, 105, 112,
+    18, 58, 10, 7, 109, 101, 109, 98, 101, 114, 115, 24, 1, 32, 3, 40, 11, 50, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101,
+    114, 110, 97, 108, 46, 118, 49, 46, 71, 114, 111, 117, 112, 77, 101, 109, 98, 101, 114, 82, 7, 109, 101, 109, 98, 101, 114, 115, 34, 79, 10, 11,
+    71, 114, 111, 117, 112, 77, 101, 109, 98, 101, 114, 18, 14, 10, 2, 105, 100, 24, 1, 32, 1, 40, 4, 82, 2, 105, 100, 18, 20, 10, 5, 118,
+    111, 116, 101, 114, 24, 2, 32, 1, 40, 8, 82, 5, 118, 111, 116, 101, 114, 18, 26, 10, 8, 111, 117, 116, 103, 111, 105, 110, 103, 24, 3, 32,
+    1, 40, 8, 82, 8, 111, 117, 116, 103, 111, 105, 110, 103, 34, 121, 10, 9, 72, 101, 97, 114, 116, 98, 101, 97, 116, 18, 22, 10, 6, 99, 111,
+    109, 109, 105, 116, 24, 1, 32, 1, 40, 4, 82, 6, 99, 111, 109, 109, 105, 116, 18, 20, 10, 5, 114, 111, 117, 110, 100, 24, 2, 32, 1, 40,
+    4, 82, 5, 114, 111, 117, 110, 100, 18, 62, 10, 8, 114, 101, 99, 111, 118, 101, 114, 121, 24, 3, 32, 1, 40, 11, 50, 34, 46, 118, 101, 99,
+    114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 99, 111, 118, 101, 114, 121, 80, 111, 105, 110, 116, 82, 8,
+    114, 101, 99, 111, 118, 101, 114, 121, 34, 75, 10, 13, 82, 101, 99, 111, 118, 101, 114, 121, 80, 111, 105, 110, 116, 18, 32, 10, 11, 105, 110, 99,
+    97, 114, 110, 97, 116, 105, 111, 110, 24, 1, 32, 1, 40, 13, 82, 11, 105, 110, 99, 97, 114, 110, 97, 116, 105, 111, 110, 18, 24, 10, 7, 116,
+    104, 114, 111, 117, 103, 104, 24, 2, 32, 1, 40, 4, 82, 7, 116, 104, 114, 111, 117, 103, 104, 34, 153, 1, 10, 11, 65, 99, 107, 110, 111, 119,
+    108, 101, 100, 103, 101, 18, 24, 10, 7, 109, 97, 116, 99, 104, 101, 100, 24, 1, 32, 1, 40, 4, 82, 7, 109, 97, 116, 99, 104, 101, 100, 18,
+    24, 10, 7, 100, 117, 114, 97, 98, 108, 101, 24, 2, 32, 1, 40, 4, 82, 7, 100, 117, 114, 97, 98, 108, 101, 18, 20, 10, 5, 114, 111, 117,
+    110, 100, 24, 3, 32, 1, 40, 4, 82, 5, 114, 111, 117, 110, 100, 18, 32, 10, 11, 105, 110, 99, 97, 114, 110, 97, 116, 105, 111, 110, 24, 4,
+    32, 1, 40, 13, 82, 11, 105, 110, 99, 97, 114, 110, 97, 116, 105, 111, 110, 18, 30, 10, 10, 114, 101, 99, 111, 118, 101, 114, 105, 110, 103, 24,
+    5, 32, 1, 40, 8, 82, 10, 114, 101, 99, 111, 118, 101, 114, 105, 110, 103, 34, 162, 1, 10, 6, 82, 101, 106, 101, 99, 116, 18, 26, 10, 8,
+    112, 114, 101, 118, 105, 111, 117, 115, 24, 1, 32, 1, 40, 4, 82, 8, 112, 114, 101, 118, 105, 111, 117, 115, 18, 29, 10, 10, 104, 105, 110, 116,
+    95, 105, 110, 100, 101, 120, 24, 2, 32, 1, 40, 4, 82, 9, 104, 105, 110, 116, 73, 110, 100, 101, 120, 18, 27, 10, 9, 104, 105, 110, 116, 95,
+    116, 101, 114, 109, 24, 3, 32, 1, 40, 4, 82, 8, 104, 105, 110, 116, 84, 101, 114, 109, 18, 32, 10, 11, 105, 110, 99, 97, 114, 110, 97, 116,
+    105, 111, 110, 24, 4, 32, 1, 40, 13, 82, 11, 105, 110, 99, 97, 114, 110, 97, 116, 105, 111, 110, 18, 30, 10, 10, 114, 101, 99, 111, 118, 101,
+    114, 105, 110, 103, 24, 5, 32, 1, 40, 8, 82, 10, 114, 101, 99, 111, 118, 101, 114, 105, 110, 103, 34, 36, 10, 12, 67, 111, 109, 109, 105, 116,
+    78, 111, 116, 105, 99, 101, 18, 20, 10, 5, 105, 110, 100, 101, 120, 24, 1, 32, 1, 40, 4, 82, 5, 105, 110, 100, 101, 120, 34, 12, 10, 10,
+    84, 105, 109, 101, 111, 117, 116, 78, 111, 119, 34, 10, 10, 8, 79, 117, 116, 100, 97, 116, 101, 100, 34, 138, 2, 10, 7, 76, 111, 103, 80, 97,
+    114, 116, 18, 56, 10, 6, 104, 101, 97, 100, 101, 114, 24, 1, 32, 1, 40, 11, 50, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116,
+    101, 114, 110, 97, 108, 46, 118, 49, 46, 76, 111, 103, 72, 101, 97, 100, 101, 114, 72, 0, 82, 6, 104, 101, 97, 100, 101, 114, 18, 56, 10, 6,
+    102, 114, 97, 109, 101, 115, 24, 2, 32, 1, 40, 11, 50, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46,
+    118, 49, 46, 76, 111, 103, 70, 114, 97, 109, 101, 115, 72, 0, 82, 6, 102, 114, 97, 109, 101, 115, 18, 50, 10, 4, 107, 101, 121, 115, 24, 3,
+    32, 1, 40, 11, 50, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 76, 111, 103, 75, 101,
+    121, 115, 72, 0, 82, 4, 107, 101, 121, 115, 18, 47, 10, 3, 101, 110, 100, 24, 4, 32, 1, 40, 11, 50, 27, 46, 118, 101, 99, 114, 97, 102,
+    116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 76, 111, 103, 69, 110, 100, 72, 0, 82, 3, 101, 110, 100, 18, 30, 10, 9, 99,
+    111, 110, 116, 105, 110, 117, 101, 100, 24, 5, 32, 1, 40, 12, 72, 0, 82, 9, 99, 111, 110, 116, 105, 110, 117, 101, 100, 66, 6, 10, 4, 112,
+    97, 114, 116, 34, 182, 3, 10, 9, 76, 111, 103, 72, 101, 97, 100, 101, 114, 18, 48, 10, 5, 104, 101, 108, 108, 111, 24, 1, 32, 1, 40, 11,
+    50, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 72, 101, 108, 108, 111, 82, 5, 104, 101,
+    108, 108, 111, 18, 73, 10, 14, 112, 97, 114, 116, 105, 116, 105, 111, 110, 95, 107, 105, 110, 100, 24, 2, 32, 1, 40, 14, 50, 34, 46, 118, 101,
+    99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111, 110, 75, 105, 110, 100, 82,
+    13, 112, 97, 114, 116, 105, 116, 105, 111, 110, 75, 105, 110, 100, 18, 39, 10, 15, 112, 97, 114, 116, 105, 116, 105, 111, 110, 95, 105, 110, 100, 101,
+    120, 24, 3, 32, 1, 40, 13, 82, 14, 112, 97, 114, 116, 105, 116, 105, 111, 110, 73, 110, 100, 101, 120, 18, 18, 10, 4, 116, 101, 114, 109, 24,
+    4, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18, 22, 10, 6, 110, 117, 109, 98, 101, 114, 24, 5, 32, 1, 40, 4, 82, 6, 110, 117, 109,
+    98, 101, 114, 18, 31, 10, 11, 115, 116, 97, 114, 116, 95, 105, 110, 100, 101, 120, 24, 6, 32, 1, 40, 4, 82, 10, 115, 116, 97, 114, 116, 73,
+    110, 100, 101, 120, 18, 29, 10, 10, 115, 116, 97, 114, 116, 95, 116, 101, 114, 109, 24, 7, 32, 1, 40, 4, 82, 9, 115, 116, 97, 114, 116, 84,
+    101, 114, 109, 18, 79, 10, 16, 115, 116, 97, 114, 116, 95, 109, 101, 109, 98, 101, 114, 115, 104, 105, 112, 24, 8, 32, 1, 40, 11, 50, 36, 46,
+    118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 71, 114, 111, 117, 112, 77, 101, 109, 98, 101, 114, 115,
+    104, 105, 112, 82, 15, 115, 116, 97, 114, 116, 77, 101, 109, 98, 101, 114, 115, 104, 105, 112, 18, 35, 10, 13, 116, 104, 114, 111, 117, 103, 104, 95,
+    105, 110, 100, 101, 120, 24, 9, 32, 1, 40, 4, 82, 12, 116, 104, 114, 111, 117, 103, 104, 73, 110, 100, 101, 120, 18, 33, 10, 12, 116, 104, 114,
+    111, 117, 103, 104, 95, 116, 101, 114, 109, 24, 10, 32, 1, 40, 4, 82, 11, 116, 104, 114, 111, 117, 103, 104, 84, 101, 114, 109, 34, 110, 10, 9,
+    76, 111, 103, 70, 114, 97, 109, 101, 115, 18, 18, 10, 4, 115, 97, 108, 116, 24, 1, 32, 1, 40, 13, 82, 4, 115, 97, 108, 116, 18, 20, 10,
+    5, 102, 105, 114, 115, 116, 24, 2, 32, 1, 40, 4, 82, 5, 102, 105, 114, 115, 116, 18, 31, 10, 11, 102, 114, 97, 109, 101, 95, 98, 121, 116,
+    101, 115, 24, 3, 32, 1, 40, 4, 82, 10, 102, 114, 97, 109, 101, 66, 121, 116, 101, 115, 18, 22, 10, 6, 102, 114, 97, 109, 101, 115, 24, 4,
+    32, 1, 40, 12, 82, 6, 102, 114, 97, 109, 101, 115, 34, 58, 10, 7, 76, 111, 103, 75, 101, 121, 115, 18, 47, 10, 4, 107, 101, 121, 115, 24,
+    1, 32, 3, 40, 11, 50, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 76, 111, 103, 75,
+    101, 121, 82, 4, 107, 101, 121, 115, 34, 163, 1, 10, 6, 76, 111, 103, 75, 101, 121, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 1, 32,
+    1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 18, 16, 10, 3, 107, 101, 121, 24, 2, 32, 1, 40, 9, 82, 3, 107, 101, 121, 18, 20, 10,
+    5, 115, 104, 97, 114, 100, 24, 3, 32, 1, 40, 13, 82, 5, 115, 104, 97, 114, 100, 18, 27, 10, 9, 98, 111, 100, 121, 95, 104, 97, 115, 104,
+    24, 4, 32, 1, 40, 4, 82, 8, 98, 111, 100, 121, 72, 97, 115, 104, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 5, 32, 1, 40, 4,
+    82, 6, 111, 102, 102, 115, 101, 116, 18, 16, 10, 3, 104, 108, 99, 24, 6, 32, 1, 40, 4, 82, 3, 104, 108, 99, 18, 18, 10, 4, 116, 101,
+    114, 109, 24, 7, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 34, 37, 10, 6, 76, 111, 103, 69, 110, 100, 18, 27, 10, 9, 107, 101, 121, 95,
+    99, 111, 117, 110, 116, 24, 1, 32, 1, 40, 4, 82, 8, 107, 101, 121, 67, 111, 117, 110, 116, 34, 46, 10, 18, 73, 110, 115, 116, 97, 108, 108,
+    76, 111, 103, 82, 101, 115, 112, 111, 110, 115, 101, 18, 24, 10, 7, 116, 104, 114, 111, 117, 103, 104, 24, 1, 32, 1, 40, 4, 82, 7, 116, 104,
+    114, 111, 117, 103, 104, 42, 120, 10, 13, 80, 97, 114, 116, 105, 116, 105, 111, 110, 75, 105, 110, 100, 18, 30, 10, 26, 80, 65, 82, 84, 73, 84,
+    73, 79, 78, 95, 75, 73, 78, 68, 95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 23, 10, 19, 80, 65, 82, 84, 73, 84,
+    73, 79, 78, 95, 75, 73, 78, 68, 95, 68, 65, 84, 65, 16, 1, 18, 22, 10, 18, 80, 65, 82, 84, 73, 84, 73, 79, 78, 95, 75, 73, 78,
+    68, 95, 84, 88, 78, 16, 2, 18, 22, 10, 18, 80, 65, 82, 84, 73, 84, 73, 79, 78, 95, 75, 73, 78, 68, 95, 83, 89, 83, 16, 3, 50,
+    173, 1, 10, 4, 82, 97, 102, 116, 18, 78, 10, 8, 69, 120, 99, 104, 97, 110, 103, 101, 18, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105,
+    110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 80, 101, 101, 114, 70, 114, 97, 109, 101, 26, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105,
+    110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 80, 101, 101, 114, 70, 114, 97, 109, 101, 40, 1, 48, 1, 18, 85, 10, 10, 73, 110, 115, 116,
+    97, 108, 108, 76, 111, 103, 18, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 76, 111, 103,
+    80, 97, 114, 116, 26, 39, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 73, 110, 115, 116, 97,
+    108, 108, 76, 111, 103, 82, 101, 115, 112, 111, 110, 115, 101, 40, 1, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+static const uint8_t file_6[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 108, 117, 115, 116, 101, 114, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 34, 15, 10, 13, 83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 34, 53, 10, 18, 87, 97, 116, 99, 104,
     83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 18, 31, 10, 11, 105, 110, 116, 101, 114, 118, 97, 108, 95, 109, 115, 24, 1, 32, 1,
@@ -1431,7 +2068,7 @@ static const uint8_t file_5[] = {
     46, 118, 49, 46, 87, 97, 116, 99, 104, 83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116,
     46, 118, 49, 46, 83, 116, 97, 116, 117, 115, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_6[] = {
+static const uint8_t file_7[] = {
     10, 28, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 46, 112, 114, 111, 116, 111, 18, 10,
     118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111,
     116, 111, 34, 67, 10, 10, 72, 110, 115, 119, 67, 111, 110, 102, 105, 103, 18, 12, 10, 1, 109, 24, 1, 32, 1, 40, 13, 82, 1, 109, 18, 39,
@@ -1531,7 +2168,7 @@ static const uint8_t file_6[] = {
     99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98,
     6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_7[] = {
+static const uint8_t file_8[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 80,
     10, 4, 83, 112, 97, 110, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 27, 10, 9, 115, 116,
@@ -1610,7 +2247,7 @@ static const uint8_t file_7[] = {
     115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6,
     112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_8[] = {
+static const uint8_t file_9[] = {
     10, 23, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 112, 111, 105, 110, 116, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97,
     102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 193, 1,
     10, 13, 85, 112, 115, 101, 114, 116, 82, 101, 113, 117, 101, 115, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32,
@@ -1715,7 +2352,7 @@ static const uint8_t file_8[] = {
     25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99,
     114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_9[] = {
+static const uint8_t file_10[] = {
     10, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97, 102,
     116, 46, 118, 49, 34, 56, 10, 6, 86, 101, 99, 116, 111, 114, 18, 22, 10, 6, 118, 97, 108, 117, 101, 115, 24, 1, 32, 3, 40, 2, 82, 6,
     118, 97, 108, 117, 101, 115, 18, 22, 10, 6, 112, 97, 99, 107, 101, 100, 24, 2, 32, 1, 40, 12, 82, 6, 112, 97, 99, 107, 101, 100, 34, 29,
@@ -1813,10 +2450,11 @@ const wire_file wire_files[] = {
     {"grpc/reflection/v1/reflection.proto", file_2, sizeof file_2},
     {"grpc/reflection/v1alpha/reflection.proto", file_3, sizeof file_3},
     {"vecraft/internal/v1/journal.proto", file_4, sizeof file_4},
-    {"vecraft/v1/cluster.proto", file_5, sizeof file_5},
-    {"vecraft/v1/collections.proto", file_6, sizeof file_6},
-    {"vecraft/v1/lineage.proto", file_7, sizeof file_7},
-    {"vecraft/v1/points.proto", file_8, sizeof file_8},
-    {"vecraft/v1/types.proto", file_9, sizeof file_9},
+    {"vecraft/internal/v1/raft.proto", file_5, sizeof file_5},
+    {"vecraft/v1/cluster.proto", file_6, sizeof file_6},
+    {"vecraft/v1/collections.proto", file_7, sizeof file_7},
+    {"vecraft/v1/lineage.proto", file_8, sizeof file_8},
+    {"vecraft/v1/points.proto", file_9, sizeof file_9},
+    {"vecraft/v1/types.proto", file_10, sizeof file_10},
 };
-const size_t wire_file_count = 10;
+const size_t wire_file_count = 11;

@@ -4,7 +4,8 @@ package import Primitives
 package enum StatusDetails {
     package static func encode(_ error: VecraftError) -> [UInt8]? {
         var details: [GoogleRPC.Detail] = []
-        let info = GoogleRPC.ErrorInfo(reason: error.reason ?? error.code.name, domain: "vecraft")
+        var info = GoogleRPC.ErrorInfo(reason: error.reason ?? error.code.name, domain: "vecraft")
+        if let leader = error.leader { info.metadata["leader"] = "\(leader)" }
         details.append(Self.detail("ErrorInfo", info.encode()))
         if let retryAfter = error.retryAfter {
             let parts = retryAfter.components
@@ -24,9 +25,9 @@ package enum StatusDetails {
         for detail in status.details {
             switch detail.typeURL.split(separator: ".").last {
             case "ErrorInfo":
-                if let info = try? GoogleRPC.ErrorInfo.decode(detail.value), info.reason != error.code.name {
-                    error.reason = info.reason
-                }
+                guard let info = try? GoogleRPC.ErrorInfo.decode(detail.value) else { break }
+                if info.reason != error.code.name { error.reason = info.reason }
+                error.leader = info.metadata["leader"].flatMap { UInt64($0) }
             case "RetryInfo":
                 if let delay = (try? GoogleRPC.RetryInfo.decode(detail.value))?.retryDelay {
                     error.retryAfter = .seconds(delay.seconds) + .nanoseconds(Int64(delay.nanos))

@@ -22,6 +22,20 @@ package struct SettingsOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Port for HTTP; 0 chooses a free one and prints it. (default: 7401)", valueName: "port"))
     package var httpPort: Int?
 
+    @Option(help: ArgumentHelp("Number of this node in its cluster; alone without.", valueName: "id"))
+    package var nodeID: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "All nodes of the cluster and where they listen for each other: 1=host:port,2=host:port,...", valueName: "list"))
+    package var peers: String?
+
+    @Flag(help: "Start without groups, to be added by `vecraft journal add-replica`.")
+    package var join = false
+
+    @Option(help: ArgumentHelp("Services this node runs: all, or journal.", valueName: "roles"))
+    package var roles: String?
+
     @Option(
         help: ArgumentHelp(
             "Least severe lines logged: trace, debug, info, notice, warning, error, critical.", valueName: "level"))
@@ -50,6 +64,10 @@ package struct SettingsOptions: ParsableArguments {
         add("http.host", self.host)
         add("grpc.port", self.grpcPort)
         add("http.port", self.httpPort)
+        add("cluster.node_id", self.nodeID)
+        add("cluster.peers", self.peers)
+        if self.join { add("cluster.join", "true") }
+        add("node.roles", self.roles)
         add("log.level", self.logLevel)
         add("log.format", self.logFormat)
         return flags + self.set

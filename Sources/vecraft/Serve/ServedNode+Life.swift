@@ -18,8 +18,10 @@ extension ServedNode {
     /// From listening to the signal that ends it.
     func serve(_ parts: Parts, _ signals: TerminationSignals, _ shutdown: ShutdownTrace) async throws {
         self.registerChecks(parts)
+        let raft = parts.journal.replicated.map { ($0, RaftReporting(self.registry)) }
         let collector = self.registry.onScrape {
-            parts.journalReporting.collect(parts.journal)
+            parts.journalReporting.collect(parts.journal.client)
+            if let (journal, reporting) = raft { reporting.collect(journal) }
             parts.storage.collect()
         }
         defer { collector.cancel() }
@@ -108,13 +110,18 @@ extension ServedNode {
         Console.print("vecraft ready grpc=\(self.addresses.grpc) http=\(http)")
     }
 
-    private func registerChecks(_ parts: Parts) {
+    func registerJournalCheck(_ journal: NodeJournal, _ reporting: JournalReporting) {
         self.readiness.add("journal") {
-            let failed = parts.journalReporting.failed
-            if let first = failed.first { return .init(ok: false, "\(first.partition): \(first.error.message)") }
-            if parts.journalReporting.isDiskFull { return .init(ok: false, "writes are refused: the disk is full") }
-            return .init(ok: true, Figures.count(parts.journal.partitions.count, "partition") + " open")
+            if let first = reporting.failed.first { return .init(ok: false, "\(first.partition): \(first.error.message)") }
+            if reporting.isDiskFull { return .init(ok: false, "writes are refused: the disk is full") }
+            let leaderless = journal.replicated?.replicas.filter { !$0.status.isReady }.map { "\($0.partition)" } ?? []
+            guard leaderless.isEmpty else { return .init(ok: false, "no leader of \(leaderless.joined(separator: ", "))") }
+            return .init(ok: true, Figures.count(journal.client.partitions.count, "partition") + " open")
         }
+    }
+
+    private func registerChecks(_ parts: Parts) {
+        self.registerJournalCheck(parts.journal, parts.journalReporting)
         self.readiness.add("metadata") {
             if let error = parts.meta.standstill { return .init(ok: false, error.message) }
             return .init(ok: true, Figures.count(parts.meta.catalog.byID.count, "collection"))
@@ -136,7 +143,7 @@ extension ServedNode {
         shutdown.step("writing checkpoints")
         let isStored = parts.storage.stop(within: shutdown.left)
         shutdown.step("closing the journal")
-        parts.journal.journal.close()
+        await parts.journal.close()
         do { try parts.store.close() } catch {
             self.log.warning("closing the metadata store", metadata: ["error": "\(error)"])
         }

@@ -35,9 +35,9 @@ final class ServedNode: Sendable {
 
     /// Serves until a signal ends it.
     static func serve(_ settings: Settings, _ signals: TerminationSignals) async throws {
-        guard settings.node.roles == [.all] else {
+        guard settings.node.roles == [.all] || settings.node.roles == [.journal] else {
             throw VecraftError(
-                .invalidArgument, "node.roles: this release runs all roles in one process; leave it at \"all\"",
+                .invalidArgument, "node.roles: this release runs all roles in one process, or the journal alone: \"all\" or \"journal\"",
                 field: "node.roles")
         }
         let registry = MetricsRegistry()
@@ -45,6 +45,7 @@ final class ServedNode: Sendable {
         MetricsSystem.bootstrap(MetricsBridge(registry))
         SpanTracer(sink: SpanSink(registry: registry)).bootstrap()
         let node = ServedNode(settings, registry)
+        if settings.node.roles == [.journal] { return try await node.runJournal(signals) }
         try await node.run(signals)
     }
 
@@ -59,7 +60,7 @@ final class ServedNode: Sendable {
 
     private func run(_ signals: TerminationSignals) async throws {
         _ = ProcessMetrics(self.registry, version: Build.version, revision: Build.revision)
-        let parts = try await self.open()
+        guard let parts = try await self.openUnlessStopped(signals) else { return }
         let shutdown = ShutdownTrace(self.log)
         var failure: (any Error)?
         do {
@@ -74,7 +75,7 @@ final class ServedNode: Sendable {
     // MARK: Putting together
 
     struct Parts: Sendable {
-        let journal: LocalJournal
+        let journal: NodeJournal
         let journalReporting: JournalReporting
         let store: SQLiteMetadataStore
         let meta: MetaManager
@@ -86,7 +87,25 @@ final class ServedNode: Sendable {
         let goals: ReplayGoals
     }
 
-    private func open() async throws -> Parts {
+    /// A start may wait for other nodes; a signal ends that too.
+    private func openUnlessStopped(_ signals: TerminationSignals) async throws -> Parts? {
+        guard self.settings.cluster.isClustered else { return try await self.open() }
+        return try await withThrowingTaskGroup(of: Parts?.self) { group in
+            group.addTask { try await self.open() }
+            group.addTask {
+                guard let signal = await signals.first() else {
+                    // Cancelled: the other task decides.
+                    return nil
+                }
+                self.log.notice("stopping before the start was done", metadata: ["signal": "\(signal.name)"])
+                return nil
+            }
+            defer { group.cancelAll() }
+            do { return try await group.next() ?? nil } catch is CancellationError { return nil }
+        }
+    }
+
+    func prepareDirectory() throws(VecraftError) -> String {
         let directory = self.settings.node.dataDirectory
         do throws(FileFault) {
             try self.files.createDirectory(directory)
@@ -97,41 +116,51 @@ final class ServedNode: Sendable {
                 .invalidArgument, "node.data_directory: \(directory) cannot be used as a folder: \(error)",
                 field: "node.data_directory")
         }
+        return directory
+    }
+
+    func openJournal(_ directory: String) async throws -> (NodeJournal, JournalReporting) {
         let reserve = self.settings.journal.reserveBytes
         let reporting = JournalReporting(JournalMetrics(self.registry)) { [files] in
             ((try? files.freeBytes(directory)) ?? 0) > reserve
         }
-        let journal = LocalJournal(
-            try Journal(
-                directory: Paths.join(directory, "journal"), dataPartitions: self.settings.journal.dataPartitions,
-                settings: self.settings.journal.store, files: self.files,
-                maxClockOffset: UInt64(self.settings.clock.maxOffsetMilliseconds), observer: reporting))
-        let clock = journal.journal.clock
+        let journal = try await NodeJournal.open(
+            self.settings, directory: directory, files: self.files, registry: self.registry, reporting: reporting,
+            group: self.group)
+        return (journal, reporting)
+    }
+
+    private func open() async throws -> Parts {
+        let directory = try self.prepareDirectory()
+        let (journal, reporting) = try await self.openJournal(directory)
+        let clock = journal.clock
         do {
-            let (store, copy) = try await self.openCatalogCopy(Paths.join(directory, "metadata.sqlite"), journal)
-            let meta = MetaManager(journal: journal, copy: copy)
+            try await journal.catchUp { [log] what in log.notice("waiting for the other nodes", metadata: ["for": "\(what)"]) }
+            let (store, copy) = try await self.openCatalogCopy(Paths.join(directory, "metadata.sqlite"), journal.client)
+            let meta = MetaManager(journal: journal.client, copy: copy)
             try meta.load()
+            let reached: (@Sendable () -> UInt64)? = journal.replicated == nil ? nil : { @Sendable in meta.reachedHLC }
             let storage = try StorageNode(
-                directory: directory, settings: self.settings.storage.node, journal: journal, clock: clock,
-                files: self.files, metrics: StorageMetrics(self.registry))
+                directory: directory, settings: self.settings.storage.node, journal: journal.client, clock: clock,
+                files: self.files, metrics: StorageMetrics(self.registry), catalogReached: reached)
             try storage.start(Array(meta.catalog.byID.values)) { (ids) throws(VecraftError) in
                 try meta.dropped(among: ids)
             }
             try meta.start(CatalogToStorage(storage))
-            let gateway = self.gateway(journal, clock, meta, storage)
+            let gateway = self.gateway(journal.client, clock, meta, storage)
             return Parts(
                 journal: journal, journalReporting: reporting, store: store, meta: meta, storage: storage,
                 gateway: gateway, grpc: try self.grpcServer(gateway), http: try self.httpServer(gateway),
                 goals: ReplayGoals(storage))
         } catch {
-            journal.journal.close()
+            await journal.close()
             throw error
         }
     }
 
     /// The copy of the catalog; one that cannot be trusted is put aside for an empty one, since the journal has it all.
     private func openCatalogCopy(
-        _ path: String, _ journal: LocalJournal
+        _ path: String, _ journal: any JournalClient
     ) async throws(VecraftError) -> (SQLiteMetadataStore, CatalogCopy) {
         let metrics = MetaMetrics(self.registry)
         do throws(VecraftError) {
@@ -148,7 +177,7 @@ final class ServedNode: Sendable {
     }
 
     private static func catalogCopy(
-        _ path: String, _ journal: LocalJournal
+        _ path: String, _ journal: any JournalClient
     ) async throws(VecraftError) -> (SQLiteMetadataStore, CatalogCopy) {
         let store = try SQLiteMetadataStore(path: path)
         do throws(VecraftError) {
@@ -160,7 +189,7 @@ final class ServedNode: Sendable {
     }
 
     private func gateway(
-        _ journal: LocalJournal, _ clock: HLCClock, _ meta: MetaManager, _ storage: StorageNode
+        _ journal: any JournalClient, _ clock: HLCClock, _ meta: MetaManager, _ storage: StorageNode
     ) -> Gateway {
         let name = self.settings.node.name.isEmpty ? ProcessInfo.processInfo.hostName : self.settings.node.name
         var settings = GatewaySettings()
@@ -178,7 +207,7 @@ final class ServedNode: Sendable {
             httpAddress: { self.addresses.http }, source: NodeState(self.readiness, ReplayGoals(storage)))
         return Gateway(
             settings: settings, clock: clock, journal: journal, meta: meta, storage: storage,
-            query: QueryProcessor(storage: storage, metrics: QueryMetrics(self.registry)), lineage: lineage,
+            query: QueryProcessor(storage: storage, journal: journal, metrics: QueryMetrics(self.registry)), lineage: lineage,
             requestMetrics: RequestMetrics(self.registry), status: status)
     }
 
@@ -206,7 +235,7 @@ final class ServedNode: Sendable {
     }
 
     /// What operators and their tools ask.
-    private func operatorRoutes() -> [HTTPRoute] {
+    func operatorRoutes() -> [HTTPRoute] {
         let registry = self.registry
         let readiness = self.readiness
         @Sendable func answer(_ answer: Readiness.Answer) -> HTTPReply { .json(answer.json, status: answer.status) }

@@ -5,10 +5,16 @@ internal import Synchronization
 
 /// Metrics of the gRPC wire, by method: every method served and "unknown".
 final class WireMetrics: GRPCObserver {
-    private struct Method {
+    private final class Method: Sendable {
         let duration: Histogram
         let running: Gauge
         let total: [Counter]
+
+        init(duration: Histogram, running: Gauge, total: [Counter]) {
+            self.duration = duration
+            self.running = running
+            self.total = total
+        }
     }
     private let durations: HistogramFamily
     private let runnings: GaugeFamily

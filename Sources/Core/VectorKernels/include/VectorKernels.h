@@ -86,6 +86,8 @@ typedef struct vk_kernels {
     /// Inserts into `pool[0..<size]`, ascending, keeping the `capacity` smallest; returns the position taken.
     /// Needs `VK_POOL_SLACK` words before the pool that hold 0 and as many after it that may be written.
     size_t (*pool_insert)(uint64_t *pool, size_t size, size_t capacity, uint64_t entry);
+    /// Writes `allowed & ~deleted` to `to`, either of them null for no restriction. Returns how many bits are set.
+    size_t (*restrict_rows)(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words);
     /// Rounds to nearest even; too large becomes infinity.
     void (*to_f16)(const float *from, uint16_t *to, size_t count);
     void (*from_f16)(const uint16_t *from, float *to, size_t count);
@@ -112,6 +114,28 @@ static inline uint32_t vk_key(float distance) {
 static inline float vk_distance(uint32_t key) {
     union { uint32_t u; float f; } bits = {.u = key & 0x80000000u ? key & 0x7fffffffu : ~key};
     return bits.f;
+}
+
+/// Asks for what measuring these rows will read: codes and terms where there are codes, floats otherwise. Of a long row the
+/// first lines alone; kernels ask for the rest.
+static inline void vk_prefetch_rows(const vk_rows *rows, const uint32_t *ids, size_t count) {
+    enum { most = 8 };
+    if (rows->code_stride == 0) {
+        size_t lines = ((size_t)rows->dimension * 4 + 63) / 64;
+        if (lines > most) lines = most;
+        for (size_t i = 0; i < count; i++) {
+            size_t place = rows->places ? rows->places[ids[i]] : ids[i];
+            const char *row = (const char *)(rows->floats + place * rows->stride);
+            for (size_t k = 0; k < lines; k++) vk_prefetch(row + 64 * k);
+        }
+        return;
+    }
+    size_t lines = rows->code_stride / 64 < most ? rows->code_stride / 64 : most;
+    for (size_t i = 0; i < count; i++) {
+        const char *row = (const char *)rows->codes + ids[i] * (size_t)rows->code_stride;
+        vk_prefetch(rows->terms + 2 * (size_t)ids[i]);
+        for (size_t k = 0; k < lines; k++) vk_prefetch(row + 64 * k);
+    }
 }
 
 /// The largest magnitude of a component of `from - centre`.

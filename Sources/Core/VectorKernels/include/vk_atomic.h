@@ -35,17 +35,17 @@ static inline void vk_unlock(uint8_t *byte) { __atomic_fetch_and(byte, (uint8_t)
 
 static inline void vk_prefetch(const void *address) { __builtin_prefetch(address, 0, 3); }
 
-/// Appends to `ids` the links not yet in the `visited` bitmap, marking them. A list ends at `VK_NO_ROW` or after `limit`.
-/// Returns how many were appended. A list being rewritten meanwhile may show old and new links mixed: each is a valid row.
-static inline size_t vk_gather(const uint32_t *links, size_t limit, uint64_t *visited, uint32_t *ids) {
+/// Appends to `ids` the links not yet visited, marking them: a row is visited when its byte is `walk`. A list ends at
+/// `VK_NO_ROW` or after `limit`. Returns how many were appended. A list being rewritten meanwhile may show old and new links
+/// mixed: each is a valid row.
+static inline size_t vk_gather(const uint32_t *links, size_t limit, uint8_t *visited, uint8_t walk, uint32_t *ids) {
     size_t count = 0;
     for (size_t i = 0; i < limit; i++) {
         uint32_t row = vk_load_acquire(links + i);
         if (row == VK_NO_ROW) break;
-        uint64_t word = visited[row >> 6], bit = 1ull << (row & 63);
-        visited[row >> 6] = word | bit;
         ids[count] = row;
-        count += (word & bit) == 0;
+        count += visited[row] != walk;
+        visited[row] = walk;
     }
     return count;
 }
@@ -56,38 +56,50 @@ static inline uint64_t vk_bit(const uint64_t *bitmap, const uint32_t *row_of, ui
     return bitmap[row >> 6] >> (row & 63) & 1;
 }
 
-/// Like `vk_gather`, for eligible nodes alone: links of `node` that are, and, by way of those that are not, the eligible
-/// nodes behind, until there are `reach` or the ways end. `links` are all lists, `width` a node; `ways` has room for `width`
-/// and `ids` for `reach + 2 * width`. No branch depends on what is eligible: at a tenth, every tenth guess would fail.
-static inline size_t vk_gather_within(
-    const uint32_t *links, size_t width, uint32_t node, const uint64_t *eligible, const uint32_t *row_of, uint64_t *visited,
-    uint32_t *ways, size_t reach, uint32_t *ids) {
-    const uint32_t *own = links + node * width;
-    size_t count = 0, ways_count = 0;
+/// Like `vk_gather`, for eligible nodes alone; `ways` gets the others, through which `vk_gather_behind` looks further, and
+/// `ways_count` how many they are. Both have room for `width`. No branch depends on what is eligible: at a tenth, every
+/// tenth guess would fail.
+static inline size_t vk_gather_eligible(
+    const uint32_t *links, size_t width, const uint64_t *eligible, const uint32_t *row_of, uint8_t *visited, uint8_t walk,
+    uint32_t *ways, size_t *ways_count, uint32_t *ids) {
+    size_t count = 0, others = 0;
     for (size_t i = 0; i < width; i++) {
-        uint32_t id = vk_load_acquire(own + i);
+        uint32_t id = vk_load_acquire(links + i);
         if (id == VK_NO_ROW) break;
-        uint64_t word = visited[id >> 6], bit = 1ull << (id & 63), unseen = (word & bit) == 0;
-        uint64_t fits = vk_bit(eligible, row_of, id);
-        visited[id >> 6] = word | bit;
+        uint64_t unseen = visited[id] != walk, fits = vk_bit(eligible, row_of, id);
+        visited[id] = walk;
         ids[count] = id;
         count += unseen & fits;
-        ways[ways_count] = id;
-        ways_count += unseen & (fits ^ 1);
+        ways[others] = id;
+        others += unseen & (fits ^ 1);
     }
-    const size_t ahead = 3;
-    for (size_t w = 0; w < ahead && w < ways_count; w++)
+    *ways_count = others;
+    return count;
+}
+
+/// How many lists are asked for before the first of them is read.
+enum { vk_ways_ahead = 5 };
+
+static inline void vk_prefetch_ways(const uint32_t *links, size_t width, const uint32_t *ways, size_t count) {
+    for (size_t w = 0; w < vk_ways_ahead && w < count; w++)
         for (size_t i = 0; i < width; i += 16) vk_prefetch(links + ways[w] * width + i);
+}
+
+/// Appends to the `count` there are in `ids` the eligible nodes in the lists of `ways`, until there are `reach` or the ways
+/// end. `links` are all lists, `width` a node; `ids` has room for `reach + 2 * width`. Returns how many there are then.
+static inline size_t vk_gather_behind(
+    const uint32_t *links, size_t width, const uint32_t *ways, size_t ways_count, const uint64_t *eligible,
+    const uint32_t *row_of, uint8_t *visited, uint8_t walk, size_t reach, size_t count, uint32_t *ids) {
     for (size_t w = 0; w < ways_count && count < reach; w++) {
-        if (w + ahead < ways_count)
-            for (size_t i = 0; i < width; i += 16) vk_prefetch(links + ways[w + ahead] * width + i);
+        if (w + vk_ways_ahead < ways_count)
+            for (size_t i = 0; i < width; i += 16) vk_prefetch(links + ways[w + vk_ways_ahead] * width + i);
         const uint32_t *list = links + ways[w] * width;
         for (size_t i = 0; i < width; i++) {
             uint32_t id = vk_load_acquire(list + i);
             if (id == VK_NO_ROW) break;
-            uint64_t word = visited[id >> 6], bit = 1ull << (id & 63);
-            uint64_t take = ((word & bit) == 0) & vk_bit(eligible, row_of, id);
-            visited[id >> 6] = word | (bit & (0 - take));
+            uint8_t seen = visited[id];
+            uint64_t take = (seen != walk) & vk_bit(eligible, row_of, id);
+            visited[id] = take ? walk : seen;
             ids[count] = id;
             count += take;
         }

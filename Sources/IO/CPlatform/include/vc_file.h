@@ -29,5 +29,7 @@ int64_t vc_free_bytes(const char *path);
 int vc_file_lock(const char *path);
 /// Milliseconds since 1970.
 uint64_t vc_wall_milliseconds(void);
+/// Nanoseconds of a clock that never steps back and counts suspension too.
+uint64_t vc_boottime_nanoseconds(void);
 /// Nanoseconds of the monotonic clock.
 uint64_t vc_monotonic_nanoseconds(void);

@@ -69,7 +69,7 @@ final class ClientCall: WireCall, @unchecked Sendable {
         connection.writeHeaders(block, on: id)
         if let request = self.request {
             self.isLocalEnded = true
-            connection.writeData(request, endStream: true, on: id)
+            connection.writeData(request, endStream: true, on: self, promise: nil)
         } else {
             self.pumpSoon()
         }
@@ -78,7 +78,7 @@ final class ClientCall: WireCall, @unchecked Sendable {
     override func writeEnd() {
         guard let wire = self.wire, !self.isLocalEnded else { return }
         self.isLocalEnded = true
-        wire.writeData(ByteBuffer(), endStream: true, on: self.id)
+        wire.writeData(ByteBuffer(), endStream: true, on: self, promise: nil)
     }
 
     func received(headers: HPACKHeaders, endStream: Bool) {
@@ -147,7 +147,7 @@ final class ClientCall: WireCall, @unchecked Sendable {
         let wire = self.wire
         // Before the reset is written: NIOHTTP2Handler reports the end of the stream from within the write.
         self.finish(error, trailers: nil, dropQueued: true)
-        wire?.write(.rstStream(.cancel), on: self.id)
+        wire?.writeReset(.cancel, on: self)
     }
 
     /// - Parameter error: nil when the status was OK.
@@ -155,7 +155,7 @@ final class ClientCall: WireCall, @unchecked Sendable {
         guard !self.isOver else { return }
         self.isOver = true
         // The server needs no more of us: the stream would stay half open.
-        if let wire = self.wire, !dropQueued, !self.isLocalEnded { wire.write(.rstStream(.cancel), on: self.id) }
+        if let wire = self.wire, !dropQueued, !self.isLocalEnded { wire.writeReset(.cancel, on: self) }
         self.wire = nil
         self.core.ended(self)
         self.outbox?.fail(error ?? VecraftError(.cancelled, "the server ended the call"))

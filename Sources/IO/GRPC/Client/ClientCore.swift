@@ -108,8 +108,8 @@ final class ClientCore: @unchecked Sendable {
     }
 
     func stream(
-        _ path: String, _ metadata: GRPCMetadata, _ timeout: Duration?
-    ) async throws(VecraftError) -> GRPCClientCall {
+        _ path: String, _ metadata: GRPCMetadata, _ timeout: Duration?, driver: (any GRPCStreamDriver)? = nil
+    ) throws(VecraftError) -> GRPCClientCall {
         if let error = metadata.oversize("metadata", more: path.utf8.count) { throw error }
         let call = ClientCall(
             core: self, path: path, metadata: metadata, timeout: timeout, request: nil,
@@ -124,6 +124,10 @@ final class ClientCore: @unchecked Sendable {
         // Nobody else has the call yet: the loop gets it with the letter below.
         call.inbox = inbox
         call.outbox = outbox
+        if let driver {
+            inbox.attach(driver)
+            outbox.attach(driver)
+        }
         self.post(.start(call))
         return GRPCClientCall(call: call, inbox: inbox, outbox: outbox)
     }

@@ -107,7 +107,15 @@ package final class GRPCClient: Sendable {
     package func bidirectional(
         _ method: String, metadata: GRPCMetadata = [:], timeout: Duration? = nil
     ) async throws(VecraftError) -> GRPCClientCall {
-        try await self.core.stream(method, metadata, timeout)
+        try self.core.stream(method, metadata, timeout)
+    }
+
+    /// A streaming call in the hands of a driver, to which everything is told, also that no connection could be made. The call
+    /// is cancelled when nobody holds it.
+    package func bidirectional(
+        _ method: String, metadata: GRPCMetadata = [:], timeout: Duration? = nil, driver: any GRPCStreamDriver
+    ) throws(VecraftError) -> GRPCClientCall {
+        try self.core.stream(method, metadata, timeout, driver: driver)
     }
 
     /// Cancels what is running, closes the connection, refuses what follows.

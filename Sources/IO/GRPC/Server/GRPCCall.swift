@@ -33,7 +33,12 @@ package struct GRPCCall: ~Copyable {
     package func addTrailer(_ name: String, binary bytes: [UInt8]) { self.call.trailers.add(name, binary: bytes) }
 
     /// Takes the call out of the handler's hands: return `.later`, and answer through the object from any thread.
-    package func deferred() -> GRPCDeferredReply { self.call.makeDeferredReply() }
+    ///
+    /// - Parameter keepingMessage: Whether the request message must outlive the handler; one that need not frees the memory that
+    ///   it was received in.
+    package func deferred(keepingMessage: Bool = true) -> GRPCDeferredReply {
+        self.call.makeDeferredReply(keepingMessage: keepingMessage)
+    }
 }
 
 /// The other end of a connection.

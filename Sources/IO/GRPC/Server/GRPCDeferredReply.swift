@@ -7,7 +7,8 @@ import Synchronization
 /// Answer it once, from any thread; the first answer wins. Dropping it unanswered answers INTERNAL.
 /// The deadline is kept by the server: when it passes the client hears DEADLINE_EXCEEDED and a later answer is dropped.
 package final class GRPCDeferredReply: Sendable {
-    /// The request message; the pointer the handler was given stays valid as long as this buffer is held.
+    /// The request message; the pointer the handler was given stays valid as long as this buffer is held. Empty if it was not
+    /// to be kept.
     package let message: ByteBuffer
     private let call: ServerCall
     private let answered = Atomic<Bool>(false)

@@ -138,12 +138,12 @@ final class ServerCall: WireCall, @unchecked Sendable {
         }
     }
 
-    func makeDeferredReply() -> GRPCDeferredReply {
+    func makeDeferredReply(keepingMessage: Bool) -> GRPCDeferredReply {
         guard let message = self.message else {
             preconditionFailure("deferred() outside the handler of \(self.method.path)")
         }
         self.isDeferred = true
-        return GRPCDeferredReply(call: self, message: message)
+        return GRPCDeferredReply(call: self, message: keepingMessage ? message : ByteBuffer())
     }
 
     // MARK: Writing, for streaming functions
@@ -156,7 +156,7 @@ final class ServerCall: WireCall, @unchecked Sendable {
             self.metadataError = error
             initial = [:]
         }
-        self.connection.writeHeaders(HeaderBlocks.head(gzip: self.repliesGzip, initial: initial), on: self.id)
+        self.connection.writeHeaders(HeaderBlocks.head(gzip: self.repliesGzip, initial: initial), endStream: false, on: self)
     }
 
     override func writeEnd() {
@@ -204,13 +204,13 @@ final class ServerCall: WireCall, @unchecked Sendable {
     private func write(_ reply: ByteBuffer) {
         self.isHeadSent = true
         self.connection.writeHeaders(
-            HeaderBlocks.head(gzip: self.repliesGzip, initial: self.initialMetadata), on: self.id)
+            HeaderBlocks.head(gzip: self.repliesGzip, initial: self.initialMetadata), endStream: false, on: self)
         // A write may find the connection dead, and then the call is over already.
         guard self.wire != nil else { return }
         self.unreadBytes = reply.readableBytes
         self.connection.unreadBytes += reply.readableBytes
         self.connection.loop.bufferedBytes += reply.readableBytes
-        self.connection.writeData(reply, on: self.id)
+        self.connection.writeData(reply, endStream: false, on: self, promise: nil)
         guard self.wire != nil else { return }
         self.writeStatus(HeaderBlocks.ok(trailers: self.trailers), code: .ok, bytesOut: reply.readableBytes)
     }
@@ -220,27 +220,17 @@ final class ServerCall: WireCall, @unchecked Sendable {
         var block = HeaderBlocks.failure(
             error, trailers: self.trailers, trailersOnly: !self.isHeadSent, details: self.settings.statusDetails)
         if self.namesEncodings { block.add(name: "grpc-accept-encoding", value: HeaderBlocks.acceptEncoding) }
-        self.writeStatus(block, code: error.code, bytesOut: self.outbox?.totalBytes ?? 0)
+        self.writeStatus(.fields(block), code: error.code, bytesOut: self.outbox?.totalBytes ?? 0)
     }
 
-    private func writeStatus(_ block: HPACKHeaders, code: VecraftError.Code, bytesOut: Int) {
+    private func writeStatus(_ block: HeaderBlock, code: VecraftError.Code, bytesOut: Int) {
         self.isAnswered = true
         self.releaseHeldBytes()
-        if self.isRemoteEnded {
-            self.connection.writeHeaders(block, endStream: true, on: self.id)
-        } else {
-            // The client may go on sending what nobody reads: told to stop, once the status is out (RFC 9113, 8.1).
-            let sent = self.eventLoop.makePromise(of: Void.self)
-            sent.futureResult.assumeIsolated().whenSuccess { self.reset(.noError) }
-            self.connection.writeHeaders(block, endStream: true, on: self.id, promise: sent)
-        }
+        self.connection.writeHeaders(block, endStream: true, on: self)
         self.connection.answered(self, code: code, bytesOut: bytesOut)
     }
 
-    private func reset(_ code: HTTP2ErrorCode) {
-        guard self.wire != nil else { return }
-        self.connection.write(.rstStream(code), on: self.id)
-    }
+    private func reset(_ code: HTTP2ErrorCode) { self.wire?.writeReset(code, on: self) }
 
     /// Ends a call the service is still working on, or has not begun: bad input, a passed deadline, shutdown.
     func abort(_ error: VecraftError) {

@@ -1,17 +1,16 @@
 import NIOCore
-import NIOHPACK
 import NIOHTTP2
 import NIOSSL
 import Primitives
 
 /// The server's end of one connection.
-final class ServerConnection: HTTP2Connection {
+final class ServerConnection: HTTP2Server {
     let loop: ServerLoop
     private let core: ServerCore
     private(set) var allocator = ByteBufferAllocator()
     private(set) var peer = GRPCPeer(address: "", isTLS: false, certificate: nil)
-    private var calls: [HTTP2StreamID: ServerCall] = [:]
-    private var lastStreamID = HTTP2StreamID.rootStream
+    /// The last call that was taken.
+    private var lastCallID = HTTP2StreamID.rootStream
     /// Reply bytes the client has not taken.
     var unreadBytes = 0
     private var bytesIn = 0
@@ -24,18 +23,19 @@ final class ServerConnection: HTTP2Connection {
     private var silentSince = NIODeadline.now()
     private var pingSentAt: NIODeadline?
     private lazy var deadlines = DeadlineTimer(eventLoop: self.eventLoop) { [unowned self] in self.expire($0) }
-    /// Calls refused before they became one, whose client has not ended them yet.
-    private var refused: Set<HTTP2StreamID> = []
 
-    private static let keepalivePing = HTTP2PingData(withInteger: 0x7665_6372_6166_7401)
-    private static let drainPing = HTTP2PingData(withInteger: 0x7665_6372_6166_7402)
-    private static let closePing = HTTP2PingData(withInteger: 0x7665_6372_6166_7404)
+    private static let keepalivePing: UInt64 = 0x7665_6372_6166_7401
+    private static let drainPing: UInt64 = 0x7665_6372_6166_7402
+    private static let closePing: UInt64 = 0x7665_6372_6166_7404
 
     init(loop: ServerLoop) {
         self.loop = loop
         self.core = loop.core
-        super.init(flusher: loop.flusher, windowBytes: loop.core.settings.connectionWindowBytes)
+        super.init(flusher: loop.flusher, limits: loop.core.limits)
     }
+
+    /// Every stream of ours is a call.
+    private static func call(_ stream: HTTP2Stream) -> ServerCall { unsafeDowncast(stream, to: ServerCall.self) }
 
     // MARK: Life
 
@@ -62,46 +62,38 @@ final class ServerConnection: HTTP2Connection {
         return ip.contains(":") ? "[\(ip)]:\(port)" : "\(ip):\(port)"
     }
 
-    override func connectionInactive() {
+    override func connectionInactive(_ streams: [HTTP2Stream]) {
         self.phase = .closing
-        let open = self.calls
-        self.calls = [:]
-        for call in open.values { call.closed() }
+        for stream in streams { ServerConnection.call(stream).closed() }
         self.loop.remove(self)
         self.core.observer?.connectionClosed(bytesIn: self.bytesIn, bytesOut: self.bytesOut)
     }
 
     // MARK: Frames
 
-    override func received(headers: HTTP2Frame.FramePayload.Headers, on id: HTTP2StreamID) {
-        if let call = self.calls[id] {
-            // Trailers of a client: gRPC has none, but they end the request.
-            if headers.endStream { call.receivedEnd() }
-            return
-        }
-        // What follows on a refused stream is its end at most, however it looks.
-        if self.refused.contains(id) { return }
+    override func received(_ block: RequestBlock, endStream: Bool, on id: HTTP2StreamID) throws(HTTP2Fault) {
         guard self.phase != .lastCalls, self.phase != .closing else {
             // Beyond the last call announced; refused, a client knows that it may send it elsewhere.
-            return self.write(.rstStream(.refusedStream), on: id)
+            return self.refuse(.refusedStream, id)
         }
-        self.lastStreamID = max(self.lastStreamID, id)
-        switch RequestHead.read(headers.headers) {
-        case .malformed: self.write(.rstStream(.protocolError), on: id)
-        case .refused(let block): self.refuse(id, block, remoteEnded: headers.endStream)
-        case .call(let head): self.open(id, head, headers)
+        self.lastCallID = id
+        switch block.verdict {
+        case .malformed:
+            try self.countStreamError()
+            self.refuse(.protocolError, id)
+        case .refused(let answer): self.answer(id, .fields(answer), remoteEnded: endStream)
+        case .call(let head): self.open(id, head, block, endStream: endStream)
         }
     }
 
-    private func open(_ id: HTTP2StreamID, _ head: RequestHead, _ headers: HTTP2Frame.FramePayload.Headers) {
+    private func open(_ id: HTTP2StreamID, _ head: RequestHead, _ block: RequestBlock, endStream: Bool) {
         let now = NIODeadline.now()
-        let method = self.core.methods[head.path]
+        let method = block.method ?? self.core.methods[head.path]
+        block.method = method
         let call = ServerCall(
-            connection: self, id: id, method: method ?? self.core.unknownMethod,
-            metadata: GRPCMetadata(headers.headers),
-            head: head, now: now)
-        call.isRemoteEnded = headers.endStream
-        self.calls[id] = call
+            connection: self, id: id, method: method ?? self.core.unknownMethod, metadata: GRPCMetadata(block.fields), head: head,
+            now: now)
+        self.open(call, endStream: endStream)
         self.core.observer?.callStarted(method: call.method.index)
         do throws(VecraftError) {
             guard method != nil else { throw VecraftError(.unimplemented, "unknown method \(head.path)") }
@@ -125,7 +117,7 @@ final class ServerConnection: HTTP2Connection {
             call.makeInbox()
             call.start(function)
         }
-        if headers.endStream { call.receivedEnd() }
+        if endStream { call.receivedEnd() }
     }
 
     private func checkUnread() throws(VecraftError) {
@@ -136,28 +128,16 @@ final class ServerConnection: HTTP2Connection {
         }
     }
 
-    private func refuse(_ id: HTTP2StreamID, _ block: HPACKHeaders, remoteEnded: Bool) {
-        guard !remoteEnded else { return self.writeHeaders(block, endStream: true, on: id) }
-        self.refused.insert(id)
-        let sent = self.eventLoop.makePromise(of: Void.self)
-        sent.futureResult.assumeIsolated().whenSuccess {
-            if self.refused.contains(id) { self.write(.rstStream(.noError), on: id) }
-        }
-        self.writeHeaders(block, endStream: true, on: id, promise: sent)
-    }
+    override func receivedEnd(of stream: HTTP2Stream) { ServerConnection.call(stream).receivedEnd() }
 
-    override func received(data: ByteBuffer, windowBytes: Int, isLast: Bool, on id: HTTP2StreamID) {
+    override func received(data: ByteBuffer, windowBytes: Int, isLast: Bool, on stream: HTTP2Stream) {
         self.bytesIn += data.readableBytes
-        self.calls[id]?.received(data, windowBytes: windowBytes, isLast: isLast)
+        ServerConnection.call(stream).received(data, windowBytes: windowBytes, isLast: isLast)
     }
 
-    override func streamClosed(_ id: HTTP2StreamID, reason: HTTP2ErrorCode?) {
-        guard let call = self.calls.removeValue(forKey: id) else {
-            self.refused.remove(id)
-            return
-        }
-        call.closed()
-        if self.calls.isEmpty { self.becameIdle() }
+    override func closed(_ stream: HTTP2Stream) {
+        ServerConnection.call(stream).closed()
+        if self.streams.isEmpty { self.becameIdle() }
     }
 
     private func becameIdle() {
@@ -181,7 +161,9 @@ final class ServerConnection: HTTP2Connection {
 
     private func expire(_ now: NIODeadline) -> NIODeadline {
         var next = NIODeadline.distantFuture
-        for call in self.calls.values {
+        // Copied: a call that expires leaves.
+        for stream in Array(self.streams.values) {
+            let call = ServerConnection.call(stream)
             guard let deadline = call.deadline else { continue }
             if deadline <= now { call.expire() } else { next = min(next, deadline) }
         }
@@ -198,7 +180,7 @@ final class ServerConnection: HTTP2Connection {
             self.silentSince = now
             self.pingSentAt = nil
         }
-        if !self.calls.isEmpty { self.idleSince = now }
+        if !self.streams.isEmpty { self.idleSince = now }
         switch self.phase {
         case .opening:
             if now - self.opened > TimeAmount(settings.handshakeTimeout) { self.close() }
@@ -207,7 +189,7 @@ final class ServerConnection: HTTP2Connection {
                 if now - sent > TimeAmount(settings.keepaliveTimeout) { self.close() }
             } else if now - self.silentSince > TimeAmount(settings.keepaliveInterval) {
                 self.pingSentAt = now
-                self.write(.ping(ServerConnection.keepalivePing, ack: false), on: .rootStream)
+                self.writePing(ServerConnection.keepalivePing, ack: false)
             }
             if self.phase == .serving, let idle = settings.maxConnectionIdle, now - self.idleSince > TimeAmount(idle) {
                 self.drain()
@@ -224,15 +206,15 @@ final class ServerConnection: HTTP2Connection {
         case .opening: self.close()
         case .serving:
             self.phase = .draining
-            self.writeGoAway(last: .maxID)
-            self.write(.ping(ServerConnection.drainPing, ack: false), on: .rootStream)
+            self.writeGoAway(last: .maxID, code: .noError)
+            self.writePing(ServerConnection.drainPing, ack: false)
             // A client that answers no PING is not waited for.
             self.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(500)) { self.announceLastCall() }
         case .draining, .lastCalls, .closing: break
         }
     }
 
-    override func receivedPingAck(_ data: HTTP2PingData) {
+    override func receivedPingAck(_ data: UInt64) {
         if data == ServerConnection.drainPing { self.announceLastCall() }
         if data == ServerConnection.closePing { self.close() }
     }
@@ -240,30 +222,14 @@ final class ServerConnection: HTTP2Connection {
     private func announceLastCall() {
         guard self.phase == .draining else { return }
         self.phase = .lastCalls
-        self.writeGoAway(last: self.lastStreamID)
-        if self.calls.isEmpty { self.closeWhenRead() }
-    }
-
-    /// Written past NIOHTTP2Handler. Once that has seen a GOAWAY go out it begins no stream any more and takes the data of a
-    /// request that crossed the GOAWAY for a connection error, and the calls still running are lost with the connection.
-    private func writeGoAway(last: HTTP2StreamID) {
-        guard self.isActive,
-            let context = try? self.context?.pipeline.syncOperations.context(handlerType: NIOHTTP2Handler.self)
-        else { return }
-        var frame = ByteBuffer()
-        // RFC 9113, 4.1 and 6.8: 8 bytes of type 7, no flags, stream 0; the last stream and NO_ERROR.
-        frame.writeInteger(UInt32(8 << 8 | 7))
-        frame.writeInteger(UInt8(0))
-        frame.writeInteger(UInt32(0))
-        frame.writeInteger(UInt32(Int(last)))
-        frame.writeInteger(UInt32(0))
-        context.writeAndFlush(NIOAny(frame), promise: nil)
+        self.writeGoAway(last: self.lastCallID, code: .noError)
+        if self.streams.isEmpty { self.closeWhenRead() }
     }
 
     /// The grace is over.
     func endCalls() {
-        for call in Array(self.calls.values) {
-            call.abort(VecraftError(.unavailable, "the server is shutting down", reason: "SHUTTING_DOWN"))
+        for stream in Array(self.streams.values) {
+            ServerConnection.call(stream).abort(VecraftError(.unavailable, "the server is shutting down", reason: "SHUTTING_DOWN"))
         }
         self.closeWhenRead()
     }
@@ -273,7 +239,7 @@ final class ServerConnection: HTTP2Connection {
     private func closeWhenRead() {
         guard self.phase != .closing else { return }
         self.phase = .closing
-        self.write(.ping(ServerConnection.closePing, ack: false), on: .rootStream)
+        self.writePing(ServerConnection.closePing, ack: false)
         // A client that does not read is not waited for.
         self.eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) { self.close() }
     }

@@ -1,5 +1,4 @@
 import NIOCore
-import NIOHTTP2
 import NIOPosix
 import NIOSSL
 import Primitives
@@ -21,6 +20,7 @@ final class ServedMethod: Sendable {
 /// What all connections of a server share.
 final class ServerCore: Sendable {
     let settings: GRPCServerSettings
+    let limits: HTTP2Limits
     let methods: [String: ServedMethod]
     let unknownMethod: ServedMethod
     let observer: (any GRPCObserver)?
@@ -41,6 +41,7 @@ final class ServerCore: Sendable {
         group: any EventLoopGroup
     ) {
         self.settings = settings
+        self.limits = HTTP2Limits(settings)
         self.observer = observer
         self.group = group
         let paths = methods.keys.sorted()
@@ -94,33 +95,7 @@ final class ServerCore: Sendable {
         channel.closeFuture.whenComplete { _ in self.connections.leave() }
         let pipeline = channel.pipeline.syncOperations
         if let context { try pipeline.addHandler(NIOSSLServerHandler(context: context)) }
-        try pipeline.addHandler(self.makeHTTP2Handler())
         try pipeline.addHandler(ServerConnection(loop: self.loop(of: channel.eventLoop)))
-    }
-
-    private func makeHTTP2Handler() -> NIOHTTP2Handler {
-        var connection = NIOHTTP2Handler.ConnectionConfiguration()
-        connection.initialSettings = [
-            HTTP2Setting(parameter: .maxConcurrentStreams, value: self.settings.maxConcurrentStreams),
-            HTTP2Setting(parameter: .maxHeaderListSize, value: self.settings.maxHeaderListBytes),
-            HTTP2Setting(parameter: .initialWindowSize, value: self.settings.streamWindowBytes),
-            HTTP2Setting(parameter: .maxFrameSize, value: self.settings.maxFrameBytes),
-        ]
-        // RequestHead checks what matters; content-length is not gRPC's.
-        connection.headerBlockValidation = .disabled
-        connection.contentLengthValidation = .disabled
-        // Short windows: NIO keeps one timestamp per frame it allows.
-        connection.controlFrameRateLimit.maximumCount = self.settings.maxControlFramesPerSecond / 5
-        connection.controlFrameRateLimit.windowLength = .milliseconds(200)
-        // Frames still under way for calls we ended: at least one round trip's worth of them is forgiven.
-        connection.maximumRecentlyResetStreams = self.settings.maxConcurrentStreams
-        connection.maximumSequentialEmptyDataFrames = 8
-        connection.maximumConnectionGlitches = self.settings.maxStreamErrors
-        var stream = NIOHTTP2Handler.StreamConfiguration()
-        stream.streamResetFrameRateLimit.maximumCount = self.settings.maxResetsPerSecond
-        stream.streamResetFrameRateLimit.windowLength = .seconds(1)
-        stream.streamErrorRateLimit.maximumCount = self.settings.maxStreamErrors
-        return NIOHTTP2Handler(mode: .server, connectionConfiguration: connection, streamConfiguration: stream)
     }
 
     private func loop(of eventLoop: any EventLoop) -> ServerLoop {

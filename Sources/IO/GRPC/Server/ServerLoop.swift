@@ -1,5 +1,5 @@
 import NIOCore
-import NIOHTTP2
+import NIOPosix
 import Primitives
 import Synchronization
 
@@ -40,8 +40,11 @@ final class ServerLoop: @unchecked Sendable {
             letters.append(Letter(call: call, answer: answer))
             return letters.count == 1
         }
-        if mustWake { self.eventLoop.execute { self.openMailbox() } }
+        guard mustWake else { return }
+        if let gathering = Gathering.current.currentValue { gathering.add(self) } else { self.wake() }
     }
+
+    fileprivate func wake() { self.eventLoop.execute { self.openMailbox() } }
 
     private func openMailbox() {
         let letters = self.mailbox.withLock { letters in
@@ -76,6 +79,28 @@ final class ServerLoop: @unchecked Sendable {
     func drain() { for connection in self.connections.values { connection.drain() } }
 
     func endCalls() { for connection in self.connections.values { connection.endCalls() } }
+}
+
+extension GRPCServer {
+    /// Answers that `body` gives on this thread, to calls of any server, reach their event loops together: each loop is woken once,
+    /// when `body` is done. For those who answer many calls at a time. `body` must not block.
+    package static func gatherAnswers(_ body: () -> Void) {
+        guard Gathering.current.currentValue == nil else { return body() }
+        let gathering = Gathering()
+        Gathering.current.currentValue = gathering
+        body()
+        Gathering.current.currentValue = nil
+        gathering.wakeAll()
+    }
+}
+
+/// The loops that have letters from one thread and were not woken yet.
+private final class Gathering: @unchecked Sendable {  // each thread has its own
+    static let current = ThreadSpecificVariable<Gathering>()
+    private var loops: [ServerLoop] = []
+
+    func add(_ loop: ServerLoop) { self.loops.append(loop) }
+    func wakeAll() { for loop in self.loops { loop.wake() } }
 }
 
 /// Runs Swift tasks on an event loop.

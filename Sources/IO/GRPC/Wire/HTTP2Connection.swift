@@ -3,31 +3,29 @@ import NIOHPACK
 import NIOHTTP2
 import Primitives
 
-/// One HTTP/2 connection, either end: takes frames straight from `NIOHTTP2Handler`, with no channel per stream.
+/// The client's end of one HTTP/2 connection: takes frames straight from `NIOHTTP2Handler`, with no channel per stream.
 ///
 /// NIOHTTP2Handler keeps HPACK, the stream state machine, outbound flow control and the flood limits; the calls, the
 /// inbound windows, keepalive and the timing of flushes are ours. Measured, this is the cheapest of the shapes it offers.
+/// (The server's end, where each call counts, does without it: ``HTTP2Server``.)
 ///
 /// Confined to its event loop.
-class HTTP2Connection: ChannelInboundHandler {
+class HTTP2Connection: CallWire, ChannelInboundHandler {
     typealias InboundIn = HTTP2Frame
     typealias OutboundOut = HTTP2Frame
 
-    final let eventLoop: any EventLoop
-    final let flusher: Flusher
     private let windowBytes: Int
     final private(set) var context: ChannelHandlerContext?
     final private(set) var isActive = false
     private var isReading = false
     /// Something was written since the last flush.
-    fileprivate(set) final var isDirty = false
+    private var isDirty = false
     /// Something arrived since keepalive last looked.
     final var hasRead = false
 
     init(flusher: Flusher, windowBytes: Int) {
-        self.eventLoop = flusher.eventLoop
-        self.flusher = flusher
         self.windowBytes = windowBytes
+        super.init(flusher: flusher)
     }
 
     // MARK: What the two ends do in their own way
@@ -65,17 +63,21 @@ class HTTP2Connection: ChannelInboundHandler {
         self.write(.headers(.init(headers: headers, endStream: endStream)), on: id, promise: promise)
     }
 
-    final func writeData(
-        _ data: ByteBuffer, endStream: Bool = false, on id: HTTP2StreamID, promise: EventLoopPromise<Void>? = nil
+    final override func writeData(
+        _ data: ByteBuffer, endStream: Bool, on call: WireCall, promise: EventLoopPromise<Void>?
     ) {
-        self.write(.data(.init(data: .byteBuffer(data), endStream: endStream)), on: id, promise: promise)
+        self.write(.data(.init(data: .byteBuffer(data), endStream: endStream)), on: call.id, promise: promise)
     }
 
-    final func writeWindowUpdate(_ bytes: Int, on id: HTTP2StreamID) {
-        self.write(.windowUpdate(windowSizeIncrement: bytes), on: id)
+    final override func writeWindowUpdate(_ bytes: Int, on call: WireCall) {
+        self.write(.windowUpdate(windowSizeIncrement: bytes), on: call.id)
     }
 
-    final func flushNow() {
+    final override func writeReset(_ code: HTTP2ErrorCode, on call: WireCall) {
+        self.write(.rstStream(code), on: call.id)
+    }
+
+    final override func flushNow() {
         guard self.isDirty else { return }
         self.isDirty = false
         self.context?.flush()
@@ -115,7 +117,7 @@ class HTTP2Connection: ChannelInboundHandler {
         self.isActive = true
         self.connectionActive()
         // SETTINGS set the windows of streams; the connection's own only grows by WINDOW_UPDATE (RFC 9113, 6.9.2).
-        if self.windowBytes > 65_535 { self.writeWindowUpdate(self.windowBytes - 65_535, on: .rootStream) }
+        if self.windowBytes > 65_535 { self.renewWindow(by: self.windowBytes - 65_535) }
     }
 
     private func becomeInactive() {
@@ -164,49 +166,15 @@ class HTTP2Connection: ChannelInboundHandler {
     /// by the loop's budget. Taken from NIOHTTP2Handler's own account, which also counts frames it drops for closed streams.
     private func windowChanged(_ event: NIOHTTP2WindowUpdatedEvent) {
         guard event.streamID == .rootStream, let size = event.inboundWindowSize, size < self.windowBytes / 2 else { return }
-        self.writeWindowUpdate(self.windowBytes - size, on: .rootStream)
+        self.renewWindow(by: self.windowBytes - size)
     }
+
+    private func renewWindow(by bytes: Int) { self.write(.windowUpdate(windowSizeIncrement: bytes), on: .rootStream) }
 
     final func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // NIOHTTP2Handler has answered with RST_STREAM; the connection is sound.
         if error is NIOHTTP2Errors.StreamError { return }
         self.connectionFailed(error)
         context.close(promise: nil)
-    }
-}
-
-/// Flushes the connections of one event loop that were written to outside a read, once per turn of the loop.
-final class Flusher {
-    let eventLoop: any EventLoop
-    private var dirty: [HTTP2Connection] = []
-    private var isScheduled = false
-    /// Set while a batch of completions is worked off: its end flushes.
-    private var isHeld = false
-
-    init(eventLoop: any EventLoop) { self.eventLoop = eventLoop }
-
-    func add(_ connection: HTTP2Connection) {
-        self.dirty.append(connection)
-        guard !self.isScheduled, !self.isHeld else { return }
-        self.isScheduled = true
-        self.eventLoop.assumeIsolated().execute {
-            self.isScheduled = false
-            self.flushAll()
-        }
-    }
-
-    /// Runs `body` and flushes what it wrote, once.
-    func batch(_ body: () -> Void) {
-        self.isHeld = true
-        body()
-        self.isHeld = false
-        self.flushAll()
-    }
-
-    private func flushAll() {
-        // A flush can write again (a promise resumes a pump): those wait for the next turn.
-        let connections = self.dirty
-        self.dirty.removeAll(keepingCapacity: true)
-        for connection in connections { connection.flushNow() }
     }
 }

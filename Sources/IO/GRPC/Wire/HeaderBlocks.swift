@@ -11,17 +11,18 @@ enum HeaderBlocks {
     static let methodNotAllowed: HPACKHeaders = [":status": "405", "allow": "POST"]
     static let acceptEncoding = "identity,gzip"
 
-    static func head(gzip: Bool, initial: GRPCMetadata) -> HPACKHeaders {
+    static func head(gzip: Bool, initial: GRPCMetadata) -> HeaderBlock {
+        guard gzip || !initial.isEmpty else { return .head }
         var block = gzip ? self.gzipHead : self.head
-        if !initial.isEmpty { initial.append(to: &block) }
-        return block
+        initial.append(to: &block)
+        return .fields(block)
     }
 
-    static func ok(trailers: GRPCMetadata) -> HPACKHeaders {
-        guard !trailers.isEmpty else { return self.ok }
+    static func ok(trailers: GRPCMetadata) -> HeaderBlock {
+        guard !trailers.isEmpty else { return .ok }
         var block = self.ok
         trailers.append(to: &block)
-        return block
+        return .fields(block)
     }
 
     /// - Parameter trailersOnly: Nothing was sent before: the status carries the HTTP headers too.

@@ -14,11 +14,15 @@ final class MessageInbox: Sendable {
         /// The loop holds bytes of a message that is not whole: when the queue runs empty their room must be given back,
         /// or a message larger than the window would wait for itself.
         var holdsPartial = false
+        /// Takes the messages in place of a reader.
+        var driver: (any GRPCStreamDriver)?
     }
 
     enum End {
         case complete
         case failed(VecraftError)
+
+        fileprivate var error: VecraftError? { if case .failed(let error) = self { error } else { nil } }
     }
 
     private let state = Mutex(State())
@@ -33,12 +37,37 @@ final class MessageInbox: Sendable {
     // MARK: Event loop
 
     func push(_ message: FramedMessage) {
-        let reader = self.state.withLock { state -> CheckedContinuation<Void, Never>? in
-            guard state.end == nil else { return nil }
+        let (reader, driver) = self.state.withLock {
+            state -> (CheckedContinuation<Void, Never>?, (any GRPCStreamDriver)?) in
+            guard state.end == nil else { return (nil, nil) }
+            if let driver = state.driver { return (nil, driver) }
             state.queue.append(message)
-            return state.reader.take()
+            return (state.reader.take(), nil)
         }
         reader?.resume()
+        if let driver { self.hand(message, to: driver) }
+    }
+
+    /// Messages that came before are handed over at once.
+    func attach(_ driver: any GRPCStreamDriver) {
+        let (waiting, end) = self.state.withLock { state -> (CircularBuffer<FramedMessage>, End?) in
+            precondition(state.reader == nil && state.driver == nil, "a second reader of the messages of one call")
+            defer { state.queue.removeAll() }
+            if state.end == nil { state.driver = driver }
+            return (state.queue, state.end)
+        }
+        for message in waiting { self.hand(message, to: driver) }
+        if let end { driver.ended(end.error) }
+    }
+
+    private func hand(_ message: FramedMessage, to driver: any GRPCStreamDriver) {
+        do throws(VecraftError) {
+            driver.received(try message.unpacked(limit: self.limit))
+            // Never urgent: nothing is queued, so the room of a message that is not whole is given back as it arrives.
+            self.call.consumed(message, urgent: false)
+        } catch {
+            self.end(.failed(error), dropQueued: true)
+        }
     }
 
     /// Says whether part of a message is held. True: nothing is queued before it, so its room can be given back now.
@@ -52,13 +81,15 @@ final class MessageInbox: Sendable {
     /// No more will come. The first end counts. A failure overtakes what is queued on a server, where nobody wants work for
     /// a call that is over; a client still reads what came before the status.
     func end(_ end: End, dropQueued: Bool) {
-        let reader = self.state.withLock { state -> CheckedContinuation<Void, Never>? in
-            guard state.end == nil else { return nil }
+        let (reader, driver) = self.state.withLock {
+            state -> (CheckedContinuation<Void, Never>?, (any GRPCStreamDriver)?) in
+            guard state.end == nil else { return (nil, nil) }
             state.end = end
             if dropQueued { state.queue.removeAll() }
-            return state.reader.take()
+            return (state.reader.take(), state.driver.take())
         }
         reader?.resume()
+        driver?.ended(end.error)
     }
 
     // MARK: The reader

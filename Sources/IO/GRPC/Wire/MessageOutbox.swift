@@ -28,6 +28,9 @@ final class MessageOutbox: Sendable {
         var failure: VecraftError?
         /// All message bytes ever accepted, prefixes included.
         var total = 0
+        /// Asked for messages when nothing else waits, after it said that it has some.
+        var driver: (any GRPCStreamDriver)?
+        var isWoken = false
     }
 
     enum Turn {
@@ -138,6 +141,46 @@ final class MessageOutbox: Sendable {
         if mustPump { self.call.pumpSoon() }
     }
 
+    // MARK: The driver
+
+    func attach(_ driver: any GRPCStreamDriver) {
+        self.state.withLock { if $0.failure == nil { $0.driver = driver } }
+        self.wake()
+    }
+
+    func wake() {
+        let mustPump = self.state.withLock { state in
+            state.isWoken = true
+            guard state.isDriverDue, !state.isPumping else { return false }
+            state.isPumping = true
+            return true
+        }
+        if mustPump { self.call.pumpSoon() }
+    }
+
+    /// Loop. Takes one message of the driver, when one is due and nothing else waits.
+    private func askDriver() {
+        let asked = self.state.withLock { state -> (any GRPCStreamDriver)? in
+            guard state.isDriverDue, state.inFlight == 0, state.chunks.isEmpty else { return nil }
+            state.isWoken = false
+            return state.driver
+        }
+        guard let driver = asked else { return }
+        var message = MessageFraming.openFrame(capacity: 512, allocator: self.call.allocator)
+        guard case .message(let hasMore) = driver.nextMessage(into: &message) else { return }
+        let gzip = message.readableBytes >= self.limits.gzipFrom ?? .max
+        do throws(VecraftError) { try MessageFraming.seal(&message, gzip: gzip, limit: self.limits.message) } catch {
+            preconditionFailure("a driver's message cannot be sent: \(error)")
+        }
+        self.state.withLock { state in
+            guard state.failure == nil else { return }
+            state.queued += message.readableBytes
+            state.total += message.readableBytes
+            state.chunks.append(message)
+            if hasMore { state.isWoken = true }
+        }
+    }
+
     // MARK: Event loop
 
     /// The call is over: what is queued is dropped and senders hear why.
@@ -145,6 +188,7 @@ final class MessageOutbox: Sendable {
         let senders = self.state.withLock { state -> [CheckedContinuation<Void, Never>] in
             guard state.failure == nil else { return [] }
             state.failure = error
+            state.driver = nil
             state.chunks.removeAll()
             state.queued = 0
             return state.takeSenders()
@@ -157,10 +201,19 @@ final class MessageOutbox: Sendable {
 
     /// What to do in this turn. After a batch, ``batchSent()`` is owed.
     func turn() -> Turn {
+        while true {
+            self.askDriver()
+            if let turn = self.takeTurn() { return turn }
+        }
+    }
+
+    /// - Returns: nil when the driver was woken since it was asked.
+    private func takeTurn() -> Turn? {
         self.state.withLock { state in
             // One batch at a time: the one in flight will ask again.
             guard state.inFlight == 0 else { return .idle }
             guard state.failure == nil, var first = state.chunks.first else {
+                if state.isDriverDue { return nil }
                 state.isPumping = false
                 return state.takeEnd() ? .finish : .idle
             }
@@ -186,8 +239,9 @@ final class MessageOutbox: Sendable {
     func batchSent() -> AfterBatch {
         let (after, senders) = self.state.withLock { state -> (AfterBatch, [CheckedContinuation<Void, Never>]) in
             state.inFlight = 0
-            let after: AfterBatch = !state.chunks.isEmpty ? .pumpLater : state.takeEnd() ? .finish : .idle
-            if state.chunks.isEmpty { state.isPumping = false }
+            let hasMore = !state.chunks.isEmpty || state.isDriverDue
+            let after: AfterBatch = hasMore ? .pumpLater : state.takeEnd() ? .finish : .idle
+            if !hasMore { state.isPumping = false }
             return (after, state.queued <= self.limits.unsent ? state.takeSenders() : [])
         }
         for sender in senders { sender.resume() }
@@ -196,6 +250,11 @@ final class MessageOutbox: Sendable {
 }
 
 extension MessageOutbox.State {
+    /// The driver has something to send, and may.
+    fileprivate var isDriverDue: Bool {
+        self.isWoken && self.driver != nil && !self.isFinished && self.failure == nil
+    }
+
     /// Whether the end is due now. True once.
     fileprivate mutating func takeEnd() -> Bool {
         guard self.isFinished, self.failure == nil, !self.isEndTaken else { return false }

@@ -7,20 +7,17 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: it is passed between threads, but everything marked "loop" is touched on the event loop only;
 /// the rest is immutable, atomic or behind the mutex.
-class WireCall: @unchecked Sendable {
+class WireCall: HTTP2Stream, @unchecked Sendable {
     final let eventLoop: any EventLoop
     final let allocator: ByteBufferAllocator
     /// Room to give back to the peer is saved up to this.
     private let creditStep: Int
 
     // Loop.
-    final var wire: HTTP2Connection?
-    final var id: HTTP2StreamID
+    final var wire: CallWire?
     final var assembler: MessageAssembler
     final var inbox: MessageInbox?
     final var outbox: MessageOutbox?
-    /// The peer has sent its last frame of this stream.
-    final var isRemoteEnded = false
     /// Bytes of the message being assembled whose room was given back already.
     private var creditedPartial = 0
     /// Room to give back: taken messages, or unary bytes.
@@ -45,9 +42,9 @@ class WireCall: @unchecked Sendable {
     ) {
         self.eventLoop = eventLoop
         self.allocator = allocator
-        self.id = id
         self.assembler = MessageAssembler(limit: maxMessageBytes)
         self.creditStep = windowBytes / 2
+        super.init(id: id)
     }
 
     /// Writes the end of our half of the stream, after the last message.
@@ -108,7 +105,7 @@ class WireCall: @unchecked Sendable {
         if consumed > 0 { self.holds(moreBytes: -consumed) }
         guard let wire = self.wire, !self.isRemoteEnded, self.owed > 0 else { return }
         guard now || self.owed >= self.creditStep else { return }
-        wire.writeWindowUpdate(self.owed, on: self.id)
+        wire.writeWindowUpdate(self.owed, on: self)
         self.owed = 0
     }
 
@@ -156,7 +153,7 @@ class WireCall: @unchecked Sendable {
             self.writeBeginning()
             let sent = self.eventLoop.makePromise(of: Void.self)
             sent.futureResult.assumeIsolated().whenComplete { _ in self.batchSent() }
-            wire.writeData(bytes, on: self.id, promise: sent)
+            wire.writeData(bytes, endStream: false, on: self, promise: sent)
             if isLast { self.writeEnd() }
         }
     }

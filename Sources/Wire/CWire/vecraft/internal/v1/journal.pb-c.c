@@ -8,6 +8,501 @@
 #endif
 
 #include "vecraft/internal/v1/journal.pb-c.h"
+void   vecraft__internal__v1__read_index_request__init
+                     (Vecraft__Internal__V1__ReadIndexRequest         *message)
+{
+  static const Vecraft__Internal__V1__ReadIndexRequest init_value = VECRAFT__INTERNAL__V1__READ_INDEX_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__read_index_request__get_packed_size
+                     (const Vecraft__Internal__V1__ReadIndexRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__read_index_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__read_index_request__pack
+                     (const Vecraft__Internal__V1__ReadIndexRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__read_index_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__read_index_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__ReadIndexRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__read_index_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__ReadIndexRequest *
+       vecraft__internal__v1__read_index_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__ReadIndexRequest *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__read_index_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__read_index_request__free_unpacked
+                     (Vecraft__Internal__V1__ReadIndexRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__read_index_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__internal__v1__read_index_response__init
+                     (Vecraft__Internal__V1__ReadIndexResponse         *message)
+{
+  static const Vecraft__Internal__V1__ReadIndexResponse init_value = VECRAFT__INTERNAL__V1__READ_INDEX_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__read_index_response__get_packed_size
+                     (const Vecraft__Internal__V1__ReadIndexResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__read_index_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__read_index_response__pack
+                     (const Vecraft__Internal__V1__ReadIndexResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__read_index_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__read_index_response__pack_to_buffer
+                     (const Vecraft__Internal__V1__ReadIndexResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__read_index_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__ReadIndexResponse *
+       vecraft__internal__v1__read_index_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__ReadIndexResponse *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__read_index_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__read_index_response__free_unpacked
+                     (Vecraft__Internal__V1__ReadIndexResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__read_index_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__internal__v1__change_members_request__init
+                     (Vecraft__Internal__V1__ChangeMembersRequest         *message)
+{
+  static const Vecraft__Internal__V1__ChangeMembersRequest init_value = VECRAFT__INTERNAL__V1__CHANGE_MEMBERS_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__change_members_request__get_packed_size
+                     (const Vecraft__Internal__V1__ChangeMembersRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__change_members_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__change_members_request__pack
+                     (const Vecraft__Internal__V1__ChangeMembersRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__change_members_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__change_members_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__ChangeMembersRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__change_members_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__ChangeMembersRequest *
+       vecraft__internal__v1__change_members_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__ChangeMembersRequest *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__change_members_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__change_members_request__free_unpacked
+                     (Vecraft__Internal__V1__ChangeMembersRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__change_members_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__internal__v1__change_members_response__init
+                     (Vecraft__Internal__V1__ChangeMembersResponse         *message)
+{
+  static const Vecraft__Internal__V1__ChangeMembersResponse init_value = VECRAFT__INTERNAL__V1__CHANGE_MEMBERS_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__change_members_response__get_packed_size
+                     (const Vecraft__Internal__V1__ChangeMembersResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__change_members_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__change_members_response__pack
+                     (const Vecraft__Internal__V1__ChangeMembersResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__change_members_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__change_members_response__pack_to_buffer
+                     (const Vecraft__Internal__V1__ChangeMembersResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__change_members_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__ChangeMembersResponse *
+       vecraft__internal__v1__change_members_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__ChangeMembersResponse *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__change_members_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__change_members_response__free_unpacked
+                     (Vecraft__Internal__V1__ChangeMembersResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__change_members_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__internal__v1__add_replica_request__init
+                     (Vecraft__Internal__V1__AddReplicaRequest         *message)
+{
+  static const Vecraft__Internal__V1__AddReplicaRequest init_value = VECRAFT__INTERNAL__V1__ADD_REPLICA_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__add_replica_request__get_packed_size
+                     (const Vecraft__Internal__V1__AddReplicaRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__add_replica_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__add_replica_request__pack
+                     (const Vecraft__Internal__V1__AddReplicaRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__add_replica_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__add_replica_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__AddReplicaRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__add_replica_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__AddReplicaRequest *
+       vecraft__internal__v1__add_replica_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__AddReplicaRequest *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__add_replica_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__add_replica_request__free_unpacked
+                     (Vecraft__Internal__V1__AddReplicaRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__add_replica_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__internal__v1__remove_replica_request__init
+                     (Vecraft__Internal__V1__RemoveReplicaRequest         *message)
+{
+  static const Vecraft__Internal__V1__RemoveReplicaRequest init_value = VECRAFT__INTERNAL__V1__REMOVE_REPLICA_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__remove_replica_request__get_packed_size
+                     (const Vecraft__Internal__V1__RemoveReplicaRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__remove_replica_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__remove_replica_request__pack
+                     (const Vecraft__Internal__V1__RemoveReplicaRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__remove_replica_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__remove_replica_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__RemoveReplicaRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__remove_replica_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__RemoveReplicaRequest *
+       vecraft__internal__v1__remove_replica_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__RemoveReplicaRequest *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__remove_replica_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__remove_replica_request__free_unpacked
+                     (Vecraft__Internal__V1__RemoveReplicaRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__remove_replica_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__internal__v1__members_response__init
+                     (Vecraft__Internal__V1__MembersResponse         *message)
+{
+  static const Vecraft__Internal__V1__MembersResponse init_value = VECRAFT__INTERNAL__V1__MEMBERS_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__members_response__get_packed_size
+                     (const Vecraft__Internal__V1__MembersResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__members_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__members_response__pack
+                     (const Vecraft__Internal__V1__MembersResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__members_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__members_response__pack_to_buffer
+                     (const Vecraft__Internal__V1__MembersResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__members_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__MembersResponse *
+       vecraft__internal__v1__members_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__MembersResponse *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__members_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__members_response__free_unpacked
+                     (Vecraft__Internal__V1__MembersResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__members_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__internal__v1__transfer_leadership_request__init
+                     (Vecraft__Internal__V1__TransferLeadershipRequest         *message)
+{
+  static const Vecraft__Internal__V1__TransferLeadershipRequest init_value = VECRAFT__INTERNAL__V1__TRANSFER_LEADERSHIP_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__transfer_leadership_request__get_packed_size
+                     (const Vecraft__Internal__V1__TransferLeadershipRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__transfer_leadership_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__transfer_leadership_request__pack
+                     (const Vecraft__Internal__V1__TransferLeadershipRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__transfer_leadership_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__transfer_leadership_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__TransferLeadershipRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__transfer_leadership_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__TransferLeadershipRequest *
+       vecraft__internal__v1__transfer_leadership_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__TransferLeadershipRequest *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__transfer_leadership_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__transfer_leadership_request__free_unpacked
+                     (Vecraft__Internal__V1__TransferLeadershipRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__transfer_leadership_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__internal__v1__transfer_leadership_response__init
+                     (Vecraft__Internal__V1__TransferLeadershipResponse         *message)
+{
+  static const Vecraft__Internal__V1__TransferLeadershipResponse init_value = VECRAFT__INTERNAL__V1__TRANSFER_LEADERSHIP_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__transfer_leadership_response__get_packed_size
+                     (const Vecraft__Internal__V1__TransferLeadershipResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__transfer_leadership_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__transfer_leadership_response__pack
+                     (const Vecraft__Internal__V1__TransferLeadershipResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__transfer_leadership_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__transfer_leadership_response__pack_to_buffer
+                     (const Vecraft__Internal__V1__TransferLeadershipResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__transfer_leadership_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__TransferLeadershipResponse *
+       vecraft__internal__v1__transfer_leadership_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__TransferLeadershipResponse *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__transfer_leadership_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__transfer_leadership_response__free_unpacked
+                     (Vecraft__Internal__V1__TransferLeadershipResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__transfer_leadership_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__internal__v1__trim_request__init
+                     (Vecraft__Internal__V1__TrimRequest         *message)
+{
+  static const Vecraft__Internal__V1__TrimRequest init_value = VECRAFT__INTERNAL__V1__TRIM_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__trim_request__get_packed_size
+                     (const Vecraft__Internal__V1__TrimRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__trim_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__trim_request__pack
+                     (const Vecraft__Internal__V1__TrimRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__trim_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__trim_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__TrimRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__trim_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__TrimRequest *
+       vecraft__internal__v1__trim_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__TrimRequest *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__trim_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__trim_request__free_unpacked
+                     (Vecraft__Internal__V1__TrimRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__trim_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__internal__v1__trim_response__init
+                     (Vecraft__Internal__V1__TrimResponse         *message)
+{
+  static const Vecraft__Internal__V1__TrimResponse init_value = VECRAFT__INTERNAL__V1__TRIM_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__trim_response__get_packed_size
+                     (const Vecraft__Internal__V1__TrimResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__trim_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__trim_response__pack
+                     (const Vecraft__Internal__V1__TrimResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__trim_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__trim_response__pack_to_buffer
+                     (const Vecraft__Internal__V1__TrimResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__trim_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__TrimResponse *
+       vecraft__internal__v1__trim_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__TrimResponse *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__trim_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__trim_response__free_unpacked
+                     (Vecraft__Internal__V1__TrimResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__trim_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   vecraft__internal__v1__append_request__init
                      (Vecraft__Internal__V1__AppendRequest         *message)
 {
@@ -278,6 +773,51 @@ void   vecraft__internal__v1__partition_info__free_unpacked
   assert(message->base.descriptor == &vecraft__internal__v1__partition_info__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   vecraft__internal__v1__member_info__init
+                     (Vecraft__Internal__V1__MemberInfo         *message)
+{
+  static const Vecraft__Internal__V1__MemberInfo init_value = VECRAFT__INTERNAL__V1__MEMBER_INFO__INIT;
+  *message = init_value;
+}
+size_t vecraft__internal__v1__member_info__get_packed_size
+                     (const Vecraft__Internal__V1__MemberInfo *message)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__member_info__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__internal__v1__member_info__pack
+                     (const Vecraft__Internal__V1__MemberInfo *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__member_info__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__internal__v1__member_info__pack_to_buffer
+                     (const Vecraft__Internal__V1__MemberInfo *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__internal__v1__member_info__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__Internal__V1__MemberInfo *
+       vecraft__internal__v1__member_info__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__Internal__V1__MemberInfo *)
+     protobuf_c_message_unpack (&vecraft__internal__v1__member_info__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__internal__v1__member_info__free_unpacked
+                     (Vecraft__Internal__V1__MemberInfo *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__internal__v1__member_info__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   vecraft__internal__v1__partitions_response__init
                      (Vecraft__Internal__V1__PartitionsResponse         *message)
 {
@@ -323,6 +863,521 @@ void   vecraft__internal__v1__partitions_response__free_unpacked
   assert(message->base.descriptor == &vecraft__internal__v1__partitions_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+static const ProtobufCFieldDescriptor vecraft__internal__v1__read_index_request__field_descriptors[1] =
+{
+  {
+    "partition",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__ReadIndexRequest, partition),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__read_index_request__field_indices_by_name[] = {
+  0,   /* field[0] = partition */
+};
+static const ProtobufCIntRange vecraft__internal__v1__read_index_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__read_index_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.ReadIndexRequest",
+  "ReadIndexRequest",
+  "Vecraft__Internal__V1__ReadIndexRequest",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__ReadIndexRequest),
+  1,
+  vecraft__internal__v1__read_index_request__field_descriptors,
+  vecraft__internal__v1__read_index_request__field_indices_by_name,
+  1,  vecraft__internal__v1__read_index_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__read_index_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__internal__v1__read_index_response__field_descriptors[1] =
+{
+  {
+    "offset",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__ReadIndexResponse, offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__read_index_response__field_indices_by_name[] = {
+  0,   /* field[0] = offset */
+};
+static const ProtobufCIntRange vecraft__internal__v1__read_index_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__read_index_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.ReadIndexResponse",
+  "ReadIndexResponse",
+  "Vecraft__Internal__V1__ReadIndexResponse",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__ReadIndexResponse),
+  1,
+  vecraft__internal__v1__read_index_response__field_descriptors,
+  vecraft__internal__v1__read_index_response__field_indices_by_name,
+  1,  vecraft__internal__v1__read_index_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__read_index_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__internal__v1__change_members_request__field_descriptors[5] =
+{
+  {
+    "partition",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__ChangeMembersRequest, partition),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "add_learner",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__ChangeMembersRequest, add_learner),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "remove_learner",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__ChangeMembersRequest, remove_learner),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "voters",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Vecraft__Internal__V1__ChangeMembersRequest, n_voters),
+    offsetof(Vecraft__Internal__V1__ChangeMembersRequest, voters),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "address",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__ChangeMembersRequest, address),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__change_members_request__field_indices_by_name[] = {
+  1,   /* field[1] = add_learner */
+  4,   /* field[4] = address */
+  0,   /* field[0] = partition */
+  2,   /* field[2] = remove_learner */
+  3,   /* field[3] = voters */
+};
+static const ProtobufCIntRange vecraft__internal__v1__change_members_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__change_members_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.ChangeMembersRequest",
+  "ChangeMembersRequest",
+  "Vecraft__Internal__V1__ChangeMembersRequest",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__ChangeMembersRequest),
+  5,
+  vecraft__internal__v1__change_members_request__field_descriptors,
+  vecraft__internal__v1__change_members_request__field_indices_by_name,
+  1,  vecraft__internal__v1__change_members_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__change_members_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__internal__v1__change_members_response__field_descriptors[1] =
+{
+  {
+    "offset",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__ChangeMembersResponse, offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__change_members_response__field_indices_by_name[] = {
+  0,   /* field[0] = offset */
+};
+static const ProtobufCIntRange vecraft__internal__v1__change_members_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__change_members_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.ChangeMembersResponse",
+  "ChangeMembersResponse",
+  "Vecraft__Internal__V1__ChangeMembersResponse",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__ChangeMembersResponse),
+  1,
+  vecraft__internal__v1__change_members_response__field_descriptors,
+  vecraft__internal__v1__change_members_response__field_indices_by_name,
+  1,  vecraft__internal__v1__change_members_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__change_members_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__internal__v1__add_replica_request__field_descriptors[3] =
+{
+  {
+    "node_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__AddReplicaRequest, node_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "address",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__AddReplicaRequest, address),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__Internal__V1__AddReplicaRequest, n_partitions),
+    offsetof(Vecraft__Internal__V1__AddReplicaRequest, partitions),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__add_replica_request__field_indices_by_name[] = {
+  1,   /* field[1] = address */
+  0,   /* field[0] = node_id */
+  2,   /* field[2] = partitions */
+};
+static const ProtobufCIntRange vecraft__internal__v1__add_replica_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__add_replica_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.AddReplicaRequest",
+  "AddReplicaRequest",
+  "Vecraft__Internal__V1__AddReplicaRequest",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__AddReplicaRequest),
+  3,
+  vecraft__internal__v1__add_replica_request__field_descriptors,
+  vecraft__internal__v1__add_replica_request__field_indices_by_name,
+  1,  vecraft__internal__v1__add_replica_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__add_replica_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__internal__v1__remove_replica_request__field_descriptors[2] =
+{
+  {
+    "node_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__RemoveReplicaRequest, node_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__Internal__V1__RemoveReplicaRequest, n_partitions),
+    offsetof(Vecraft__Internal__V1__RemoveReplicaRequest, partitions),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__remove_replica_request__field_indices_by_name[] = {
+  0,   /* field[0] = node_id */
+  1,   /* field[1] = partitions */
+};
+static const ProtobufCIntRange vecraft__internal__v1__remove_replica_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__remove_replica_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.RemoveReplicaRequest",
+  "RemoveReplicaRequest",
+  "Vecraft__Internal__V1__RemoveReplicaRequest",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__RemoveReplicaRequest),
+  2,
+  vecraft__internal__v1__remove_replica_request__field_descriptors,
+  vecraft__internal__v1__remove_replica_request__field_indices_by_name,
+  1,  vecraft__internal__v1__remove_replica_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__remove_replica_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__internal__v1__members_response__field_descriptors[1] =
+{
+  {
+    "partitions",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__Internal__V1__MembersResponse, n_partitions),
+    offsetof(Vecraft__Internal__V1__MembersResponse, partitions),
+    &vecraft__internal__v1__partition_info__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__members_response__field_indices_by_name[] = {
+  0,   /* field[0] = partitions */
+};
+static const ProtobufCIntRange vecraft__internal__v1__members_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__members_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.MembersResponse",
+  "MembersResponse",
+  "Vecraft__Internal__V1__MembersResponse",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__MembersResponse),
+  1,
+  vecraft__internal__v1__members_response__field_descriptors,
+  vecraft__internal__v1__members_response__field_indices_by_name,
+  1,  vecraft__internal__v1__members_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__members_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__internal__v1__transfer_leadership_request__field_descriptors[2] =
+{
+  {
+    "partition",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__TransferLeadershipRequest, partition),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "node_id",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__TransferLeadershipRequest, node_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__transfer_leadership_request__field_indices_by_name[] = {
+  1,   /* field[1] = node_id */
+  0,   /* field[0] = partition */
+};
+static const ProtobufCIntRange vecraft__internal__v1__transfer_leadership_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__transfer_leadership_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.TransferLeadershipRequest",
+  "TransferLeadershipRequest",
+  "Vecraft__Internal__V1__TransferLeadershipRequest",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__TransferLeadershipRequest),
+  2,
+  vecraft__internal__v1__transfer_leadership_request__field_descriptors,
+  vecraft__internal__v1__transfer_leadership_request__field_indices_by_name,
+  1,  vecraft__internal__v1__transfer_leadership_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__transfer_leadership_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define vecraft__internal__v1__transfer_leadership_response__field_descriptors NULL
+#define vecraft__internal__v1__transfer_leadership_response__field_indices_by_name NULL
+#define vecraft__internal__v1__transfer_leadership_response__number_ranges NULL
+const ProtobufCMessageDescriptor vecraft__internal__v1__transfer_leadership_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.TransferLeadershipResponse",
+  "TransferLeadershipResponse",
+  "Vecraft__Internal__V1__TransferLeadershipResponse",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__TransferLeadershipResponse),
+  0,
+  vecraft__internal__v1__transfer_leadership_response__field_descriptors,
+  vecraft__internal__v1__transfer_leadership_response__field_indices_by_name,
+  0,  vecraft__internal__v1__transfer_leadership_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__transfer_leadership_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__internal__v1__trim_request__field_descriptors[2] =
+{
+  {
+    "partition",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__TrimRequest, partition),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "through",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__TrimRequest, through),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__trim_request__field_indices_by_name[] = {
+  0,   /* field[0] = partition */
+  1,   /* field[1] = through */
+};
+static const ProtobufCIntRange vecraft__internal__v1__trim_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__trim_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.TrimRequest",
+  "TrimRequest",
+  "Vecraft__Internal__V1__TrimRequest",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__TrimRequest),
+  2,
+  vecraft__internal__v1__trim_request__field_descriptors,
+  vecraft__internal__v1__trim_request__field_indices_by_name,
+  1,  vecraft__internal__v1__trim_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__trim_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__internal__v1__trim_response__field_descriptors[1] =
+{
+  {
+    "first_offset",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__TrimResponse, first_offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__trim_response__field_indices_by_name[] = {
+  0,   /* field[0] = first_offset */
+};
+static const ProtobufCIntRange vecraft__internal__v1__trim_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__trim_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.TrimResponse",
+  "TrimResponse",
+  "Vecraft__Internal__V1__TrimResponse",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__TrimResponse),
+  1,
+  vecraft__internal__v1__trim_response__field_descriptors,
+  vecraft__internal__v1__trim_response__field_indices_by_name,
+  1,  vecraft__internal__v1__trim_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__trim_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 static const ProtobufCFieldDescriptor vecraft__internal__v1__append_request__field_descriptors[2] =
 {
   {
@@ -610,7 +1665,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__partitions_request__desc
   (ProtobufCMessageInit) vecraft__internal__v1__partitions_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__internal__v1__partition_info__field_descriptors[7] =
+static const ProtobufCFieldDescriptor vecraft__internal__v1__partition_info__field_descriptors[14] =
 {
   {
     "partition",
@@ -696,20 +1751,111 @@ static const ProtobufCFieldDescriptor vecraft__internal__v1__partition_info__fie
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "role",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__PartitionInfo, role),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "replica",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__PartitionInfo, replica),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "leader",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__PartitionInfo, leader),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "last_offset",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__PartitionInfo, last_offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "recovering",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__PartitionInfo, recovering),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "members",
+    13,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__Internal__V1__PartitionInfo, n_members),
+    offsetof(Vecraft__Internal__V1__PartitionInfo, members),
+    &vecraft__internal__v1__member_info__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "failure",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__PartitionInfo, failure),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__internal__v1__partition_info__field_indices_by_name[] = {
   3,   /* field[3] = committed_offset */
   5,   /* field[5] = disk_bytes */
+  13,   /* field[13] = failure */
   2,   /* field[2] = first_offset */
   4,   /* field[4] = last_hlc */
+  10,   /* field[10] = last_offset */
+  9,   /* field[9] = leader */
+  12,   /* field[12] = members */
   0,   /* field[0] = partition */
+  11,   /* field[11] = recovering */
+  8,   /* field[8] = replica */
+  7,   /* field[7] = role */
   6,   /* field[6] = segments */
   1,   /* field[1] = term */
 };
 static const ProtobufCIntRange vecraft__internal__v1__partition_info__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 14 }
 };
 const ProtobufCMessageDescriptor vecraft__internal__v1__partition_info__descriptor =
 {
@@ -719,11 +1865,114 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__partition_info__descript
   "Vecraft__Internal__V1__PartitionInfo",
   "vecraft.internal.v1",
   sizeof(Vecraft__Internal__V1__PartitionInfo),
-  7,
+  14,
   vecraft__internal__v1__partition_info__field_descriptors,
   vecraft__internal__v1__partition_info__field_indices_by_name,
   1,  vecraft__internal__v1__partition_info__number_ranges,
   (ProtobufCMessageInit) vecraft__internal__v1__partition_info__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__internal__v1__member_info__field_descriptors[6] =
+{
+  {
+    "node_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__MemberInfo, node_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "voter",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__MemberInfo, voter),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "outgoing",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__MemberInfo, outgoing),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "address",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__MemberInfo, address),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lag_entries",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__MemberInfo, lag_entries),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "silence_ms",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__MemberInfo, silence_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__internal__v1__member_info__field_indices_by_name[] = {
+  3,   /* field[3] = address */
+  4,   /* field[4] = lag_entries */
+  0,   /* field[0] = node_id */
+  2,   /* field[2] = outgoing */
+  5,   /* field[5] = silence_ms */
+  1,   /* field[1] = voter */
+};
+static const ProtobufCIntRange vecraft__internal__v1__member_info__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor vecraft__internal__v1__member_info__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.MemberInfo",
+  "MemberInfo",
+  "Vecraft__Internal__V1__MemberInfo",
+  "vecraft.internal.v1",
+  sizeof(Vecraft__Internal__V1__MemberInfo),
+  6,
+  vecraft__internal__v1__member_info__field_descriptors,
+  vecraft__internal__v1__member_info__field_indices_by_name,
+  1,  vecraft__internal__v1__member_info__number_ranges,
+  (ProtobufCMessageInit) vecraft__internal__v1__member_info__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor vecraft__internal__v1__partitions_response__field_descriptors[1] =
@@ -764,18 +2013,26 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__partitions_response__des
   (ProtobufCMessageInit) vecraft__internal__v1__partitions_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCMethodDescriptor vecraft__internal__v1__journal__method_descriptors[4] =
+static const ProtobufCMethodDescriptor vecraft__internal__v1__journal__method_descriptors[8] =
 {
   { "Append", &vecraft__internal__v1__append_request__descriptor, &vecraft__internal__v1__append_response__descriptor },
   { "Read", &vecraft__internal__v1__read_request__descriptor, &vecraft__internal__v1__entry_batch__descriptor },
   { "Subscribe", &vecraft__internal__v1__read_request__descriptor, &vecraft__internal__v1__entry_batch__descriptor },
   { "Partitions", &vecraft__internal__v1__partitions_request__descriptor, &vecraft__internal__v1__partitions_response__descriptor },
+  { "AddReplica", &vecraft__internal__v1__add_replica_request__descriptor, &vecraft__internal__v1__members_response__descriptor },
+  { "RemoveReplica", &vecraft__internal__v1__remove_replica_request__descriptor, &vecraft__internal__v1__members_response__descriptor },
+  { "TransferLeadership", &vecraft__internal__v1__transfer_leadership_request__descriptor, &vecraft__internal__v1__transfer_leadership_response__descriptor },
+  { "Trim", &vecraft__internal__v1__trim_request__descriptor, &vecraft__internal__v1__trim_response__descriptor },
 };
 const unsigned vecraft__internal__v1__journal__method_indices_by_name[] = {
+  4,        /* AddReplica */
   0,        /* Append */
   3,        /* Partitions */
   1,        /* Read */
-  2         /* Subscribe */
+  5,        /* RemoveReplica */
+  2,        /* Subscribe */
+  6,        /* TransferLeadership */
+  7         /* Trim */
 };
 const ProtobufCServiceDescriptor vecraft__internal__v1__journal__descriptor =
 {
@@ -784,7 +2041,7 @@ const ProtobufCServiceDescriptor vecraft__internal__v1__journal__descriptor =
   "Journal",
   "Vecraft__Internal__V1__Journal",
   "vecraft.internal.v1",
-  4,
+  8,
   vecraft__internal__v1__journal__method_descriptors,
   vecraft__internal__v1__journal__method_indices_by_name
 };
@@ -820,10 +2077,105 @@ void vecraft__internal__v1__journal__partitions(ProtobufCService *service,
   assert(service->descriptor == &vecraft__internal__v1__journal__descriptor);
   service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void vecraft__internal__v1__journal__add_replica(ProtobufCService *service,
+                                                 const Vecraft__Internal__V1__AddReplicaRequest *input,
+                                                 Vecraft__Internal__V1__MembersResponse_Closure closure,
+                                                 void *closure_data)
+{
+  assert(service->descriptor == &vecraft__internal__v1__journal__descriptor);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__internal__v1__journal__remove_replica(ProtobufCService *service,
+                                                    const Vecraft__Internal__V1__RemoveReplicaRequest *input,
+                                                    Vecraft__Internal__V1__MembersResponse_Closure closure,
+                                                    void *closure_data)
+{
+  assert(service->descriptor == &vecraft__internal__v1__journal__descriptor);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__internal__v1__journal__transfer_leadership(ProtobufCService *service,
+                                                         const Vecraft__Internal__V1__TransferLeadershipRequest *input,
+                                                         Vecraft__Internal__V1__TransferLeadershipResponse_Closure closure,
+                                                         void *closure_data)
+{
+  assert(service->descriptor == &vecraft__internal__v1__journal__descriptor);
+  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__internal__v1__journal__trim(ProtobufCService *service,
+                                          const Vecraft__Internal__V1__TrimRequest *input,
+                                          Vecraft__Internal__V1__TrimResponse_Closure closure,
+                                          void *closure_data)
+{
+  assert(service->descriptor == &vecraft__internal__v1__journal__descriptor);
+  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void vecraft__internal__v1__journal__init (Vecraft__Internal__V1__Journal_Service *service,
                                            Vecraft__Internal__V1__Journal_ServiceDestroy destroy)
 {
   protobuf_c_service_generated_init (&service->base,
                                      &vecraft__internal__v1__journal__descriptor,
+                                     (ProtobufCServiceDestroy) destroy);
+}
+static const ProtobufCMethodDescriptor vecraft__internal__v1__peer__method_descriptors[4] =
+{
+  { "Forward", &vecraft__internal__v1__append_request__descriptor, &vecraft__internal__v1__append_response__descriptor },
+  { "ReadIndex", &vecraft__internal__v1__read_index_request__descriptor, &vecraft__internal__v1__read_index_response__descriptor },
+  { "ChangeMembers", &vecraft__internal__v1__change_members_request__descriptor, &vecraft__internal__v1__change_members_response__descriptor },
+  { "TransferLeadership", &vecraft__internal__v1__transfer_leadership_request__descriptor, &vecraft__internal__v1__transfer_leadership_response__descriptor },
+};
+const unsigned vecraft__internal__v1__peer__method_indices_by_name[] = {
+  2,        /* ChangeMembers */
+  0,        /* Forward */
+  1,        /* ReadIndex */
+  3         /* TransferLeadership */
+};
+const ProtobufCServiceDescriptor vecraft__internal__v1__peer__descriptor =
+{
+  PROTOBUF_C__SERVICE_DESCRIPTOR_MAGIC,
+  "vecraft.internal.v1.Peer",
+  "Peer",
+  "Vecraft__Internal__V1__Peer",
+  "vecraft.internal.v1",
+  4,
+  vecraft__internal__v1__peer__method_descriptors,
+  vecraft__internal__v1__peer__method_indices_by_name
+};
+void vecraft__internal__v1__peer__forward(ProtobufCService *service,
+                                          const Vecraft__Internal__V1__AppendRequest *input,
+                                          Vecraft__Internal__V1__AppendResponse_Closure closure,
+                                          void *closure_data)
+{
+  assert(service->descriptor == &vecraft__internal__v1__peer__descriptor);
+  service->invoke(service, 0, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__internal__v1__peer__read_index(ProtobufCService *service,
+                                             const Vecraft__Internal__V1__ReadIndexRequest *input,
+                                             Vecraft__Internal__V1__ReadIndexResponse_Closure closure,
+                                             void *closure_data)
+{
+  assert(service->descriptor == &vecraft__internal__v1__peer__descriptor);
+  service->invoke(service, 1, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__internal__v1__peer__change_members(ProtobufCService *service,
+                                                 const Vecraft__Internal__V1__ChangeMembersRequest *input,
+                                                 Vecraft__Internal__V1__ChangeMembersResponse_Closure closure,
+                                                 void *closure_data)
+{
+  assert(service->descriptor == &vecraft__internal__v1__peer__descriptor);
+  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__internal__v1__peer__transfer_leadership(ProtobufCService *service,
+                                                      const Vecraft__Internal__V1__TransferLeadershipRequest *input,
+                                                      Vecraft__Internal__V1__TransferLeadershipResponse_Closure closure,
+                                                      void *closure_data)
+{
+  assert(service->descriptor == &vecraft__internal__v1__peer__descriptor);
+  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__internal__v1__peer__init (Vecraft__Internal__V1__Peer_Service *service,
+                                        Vecraft__Internal__V1__Peer_ServiceDestroy destroy)
+{
+  protobuf_c_service_generated_init (&service->base,
+                                     &vecraft__internal__v1__peer__descriptor,
                                      (ProtobufCServiceDestroy) destroy);
 }

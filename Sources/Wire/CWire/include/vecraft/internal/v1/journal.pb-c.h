@@ -11,12 +11,24 @@ PROTOBUF_C__BEGIN_DECLS
 
 
 
+typedef struct Vecraft__Internal__V1__ReadIndexRequest Vecraft__Internal__V1__ReadIndexRequest;
+typedef struct Vecraft__Internal__V1__ReadIndexResponse Vecraft__Internal__V1__ReadIndexResponse;
+typedef struct Vecraft__Internal__V1__ChangeMembersRequest Vecraft__Internal__V1__ChangeMembersRequest;
+typedef struct Vecraft__Internal__V1__ChangeMembersResponse Vecraft__Internal__V1__ChangeMembersResponse;
+typedef struct Vecraft__Internal__V1__AddReplicaRequest Vecraft__Internal__V1__AddReplicaRequest;
+typedef struct Vecraft__Internal__V1__RemoveReplicaRequest Vecraft__Internal__V1__RemoveReplicaRequest;
+typedef struct Vecraft__Internal__V1__MembersResponse Vecraft__Internal__V1__MembersResponse;
+typedef struct Vecraft__Internal__V1__TransferLeadershipRequest Vecraft__Internal__V1__TransferLeadershipRequest;
+typedef struct Vecraft__Internal__V1__TransferLeadershipResponse Vecraft__Internal__V1__TransferLeadershipResponse;
+typedef struct Vecraft__Internal__V1__TrimRequest Vecraft__Internal__V1__TrimRequest;
+typedef struct Vecraft__Internal__V1__TrimResponse Vecraft__Internal__V1__TrimResponse;
 typedef struct Vecraft__Internal__V1__AppendRequest Vecraft__Internal__V1__AppendRequest;
 typedef struct Vecraft__Internal__V1__AppendResponse Vecraft__Internal__V1__AppendResponse;
 typedef struct Vecraft__Internal__V1__ReadRequest Vecraft__Internal__V1__ReadRequest;
 typedef struct Vecraft__Internal__V1__EntryBatch Vecraft__Internal__V1__EntryBatch;
 typedef struct Vecraft__Internal__V1__PartitionsRequest Vecraft__Internal__V1__PartitionsRequest;
 typedef struct Vecraft__Internal__V1__PartitionInfo Vecraft__Internal__V1__PartitionInfo;
+typedef struct Vecraft__Internal__V1__MemberInfo Vecraft__Internal__V1__MemberInfo;
 typedef struct Vecraft__Internal__V1__PartitionsResponse Vecraft__Internal__V1__PartitionsResponse;
 
 
@@ -24,6 +36,155 @@ typedef struct Vecraft__Internal__V1__PartitionsResponse Vecraft__Internal__V1__
 
 
 /* --- messages --- */
+
+struct  Vecraft__Internal__V1__ReadIndexRequest
+{
+  ProtobufCMessage base;
+  char *partition;
+};
+#define VECRAFT__INTERNAL__V1__READ_INDEX_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__read_index_request__descriptor) \
+    , (char *)protobuf_c_empty_string }
+
+
+struct  Vecraft__Internal__V1__ReadIndexResponse
+{
+  ProtobufCMessage base;
+  uint64_t offset;
+};
+#define VECRAFT__INTERNAL__V1__READ_INDEX_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__read_index_response__descriptor) \
+    , 0 }
+
+
+struct  Vecraft__Internal__V1__ChangeMembersRequest
+{
+  ProtobufCMessage base;
+  char *partition;
+  /*
+   * Exactly one of these.
+   */
+  uint64_t add_learner;
+  uint64_t remove_learner;
+  /*
+   * The voters wanted.
+   */
+  size_t n_voters;
+  uint64_t *voters;
+  /*
+   * Where the learner's listener for peers is, "host:port".
+   */
+  char *address;
+};
+#define VECRAFT__INTERNAL__V1__CHANGE_MEMBERS_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__change_members_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0,NULL, (char *)protobuf_c_empty_string }
+
+
+struct  Vecraft__Internal__V1__ChangeMembersResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Of the configuration entry, which is committed.
+   */
+  uint64_t offset;
+};
+#define VECRAFT__INTERNAL__V1__CHANGE_MEMBERS_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__change_members_response__descriptor) \
+    , 0 }
+
+
+struct  Vecraft__Internal__V1__AddReplicaRequest
+{
+  ProtobufCMessage base;
+  /*
+   * Id of the node to be added.
+   */
+  uint64_t node_id;
+  /*
+   * Where its listener for peers is, "host:port".
+   */
+  char *address;
+  /*
+   * Empty: all.
+   */
+  size_t n_partitions;
+  char **partitions;
+};
+#define VECRAFT__INTERNAL__V1__ADD_REPLICA_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__add_replica_request__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, 0,NULL }
+
+
+struct  Vecraft__Internal__V1__RemoveReplicaRequest
+{
+  ProtobufCMessage base;
+  uint64_t node_id;
+  /*
+   * Empty: all.
+   */
+  size_t n_partitions;
+  char **partitions;
+};
+#define VECRAFT__INTERNAL__V1__REMOVE_REPLICA_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__remove_replica_request__descriptor) \
+    , 0, 0,NULL }
+
+
+struct  Vecraft__Internal__V1__MembersResponse
+{
+  ProtobufCMessage base;
+  size_t n_partitions;
+  Vecraft__Internal__V1__PartitionInfo **partitions;
+};
+#define VECRAFT__INTERNAL__V1__MEMBERS_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__members_response__descriptor) \
+    , 0,NULL }
+
+
+struct  Vecraft__Internal__V1__TransferLeadershipRequest
+{
+  ProtobufCMessage base;
+  char *partition;
+  uint64_t node_id;
+};
+#define VECRAFT__INTERNAL__V1__TRANSFER_LEADERSHIP_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__transfer_leadership_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0 }
+
+
+struct  Vecraft__Internal__V1__TransferLeadershipResponse
+{
+  ProtobufCMessage base;
+};
+#define VECRAFT__INTERNAL__V1__TRANSFER_LEADERSHIP_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__transfer_leadership_response__descriptor) \
+     }
+
+
+struct  Vecraft__Internal__V1__TrimRequest
+{
+  ProtobufCMessage base;
+  char *partition;
+  uint64_t through;
+};
+#define VECRAFT__INTERNAL__V1__TRIM_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__trim_request__descriptor) \
+    , (char *)protobuf_c_empty_string, 0 }
+
+
+struct  Vecraft__Internal__V1__TrimResponse
+{
+  ProtobufCMessage base;
+  /*
+   * The oldest offset that is left.
+   */
+  uint64_t first_offset;
+};
+#define VECRAFT__INTERNAL__V1__TRIM_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__trim_response__descriptor) \
+    , 0 }
+
 
 struct  Vecraft__Internal__V1__AppendRequest
 {
@@ -33,7 +194,7 @@ struct  Vecraft__Internal__V1__AppendRequest
    */
   char *partition;
   /*
-   * An encoded entry (format: docs/ARCHITECTURE.md, "Journal entry"). Offset, term and HLC are filled in by the leader.
+   * An encoded entry (format: docs/JOURNAL.md). Offset, term and HLC are filled in by the leader.
    */
   ProtobufCBinaryData entry;
 };
@@ -109,10 +270,63 @@ struct  Vecraft__Internal__V1__PartitionInfo
   uint64_t last_hlc;
   uint64_t disk_bytes;
   uint64_t segments;
+  /*
+   * Of the replica on the node that answers: "leader", "follower", "candidate", "pre-candidate". A node alone leads.
+   */
+  char *role;
+  /*
+   * Node id of that replica; 0 for a node alone.
+   */
+  uint64_t replica;
+  /*
+   * Node id of the leader; 0 while none is known.
+   */
+  uint64_t leader;
+  /*
+   * Written here, committed or not.
+   */
+  uint64_t last_offset;
+  /*
+   * It lost entries and does not vote until it has them again.
+   */
+  protobuf_c_boolean recovering;
+  size_t n_members;
+  Vecraft__Internal__V1__MemberInfo **members;
+  /*
+   * Why the replica does nothing more; empty while it works.
+   */
+  char *failure;
 };
 #define VECRAFT__INTERNAL__V1__PARTITION_INFO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__partition_info__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0,NULL, (char *)protobuf_c_empty_string }
+
+
+struct  Vecraft__Internal__V1__MemberInfo
+{
+  ProtobufCMessage base;
+  uint64_t node_id;
+  protobuf_c_boolean voter;
+  /*
+   * Votes in the configuration that is being left.
+   */
+  protobuf_c_boolean outgoing;
+  /*
+   * "host:port" of its listener for peers, if known.
+   */
+  char *address;
+  /*
+   * How many entries it lacks, as its leader knows; only a leader says it.
+   */
+  uint64_t lag_entries;
+  /*
+   * Since its last answer to the leader.
+   */
+  uint64_t silence_ms;
+};
+#define VECRAFT__INTERNAL__V1__MEMBER_INFO__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__member_info__descriptor) \
+    , 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0 }
 
 
 struct  Vecraft__Internal__V1__PartitionsResponse
@@ -126,6 +340,215 @@ struct  Vecraft__Internal__V1__PartitionsResponse
     , 0,NULL }
 
 
+/* Vecraft__Internal__V1__ReadIndexRequest methods */
+void   vecraft__internal__v1__read_index_request__init
+                     (Vecraft__Internal__V1__ReadIndexRequest         *message);
+size_t vecraft__internal__v1__read_index_request__get_packed_size
+                     (const Vecraft__Internal__V1__ReadIndexRequest   *message);
+size_t vecraft__internal__v1__read_index_request__pack
+                     (const Vecraft__Internal__V1__ReadIndexRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__read_index_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__ReadIndexRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__ReadIndexRequest *
+       vecraft__internal__v1__read_index_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__read_index_request__free_unpacked
+                     (Vecraft__Internal__V1__ReadIndexRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__ReadIndexResponse methods */
+void   vecraft__internal__v1__read_index_response__init
+                     (Vecraft__Internal__V1__ReadIndexResponse         *message);
+size_t vecraft__internal__v1__read_index_response__get_packed_size
+                     (const Vecraft__Internal__V1__ReadIndexResponse   *message);
+size_t vecraft__internal__v1__read_index_response__pack
+                     (const Vecraft__Internal__V1__ReadIndexResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__read_index_response__pack_to_buffer
+                     (const Vecraft__Internal__V1__ReadIndexResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__ReadIndexResponse *
+       vecraft__internal__v1__read_index_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__read_index_response__free_unpacked
+                     (Vecraft__Internal__V1__ReadIndexResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__ChangeMembersRequest methods */
+void   vecraft__internal__v1__change_members_request__init
+                     (Vecraft__Internal__V1__ChangeMembersRequest         *message);
+size_t vecraft__internal__v1__change_members_request__get_packed_size
+                     (const Vecraft__Internal__V1__ChangeMembersRequest   *message);
+size_t vecraft__internal__v1__change_members_request__pack
+                     (const Vecraft__Internal__V1__ChangeMembersRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__change_members_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__ChangeMembersRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__ChangeMembersRequest *
+       vecraft__internal__v1__change_members_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__change_members_request__free_unpacked
+                     (Vecraft__Internal__V1__ChangeMembersRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__ChangeMembersResponse methods */
+void   vecraft__internal__v1__change_members_response__init
+                     (Vecraft__Internal__V1__ChangeMembersResponse         *message);
+size_t vecraft__internal__v1__change_members_response__get_packed_size
+                     (const Vecraft__Internal__V1__ChangeMembersResponse   *message);
+size_t vecraft__internal__v1__change_members_response__pack
+                     (const Vecraft__Internal__V1__ChangeMembersResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__change_members_response__pack_to_buffer
+                     (const Vecraft__Internal__V1__ChangeMembersResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__ChangeMembersResponse *
+       vecraft__internal__v1__change_members_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__change_members_response__free_unpacked
+                     (Vecraft__Internal__V1__ChangeMembersResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__AddReplicaRequest methods */
+void   vecraft__internal__v1__add_replica_request__init
+                     (Vecraft__Internal__V1__AddReplicaRequest         *message);
+size_t vecraft__internal__v1__add_replica_request__get_packed_size
+                     (const Vecraft__Internal__V1__AddReplicaRequest   *message);
+size_t vecraft__internal__v1__add_replica_request__pack
+                     (const Vecraft__Internal__V1__AddReplicaRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__add_replica_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__AddReplicaRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__AddReplicaRequest *
+       vecraft__internal__v1__add_replica_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__add_replica_request__free_unpacked
+                     (Vecraft__Internal__V1__AddReplicaRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__RemoveReplicaRequest methods */
+void   vecraft__internal__v1__remove_replica_request__init
+                     (Vecraft__Internal__V1__RemoveReplicaRequest         *message);
+size_t vecraft__internal__v1__remove_replica_request__get_packed_size
+                     (const Vecraft__Internal__V1__RemoveReplicaRequest   *message);
+size_t vecraft__internal__v1__remove_replica_request__pack
+                     (const Vecraft__Internal__V1__RemoveReplicaRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__remove_replica_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__RemoveReplicaRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__RemoveReplicaRequest *
+       vecraft__internal__v1__remove_replica_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__remove_replica_request__free_unpacked
+                     (Vecraft__Internal__V1__RemoveReplicaRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__MembersResponse methods */
+void   vecraft__internal__v1__members_response__init
+                     (Vecraft__Internal__V1__MembersResponse         *message);
+size_t vecraft__internal__v1__members_response__get_packed_size
+                     (const Vecraft__Internal__V1__MembersResponse   *message);
+size_t vecraft__internal__v1__members_response__pack
+                     (const Vecraft__Internal__V1__MembersResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__members_response__pack_to_buffer
+                     (const Vecraft__Internal__V1__MembersResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__MembersResponse *
+       vecraft__internal__v1__members_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__members_response__free_unpacked
+                     (Vecraft__Internal__V1__MembersResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__TransferLeadershipRequest methods */
+void   vecraft__internal__v1__transfer_leadership_request__init
+                     (Vecraft__Internal__V1__TransferLeadershipRequest         *message);
+size_t vecraft__internal__v1__transfer_leadership_request__get_packed_size
+                     (const Vecraft__Internal__V1__TransferLeadershipRequest   *message);
+size_t vecraft__internal__v1__transfer_leadership_request__pack
+                     (const Vecraft__Internal__V1__TransferLeadershipRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__transfer_leadership_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__TransferLeadershipRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__TransferLeadershipRequest *
+       vecraft__internal__v1__transfer_leadership_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__transfer_leadership_request__free_unpacked
+                     (Vecraft__Internal__V1__TransferLeadershipRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__TransferLeadershipResponse methods */
+void   vecraft__internal__v1__transfer_leadership_response__init
+                     (Vecraft__Internal__V1__TransferLeadershipResponse         *message);
+size_t vecraft__internal__v1__transfer_leadership_response__get_packed_size
+                     (const Vecraft__Internal__V1__TransferLeadershipResponse   *message);
+size_t vecraft__internal__v1__transfer_leadership_response__pack
+                     (const Vecraft__Internal__V1__TransferLeadershipResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__transfer_leadership_response__pack_to_buffer
+                     (const Vecraft__Internal__V1__TransferLeadershipResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__TransferLeadershipResponse *
+       vecraft__internal__v1__transfer_leadership_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__transfer_leadership_response__free_unpacked
+                     (Vecraft__Internal__V1__TransferLeadershipResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__TrimRequest methods */
+void   vecraft__internal__v1__trim_request__init
+                     (Vecraft__Internal__V1__TrimRequest         *message);
+size_t vecraft__internal__v1__trim_request__get_packed_size
+                     (const Vecraft__Internal__V1__TrimRequest   *message);
+size_t vecraft__internal__v1__trim_request__pack
+                     (const Vecraft__Internal__V1__TrimRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__trim_request__pack_to_buffer
+                     (const Vecraft__Internal__V1__TrimRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__TrimRequest *
+       vecraft__internal__v1__trim_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__trim_request__free_unpacked
+                     (Vecraft__Internal__V1__TrimRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__TrimResponse methods */
+void   vecraft__internal__v1__trim_response__init
+                     (Vecraft__Internal__V1__TrimResponse         *message);
+size_t vecraft__internal__v1__trim_response__get_packed_size
+                     (const Vecraft__Internal__V1__TrimResponse   *message);
+size_t vecraft__internal__v1__trim_response__pack
+                     (const Vecraft__Internal__V1__TrimResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__trim_response__pack_to_buffer
+                     (const Vecraft__Internal__V1__TrimResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__TrimResponse *
+       vecraft__internal__v1__trim_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__trim_response__free_unpacked
+                     (Vecraft__Internal__V1__TrimResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Vecraft__Internal__V1__AppendRequest methods */
 void   vecraft__internal__v1__append_request__init
                      (Vecraft__Internal__V1__AppendRequest         *message);
@@ -240,6 +663,25 @@ Vecraft__Internal__V1__PartitionInfo *
 void   vecraft__internal__v1__partition_info__free_unpacked
                      (Vecraft__Internal__V1__PartitionInfo *message,
                       ProtobufCAllocator *allocator);
+/* Vecraft__Internal__V1__MemberInfo methods */
+void   vecraft__internal__v1__member_info__init
+                     (Vecraft__Internal__V1__MemberInfo         *message);
+size_t vecraft__internal__v1__member_info__get_packed_size
+                     (const Vecraft__Internal__V1__MemberInfo   *message);
+size_t vecraft__internal__v1__member_info__pack
+                     (const Vecraft__Internal__V1__MemberInfo   *message,
+                      uint8_t             *out);
+size_t vecraft__internal__v1__member_info__pack_to_buffer
+                     (const Vecraft__Internal__V1__MemberInfo   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__Internal__V1__MemberInfo *
+       vecraft__internal__v1__member_info__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__internal__v1__member_info__free_unpacked
+                     (Vecraft__Internal__V1__MemberInfo *message,
+                      ProtobufCAllocator *allocator);
 /* Vecraft__Internal__V1__PartitionsResponse methods */
 void   vecraft__internal__v1__partitions_response__init
                      (Vecraft__Internal__V1__PartitionsResponse         *message);
@@ -261,6 +703,39 @@ void   vecraft__internal__v1__partitions_response__free_unpacked
                       ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
+typedef void (*Vecraft__Internal__V1__ReadIndexRequest_Closure)
+                 (const Vecraft__Internal__V1__ReadIndexRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__ReadIndexResponse_Closure)
+                 (const Vecraft__Internal__V1__ReadIndexResponse *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__ChangeMembersRequest_Closure)
+                 (const Vecraft__Internal__V1__ChangeMembersRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__ChangeMembersResponse_Closure)
+                 (const Vecraft__Internal__V1__ChangeMembersResponse *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__AddReplicaRequest_Closure)
+                 (const Vecraft__Internal__V1__AddReplicaRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__RemoveReplicaRequest_Closure)
+                 (const Vecraft__Internal__V1__RemoveReplicaRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__MembersResponse_Closure)
+                 (const Vecraft__Internal__V1__MembersResponse *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__TransferLeadershipRequest_Closure)
+                 (const Vecraft__Internal__V1__TransferLeadershipRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__TransferLeadershipResponse_Closure)
+                 (const Vecraft__Internal__V1__TransferLeadershipResponse *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__TrimRequest_Closure)
+                 (const Vecraft__Internal__V1__TrimRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__TrimResponse_Closure)
+                 (const Vecraft__Internal__V1__TrimResponse *message,
+                  void *closure_data);
 typedef void (*Vecraft__Internal__V1__AppendRequest_Closure)
                  (const Vecraft__Internal__V1__AppendRequest *message,
                   void *closure_data);
@@ -278,6 +753,9 @@ typedef void (*Vecraft__Internal__V1__PartitionsRequest_Closure)
                   void *closure_data);
 typedef void (*Vecraft__Internal__V1__PartitionInfo_Closure)
                  (const Vecraft__Internal__V1__PartitionInfo *message,
+                  void *closure_data);
+typedef void (*Vecraft__Internal__V1__MemberInfo_Closure)
+                 (const Vecraft__Internal__V1__MemberInfo *message,
                   void *closure_data);
 typedef void (*Vecraft__Internal__V1__PartitionsResponse_Closure)
                  (const Vecraft__Internal__V1__PartitionsResponse *message,
@@ -305,6 +783,22 @@ struct Vecraft__Internal__V1__Journal_Service
                      const Vecraft__Internal__V1__PartitionsRequest *input,
                      Vecraft__Internal__V1__PartitionsResponse_Closure closure,
                      void *closure_data);
+  void (*add_replica)(Vecraft__Internal__V1__Journal_Service *service,
+                      const Vecraft__Internal__V1__AddReplicaRequest *input,
+                      Vecraft__Internal__V1__MembersResponse_Closure closure,
+                      void *closure_data);
+  void (*remove_replica)(Vecraft__Internal__V1__Journal_Service *service,
+                         const Vecraft__Internal__V1__RemoveReplicaRequest *input,
+                         Vecraft__Internal__V1__MembersResponse_Closure closure,
+                         void *closure_data);
+  void (*transfer_leadership)(Vecraft__Internal__V1__Journal_Service *service,
+                              const Vecraft__Internal__V1__TransferLeadershipRequest *input,
+                              Vecraft__Internal__V1__TransferLeadershipResponse_Closure closure,
+                              void *closure_data);
+  void (*trim)(Vecraft__Internal__V1__Journal_Service *service,
+               const Vecraft__Internal__V1__TrimRequest *input,
+               Vecraft__Internal__V1__TrimResponse_Closure closure,
+               void *closure_data);
 };
 typedef void (*Vecraft__Internal__V1__Journal_ServiceDestroy)(Vecraft__Internal__V1__Journal_Service *);
 void vecraft__internal__v1__journal__init (Vecraft__Internal__V1__Journal_Service *service,
@@ -316,7 +810,11 @@ void vecraft__internal__v1__journal__init (Vecraft__Internal__V1__Journal_Servic
       function_prefix__ ## append,\
       function_prefix__ ## read,\
       function_prefix__ ## subscribe,\
-      function_prefix__ ## partitions  }
+      function_prefix__ ## partitions,\
+      function_prefix__ ## add_replica,\
+      function_prefix__ ## remove_replica,\
+      function_prefix__ ## transfer_leadership,\
+      function_prefix__ ## trim  }
 void vecraft__internal__v1__journal__append(ProtobufCService *service,
                                             const Vecraft__Internal__V1__AppendRequest *input,
                                             Vecraft__Internal__V1__AppendResponse_Closure closure,
@@ -333,17 +831,94 @@ void vecraft__internal__v1__journal__partitions(ProtobufCService *service,
                                                 const Vecraft__Internal__V1__PartitionsRequest *input,
                                                 Vecraft__Internal__V1__PartitionsResponse_Closure closure,
                                                 void *closure_data);
+void vecraft__internal__v1__journal__add_replica(ProtobufCService *service,
+                                                 const Vecraft__Internal__V1__AddReplicaRequest *input,
+                                                 Vecraft__Internal__V1__MembersResponse_Closure closure,
+                                                 void *closure_data);
+void vecraft__internal__v1__journal__remove_replica(ProtobufCService *service,
+                                                    const Vecraft__Internal__V1__RemoveReplicaRequest *input,
+                                                    Vecraft__Internal__V1__MembersResponse_Closure closure,
+                                                    void *closure_data);
+void vecraft__internal__v1__journal__transfer_leadership(ProtobufCService *service,
+                                                         const Vecraft__Internal__V1__TransferLeadershipRequest *input,
+                                                         Vecraft__Internal__V1__TransferLeadershipResponse_Closure closure,
+                                                         void *closure_data);
+void vecraft__internal__v1__journal__trim(ProtobufCService *service,
+                                          const Vecraft__Internal__V1__TrimRequest *input,
+                                          Vecraft__Internal__V1__TrimResponse_Closure closure,
+                                          void *closure_data);
+typedef struct Vecraft__Internal__V1__Peer_Service Vecraft__Internal__V1__Peer_Service;
+struct Vecraft__Internal__V1__Peer_Service
+{
+  ProtobufCService base;
+  void (*forward)(Vecraft__Internal__V1__Peer_Service *service,
+                  const Vecraft__Internal__V1__AppendRequest *input,
+                  Vecraft__Internal__V1__AppendResponse_Closure closure,
+                  void *closure_data);
+  void (*read_index)(Vecraft__Internal__V1__Peer_Service *service,
+                     const Vecraft__Internal__V1__ReadIndexRequest *input,
+                     Vecraft__Internal__V1__ReadIndexResponse_Closure closure,
+                     void *closure_data);
+  void (*change_members)(Vecraft__Internal__V1__Peer_Service *service,
+                         const Vecraft__Internal__V1__ChangeMembersRequest *input,
+                         Vecraft__Internal__V1__ChangeMembersResponse_Closure closure,
+                         void *closure_data);
+  void (*transfer_leadership)(Vecraft__Internal__V1__Peer_Service *service,
+                              const Vecraft__Internal__V1__TransferLeadershipRequest *input,
+                              Vecraft__Internal__V1__TransferLeadershipResponse_Closure closure,
+                              void *closure_data);
+};
+typedef void (*Vecraft__Internal__V1__Peer_ServiceDestroy)(Vecraft__Internal__V1__Peer_Service *);
+void vecraft__internal__v1__peer__init (Vecraft__Internal__V1__Peer_Service *service,
+                                        Vecraft__Internal__V1__Peer_ServiceDestroy destroy);
+#define VECRAFT__INTERNAL__V1__PEER__BASE_INIT \
+    { &vecraft__internal__v1__peer__descriptor, protobuf_c_service_invoke_internal, NULL }
+#define VECRAFT__INTERNAL__V1__PEER__INIT(function_prefix__) \
+    { VECRAFT__INTERNAL__V1__PEER__BASE_INIT,\
+      function_prefix__ ## forward,\
+      function_prefix__ ## read_index,\
+      function_prefix__ ## change_members,\
+      function_prefix__ ## transfer_leadership  }
+void vecraft__internal__v1__peer__forward(ProtobufCService *service,
+                                          const Vecraft__Internal__V1__AppendRequest *input,
+                                          Vecraft__Internal__V1__AppendResponse_Closure closure,
+                                          void *closure_data);
+void vecraft__internal__v1__peer__read_index(ProtobufCService *service,
+                                             const Vecraft__Internal__V1__ReadIndexRequest *input,
+                                             Vecraft__Internal__V1__ReadIndexResponse_Closure closure,
+                                             void *closure_data);
+void vecraft__internal__v1__peer__change_members(ProtobufCService *service,
+                                                 const Vecraft__Internal__V1__ChangeMembersRequest *input,
+                                                 Vecraft__Internal__V1__ChangeMembersResponse_Closure closure,
+                                                 void *closure_data);
+void vecraft__internal__v1__peer__transfer_leadership(ProtobufCService *service,
+                                                      const Vecraft__Internal__V1__TransferLeadershipRequest *input,
+                                                      Vecraft__Internal__V1__TransferLeadershipResponse_Closure closure,
+                                                      void *closure_data);
 
 /* --- descriptors --- */
 
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__read_index_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__read_index_response__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__change_members_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__change_members_response__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__add_replica_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__remove_replica_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__members_response__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__transfer_leadership_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__transfer_leadership_response__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__trim_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__trim_response__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__internal__v1__append_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__internal__v1__append_response__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__internal__v1__read_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__internal__v1__entry_batch__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__internal__v1__partitions_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__internal__v1__partition_info__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__internal__v1__member_info__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__internal__v1__partitions_response__descriptor;
 extern const ProtobufCServiceDescriptor vecraft__internal__v1__journal__descriptor;
+extern const ProtobufCServiceDescriptor vecraft__internal__v1__peer__descriptor;
 
 PROTOBUF_C__END_DECLS
 

@@ -1,0 +1,100 @@
+package import JournalFormat
+package import Primitives
+package import Raft
+
+/// One message between two replicas of a partition's group.
+package struct PeerMessage: Sendable {
+    package var partition: PartitionID
+    package var message: RaftMessage
+    /// The entries of an append that has some, exactly those of its range; nil for all other messages.
+    package var frames: FrameRun?
+    /// From a leader: how far the order is closed.
+    package var closed: ClosedTimestamp?
+    /// The sender's clock when it was sent; the receiver's moves above it. So whoever is elected is above every closed timestamp
+    /// that its voters have heard of.
+    package var clock = HLCTimestamp.zero
+
+    package init(partition: PartitionID, message: RaftMessage, frames: FrameRun? = nil, closed: ClosedTimestamp? = nil) {
+        self.partition = partition
+        self.message = message
+        self.frames = frames
+        self.closed = closed
+    }
+}
+
+/// A leader's promise: every entry above `offset` has an HLC of at least `hlc`.
+package struct ClosedTimestamp: Equatable, Sendable {
+    package var offset: JournalOffset
+    package var hlc: HLCTimestamp
+
+    package init(offset: JournalOffset, hlc: HLCTimestamp) {
+        self.offset = offset
+        self.hlc = hlc
+    }
+}
+
+/// A key that an append was made under and whose entry may have been trimmed: it travels with a log that is sent as a whole.
+package struct TransferredKey: Equatable, Sendable {
+    package var tenant: String
+    package var key: String
+    package var shard: UInt32
+    package var bodyHash: UInt64
+    package var offset: JournalOffset
+    package var hlc: HLCTimestamp
+    package var term: UInt64
+
+    package init(
+        tenant: String, key: String, shard: UInt32, bodyHash: UInt64, offset: JournalOffset, hlc: HLCTimestamp, term: UInt64
+    ) {
+        self.tenant = tenant
+        self.key = key
+        self.shard = shard
+        self.bodyHash = bodyHash
+        self.offset = offset
+        self.hlc = hlc
+        self.term = term
+    }
+}
+
+/// Who takes what comes from other nodes. Calls come from event loops: they must be short and never block.
+package protocol PeerReceiver: Sendable {
+    /// In the order of the sender's calls, while one link lasts. The frames have been checked: checksums, offsets, the message's
+    /// range and term.
+    func receive(_ message: PeerMessage)
+    /// What was under way to a node may be lost: its link broke, or is new.
+    func linkReset(_ peer: ReplicaID)
+    /// A leader sends its log as a whole.
+    ///
+    /// - Returns: Where it goes; called from one task, may block on the disk.
+    /// - Throws: Refused: no such partition here, or one is being received already.
+    func stage(_ transfer: LogTransfer, partition: PartitionID) throws(VecraftError) -> any LogStaging
+}
+
+/// Where a log that comes as a whole is put, aside, until it is complete. One task calls it, one call after the other.
+package protocol LogStaging: Sendable {
+    /// The next frames, consecutive from the transfer's start on.
+    func write(_ frames: FrameRun) throws(VecraftError)
+    func write(_ keys: [TransferredKey]) throws(VecraftError)
+    /// All is there: made durable, and handed to the replica.
+    func finish() throws(VecraftError)
+    /// It ends early: what is there is removed.
+    func abandon()
+}
+
+/// Where a log that is sent as a whole comes from. One task calls it; may block on the disk.
+package protocol LogSource: Sendable {
+    /// Frames from an offset on, at least one, about `maxBytes`; never beyond the transfer's end.
+    func frames(from offset: JournalOffset, maxBytes: Int) throws(VecraftError) -> FrameRun
+    /// All keys of entries at or before the transfer's end that are still remembered.
+    func keys() throws(VecraftError) -> [TransferredKey]
+}
+
+/// The way to other nodes. Nothing here blocks.
+package protocol PeerSender: Sendable {
+    /// Hands messages over, to whom each names. Loss is no error; the order to one peer is kept while its link lasts.
+    func send(_ messages: [PeerMessage])
+    /// Sends a log as a whole; `progress` is called as it is taken, `end` once, with true when it is staged there.
+    func sendLog(
+        _ transfer: LogTransfer, partition: PartitionID, from source: any LogSource, progress: @escaping @Sendable () -> Void,
+        end: @escaping @Sendable (Bool) -> Void)
+}

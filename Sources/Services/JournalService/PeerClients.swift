@@ -1,0 +1,79 @@
+package import GRPC
+package import NIOCore
+package import PeerTransport
+internal import Primitives
+package import Raft
+internal import Synchronization
+internal import Wire
+
+/// Calls to other nodes' `vecraft.internal.v1.Peer`, one connection to each.
+package final class PeerClients: Sendable {
+    private struct State {
+        var addresses: [ReplicaID: PeerAddress] = [:]
+        var clients: [ReplicaID: GRPCClient] = [:]
+    }
+    private let state = Mutex(State())
+    private let tls: GRPCTLS?
+    private let group: any EventLoopGroup
+    private let settings: GRPCClientSettings
+
+    package init(tls: GRPCTLS?, group: any EventLoopGroup) {
+        self.tls = tls
+        self.group = group
+        var settings = GRPCClientSettings()
+        settings.statusDetails = { StatusDetails.decode($0, into: &$1) }
+        settings.connectTimeout = .seconds(1)
+        settings.minBackoff = .milliseconds(20)
+        settings.maxBackoff = .milliseconds(500)
+        settings.userAgent = "vecraft-node"
+        self.settings = settings
+    }
+
+    package func setPeers(_ peers: [ReplicaID: PeerAddress]) {
+        self.state.withLock { state in
+            for (node, client) in state.clients where peers[node] != state.addresses[node] {
+                state.clients[node] = nil
+                _ = client
+            }
+            state.addresses = peers
+        }
+    }
+
+    private func client(_ node: ReplicaID) throws(VecraftError) -> GRPCClient {
+        let known: Result<GRPCClient, VecraftError> = self.state.withLock { state in
+            if let client = state.clients[node] { return .success(client) }
+            guard let address = state.addresses[node] else {
+                return .failure(VecraftError(.unavailable, "the address of node \(node) is not known", reason: "UNKNOWN_PEER"))
+            }
+            return Result { () throws(VecraftError) in
+                let client = try GRPCClient(
+                    host: address.host, port: address.port, tls: self.tls, settings: self.settings, group: self.group)
+                state.clients[node] = client
+                return client
+            }
+        }
+        return try known.get()
+    }
+
+    func call<Request: WireMessage, Reply: WireMessage>(
+        _ method: String, _ request: Request, at node: ReplicaID, timeout: Duration,
+        completion: @escaping @Sendable (Result<Reply, VecraftError>) -> Void
+    ) {
+        let client: GRPCClient
+        do throws(VecraftError) { client = try self.client(node) } catch { return completion(.failure(error)) }
+        client.unary(PeerJournalAPI.service + method, ByteBuffer(bytes: request.encode()), timeout: timeout) { result in
+            completion(
+                result.flatMap { reply in
+                    reply.message.withUnsafeReadableBytes { raw in Result { () throws(VecraftError) in try Reply.decode(raw) } }
+                })
+        }
+    }
+
+    package func close() async {
+        let clients = self.state.withLock { state in
+            defer { state.clients = [:] }
+            return Array(state.clients.values)
+        }
+        for client in clients { await client.close() }
+    }
+}

@@ -1,0 +1,412 @@
+internal import Dispatch
+internal import FileStore
+internal import HLC
+internal import JournalFormat
+internal import JournalStore
+internal import Logging
+internal import PeerTransport
+internal import Primitives
+internal import Raft
+
+/// The replica's thread: takes events, hands them to the machine one at a time, carries out what it decides before the next.
+final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run by the replica's alone
+    let store: ReplicaStore
+    let settings: JournalSettings
+    let raftSettings: RaftSettings
+    let clock: HLCClock
+    let sender: any PeerSender
+    let disk: ReplicaDisk
+    let inbox: ReplicaInbox
+    let published: ReplicaPublished
+    let observer: (any JournalObserver)?
+    let address: @Sendable (ReplicaID) -> String
+    let learned: @Sendable (ConfigurationBody) -> Void
+    let log = Logger(label: "vecraft.journal.replica")
+    /// Reads for peers that are far behind: off this thread, for it must not wait for a disk.
+    let catchUp: DispatchQueue
+
+    var raft: RaftReplica
+    let window: ReplicaWindow
+    var table: IdempotencyTable
+    var space = ReplicaSpace()
+    /// Appends that wait for their commitment, in order.
+    var waiters = AppendWaiters()
+    var reads: [UInt64: @Sendable (Result<JournalOffset, VecraftError>) -> Void] = [:]
+    var lastRead: UInt64 = 0
+    var changes: [(offset: JournalOffset, completion: @Sendable (Result<JournalOffset, VecraftError>) -> Void)] = []
+    var staged: [StagedLog] = []
+    var outgoing: [PeerMessage] = []
+    var closing = ClosedTimestamps()
+    /// The log is written through here.
+    var written: JournalOffset
+    var isRetired = false
+    private var tickDue: UInt64 = 0
+    private var statusDue: UInt64 = 0
+    private var batch: [PendingAppend] = []
+
+    /// A third of a heartbeat: timers are late by at most this much.
+    private static let tick: UInt64 = 10_000_000
+    /// Alone there is nobody to be heard by; staleness of a replica that nothing is written to is measured by it.
+    private static let tickAlone: UInt64 = 50_000_000
+    /// One is being synced while the next is written.
+    private static let maxOutstandingWrites = 2
+    /// While a batch is under way, less than this waits for its commitment: then one batch serves all who came meanwhile, at one
+    /// sync, one message and one wake-up on each replica. More goes at once, so that bulk keeps every disk busy.
+    private static let pipelineBytes = 256 << 10
+
+    init(
+        store: ReplicaStore, settings: JournalSettings, raft: RaftSettings, clock: HLCClock, sender: any PeerSender,
+        disk: ReplicaDisk, inbox: ReplicaInbox, published: ReplicaPublished, observer: (any JournalObserver)?,
+        address: @escaping @Sendable (ReplicaID) -> String, learned: @escaping @Sendable (ConfigurationBody) -> Void
+    ) {
+        self.store = store
+        self.settings = settings
+        self.raftSettings = raft
+        self.clock = clock
+        self.sender = sender
+        self.disk = disk
+        self.inbox = inbox
+        self.published = published
+        self.observer = observer
+        self.address = address
+        self.learned = learned
+        self.catchUp = DispatchQueue(label: "vecraft.journal.catch-up.\(store.partition)")
+        let window = ReplicaWindow(store)
+        self.window = window
+        self.table = store.keysFound
+        self.written = store.lastWritten
+        self.raft = RaftReplica(
+            id: store.replica, start: store.found, view: window, settings: raft, seed: UInt64.random(in: .min ... .max),
+            now: Self.now)
+    }
+
+    static var now: MonotonicInstant { MonotonicInstant(nanoseconds: SystemClock.boottimeNanoseconds()) }
+
+    /// The thread's whole life.
+    func run() {
+        if let loss = self.store.lossFound {
+            self.log.error(
+                "entries of the journal are damaged; they are fetched from the other replicas",
+                metadata: ["partition": "\(self.store.partition)", "damage": "\(loss)"])
+        }
+        self.carryOut()
+        self.publish(force: true)
+        var events: [ReplicaInbox.Event] = []
+        while true {
+            let isClosed = self.inbox.take(into: &events)
+            for event in events { self.handle(event) }
+            events.removeAll(keepingCapacity: true)
+            if isClosed { break }
+            let now = SystemClock.boottimeNanoseconds()
+            if now >= self.tickDue {
+                self.raft.tick(now: MonotonicInstant(nanoseconds: now))
+                self.carryOut()
+                self.tickDue = now + (self.isAlone ? Self.tickAlone : Self.tick)
+            }
+            self.propose()
+            self.flush()
+            self.publish(force: now >= self.statusDue)
+            if now >= self.statusDue { self.statusDue = now + Self.tickAlone }
+            let after = SystemClock.boottimeNanoseconds()
+            if after < self.tickDue { self.inbox.signal.wait(nanoseconds: self.tickDue - after) }
+        }
+        self.end()
+    }
+
+    private var isAlone: Bool { self.raft.membership.members.allSatisfy { $0.id == self.store.replica } }
+
+    private func end() {
+        let error = VecraftError(.unavailable, "journal partition \(self.store.partition) is closed", reason: "JOURNAL_CLOSED")
+        for pending in self.inbox.appends.fail(error) { pending.completion(.failure(error)) }
+        self.failWaiting(with: error)
+        for staged in self.staged { staged.abandon() }
+        self.flush()
+    }
+
+    /// Everyone who waits for a commitment or a read hears that nobody will answer.
+    func failWaiting(with error: VecraftError) {
+        self.waiters.removeAll { $0(.failure(error)) }
+        let reads = self.reads
+        self.reads = [:]
+        for read in reads.values { read(.failure(error)) }
+        let changes = self.changes
+        self.changes = []
+        for change in changes { change.completion(.failure(error)) }
+    }
+
+    // MARK: Events
+
+    private func handle(_ event: ReplicaInbox.Event) {
+        guard self.raft.failure == nil else { return self.refuse(event) }
+        switch event {
+        case .message(let message):
+            self.clock.restore(last: message.clock)
+            if let last = message.frames.map({ $0.view($0.count - 1).hlc }) { self.clock.restore(last: last) }
+            if let closed = message.closed { self.closing.heard(closed) }
+            self.raft.receive(message.message, now: Self.now)
+            self.carryOut(frames: message.frames)
+        case .linkReset(let peer):
+            self.raft.linkReset(peer, now: Self.now)
+            self.carryOut()
+        case .disk(let done): self.handle(done)
+        case .read(let completion): self.read(completion)
+        case .change(let change, let completion): self.change(change, completion)
+        case .transfer(let peer, let completion):
+            do throws(RaftRefusal) {
+                try self.raft.transferLeadership(to: peer, now: Self.now)
+                self.carryOut()
+                completion(.success(()))
+            } catch { completion(.failure(.refusal(self.store.partition, error))) }
+        case .trim(let offset, let completion):
+            let isTaken = self.raft.trim(through: offset, now: Self.now)
+            self.carryOut()
+            completion(
+                isTaken
+                    ? .success(())
+                    : .failure(
+                        VecraftError(
+                            .failedPrecondition,
+                            "\(self.store.partition): entry \(offset) is trimmed already, or not committed and durable here",
+                            field: "through", reason: "CANNOT_TRIM")))
+        case .staged(let log, let summary):
+            self.staged.append(log)
+            self.raft.logStaged(log.transfer, summary: summary, now: Self.now)
+            self.carryOut()
+        case .logAdvanced(let transfer):
+            self.raft.logTransferAdvanced(transfer, now: Self.now)
+            self.carryOut()
+        case .logEnded(let transfer, let isDelivered):
+            self.raft.logTransferEnded(transfer, isDelivered: isDelivered, now: Self.now)
+            self.carryOut()
+        case .damaged(let error): self.fail("\(error)")
+        }
+    }
+
+    private func handle(_ done: ReplicaDisk.Done) {
+        switch done {
+        case .saved(let ticket): self.raft.saved(ticket, now: Self.now)
+        case .written(let ticket, let last):
+            self.written = last
+            self.raft.written(ticket, now: Self.now)
+            self.window.evict(durable: self.raft.durable)
+        case .adopted(let ticket, let keys, let last):
+            self.table = keys
+            self.written = last
+            self.raft.written(ticket, now: Self.now)
+        case .failed(let fault): return self.fail("\(fault)")
+        }
+        self.carryOut()
+        self.show()
+    }
+
+    private func read(_ completion: @escaping @Sendable (Result<JournalOffset, VecraftError>) -> Void) {
+        self.lastRead += 1
+        self.reads[self.lastRead] = completion
+        do throws(RaftRefusal) {
+            try self.raft.read(id: self.lastRead, now: Self.now)
+            self.carryOut()
+        } catch {
+            self.reads.removeValue(forKey: self.lastRead)?(.failure(.refusal(self.store.partition, error)))
+        }
+    }
+
+    private func change(
+        _ change: MembershipChange, _ completion: @escaping @Sendable (Result<JournalOffset, VecraftError>) -> Void
+    ) {
+        do throws(RaftRefusal) {
+            let offset = try self.raft.change(change, now: Self.now)
+            self.changes.append((offset, completion))
+            self.carryOut()
+        } catch { completion(.failure(.refusal(self.store.partition, error))) }
+    }
+
+    private func refuse(_ event: ReplicaInbox.Event) {
+        let error = VecraftError(
+            .unavailable, "journal partition \(self.store.partition) has stopped: \(self.raft.failure ?? "")",
+            reason: "JOURNAL_FAILED")
+        switch event {
+        case .read(let completion), .change(_, let completion): completion(.failure(error))
+        case .transfer(_, let completion), .trim(_, let completion): completion(.failure(error))
+        case .staged(let log, _): log.abandon()
+        case .message, .linkReset, .disk, .logAdvanced, .logEnded, .damaged: break
+        }
+    }
+
+    /// The disk failed, or a rule was broken: nothing more is done, its data is kept, somebody must look.
+    func fail(_ why: String) {
+        self.raft.stop(why)
+        self.carryOut()
+    }
+
+    // MARK: Proposing
+
+    /// Takes what waits to be appended, if this replica leads and its disk is not busy enough already.
+    private func propose() {
+        while true {
+            guard self.raft.role == .leader, self.disk.outstandingWrites < Self.maxOutstandingWrites else {
+                if self.raft.role != .leader { self.refuseAppends() }
+                return
+            }
+            if self.raft.commit < self.raft.last.index, self.inbox.appends.depth.bytes < Self.pipelineBytes { return }
+            let maxBytes = min(self.settings.maxBatchBytes, self.raftSettings.maxBatchBytes)
+            guard self.inbox.appends.takeNow(maxBytes: maxBytes, maxCount: self.settings.maxBatchEntries, into: &self.batch) else {
+                return
+            }
+            if let observer = self.observer {
+                let depth = self.inbox.appends.depth
+                observer.queued(partition: self.store.partition, entries: depth.entries, bytes: depth.bytes)
+            }
+            self.propose(self.batch)
+            self.batch.removeAll(keepingCapacity: true)
+        }
+    }
+
+    private func refuseAppends() {
+        let waiting = self.inbox.appends.drain()
+        guard !waiting.isEmpty else { return }
+        let error = VecraftError.notLeader(self.store.partition, hint: self.raft.leader)
+        for pending in waiting { pending.completion(.failure(error)) }
+    }
+
+    private func propose(_ batch: [PendingAppend]) {
+        var taken: [(pending: PendingAppend, key: IdempotencyTable.Key?)] = []
+        taken.reserveCapacity(batch.count)
+        var mine: [IdempotencyTable.Key: Int] = [:]
+        var bytes = 0
+        for pending in batch {
+            let view = pending.entry.withView { $0 }
+            var key: IdempotencyTable.Key?
+            if let made = IdempotencyTable.Key(view) {
+                if self.answerKnown(made, pending, bodyHash: view.bodyHash) { continue }
+                if let first = mine[made] {
+                    // Twice in one batch: the second is answered with the first.
+                    self.joinFirst(taken[first].pending, pending)
+                    continue
+                }
+                mine[made] = taken.count
+                key = made
+            }
+            do throws(VecraftError) { try self.store.checkSpace(for: view.operation, &self.space) } catch {
+                self.refuse(pending, error)
+                continue
+            }
+            bytes += Frame.headBytes + pending.entry.bytes.count
+            taken.append((pending, key))
+        }
+        guard !taken.isEmpty else { return }
+        let range: EntryRange
+        do throws(RaftRefusal) { range = try self.raft.propose(count: taken.count, bytes: bytes, now: Self.now) } catch {
+            for item in taken { self.refuse(item.pending, .refusal(self.store.partition, error)) }
+            for (pending, _) in self.waiters.takeJoined() { self.refuse(pending, .refusal(self.store.partition, error)) }
+            return
+        }
+        self.closing.stamps(after: self.clock.now(), from: range.first)
+        let run = FrameRun(
+            stamping: taken.map { ($0.pending.entry, $0.pending.arrived) }, from: range.first, term: range.term
+        ) { self.clock.now() }
+        for (i, item) in taken.enumerated() {
+            let view = run.view(i)
+            if let key = item.key { self.table.insert(.init(view), under: key) }
+            self.waiters.add(
+                Appended(offset: view.offset, hlc: view.hlc, term: view.term), arrivedAt: item.pending.arrivedAt,
+                item.pending.completion)
+        }
+        for (pending, first) in self.waiters.takeJoined() {
+            let i = taken.firstIndex { $0.pending.arrivedAt == first.arrivedAt && $0.pending.entry.bytes == first.entry.bytes } ?? 0
+            let view = run.view(i)
+            self.waiters.add(
+                Appended(offset: view.offset, hlc: view.hlc, term: view.term, replayed: true), arrivedAt: pending.arrivedAt,
+                pending.completion)
+        }
+        self.carryOut(frames: run)
+    }
+
+    private func joinFirst(_ first: PendingAppend, _ second: PendingAppend) {
+        guard first.entry.bodyHash == second.entry.bodyHash else { return self.refuse(second, .keyReused(nil)) }
+        self.observer?.replayed(partition: self.store.partition)
+        self.waiters.join(second, to: first)
+    }
+
+    /// - Returns: True if the key was used before: the append is answered now, or with the entry that has it.
+    private func answerKnown(_ key: IdempotencyTable.Key, _ pending: PendingAppend, bodyHash: UInt64) -> Bool {
+        guard let value = self.table.value(of: key, now: self.clock.last) else { return false }
+        guard value.bodyHash == bodyHash else {
+            self.refuse(pending, .keyReused(value.offset))
+            return true
+        }
+        self.observer?.replayed(partition: self.store.partition)
+        let appended = Appended(offset: value.offset, hlc: value.hlc, term: value.term, replayed: true)
+        // In the log, and this replica leads it: what is committed is answered, what is not waits with the first.
+        if value.offset <= self.raft.commit {
+            pending.completion(.success(appended))
+        } else {
+            self.waiters.add(appended, arrivedAt: pending.arrivedAt, pending.completion)
+        }
+        return true
+    }
+
+    private func refuse(_ pending: PendingAppend, _ error: VecraftError) {
+        self.observer?.refused(partition: self.store.partition, reason: error.reason ?? error.code.name)
+        pending.completion(.failure(error))
+    }
+
+    // MARK: What others see
+
+    private func flush() {
+        guard !self.outgoing.isEmpty else { return }
+        let clock = self.clock.now()
+        let isLeader = self.raft.role == .leader
+        let closed = isLeader ? self.closing.promise(self.raft, now: clock, isAlone: false) : nil
+        for i in self.outgoing.indices {
+            self.outgoing[i].clock = clock
+            self.outgoing[i].closed = closed
+        }
+        self.sender.send(self.outgoing)
+        self.outgoing.removeAll(keepingCapacity: true)
+    }
+
+    /// What is committed and written here can be read.
+    func show() {
+        let visible = min(self.raft.commit, self.written)
+        guard visible > self.store.committed else { return }
+        self.store.commit(through: visible, hlc: self.clock.last)
+    }
+
+    private func publish(force: Bool) {
+        if self.raft.role == .leader {
+            let promise = self.closing.promise(self.raft, now: self.clock.now(), isAlone: self.isAlone)
+            if let promise, self.store.committed >= promise.offset { self.published.publish(closed: promise.hlc) }
+        } else if let hlc = self.closing.closed(at: self.store.committed) {
+            self.published.publish(closed: hlc)
+        }
+        let known = self.published.status
+        let isNews = known.role != self.raft.role || known.term != self.raft.term || known.leader != self.raft.leader
+            || known.failure != self.raft.failure
+        guard force || isNews else { return }
+        var status = ReplicaStatus(partition: self.store.partition, replica: self.store.replica)
+        status.role = self.raft.role
+        status.term = self.raft.term
+        status.leader = self.raft.leader
+        status.committed = self.raft.commit
+        status.last = self.raft.last.index
+        status.first = self.raft.logStart.index + 1
+        status.durable = self.raft.durable
+        status.membership = self.raft.membership
+        status.isRecovering = self.raft.state.isRecovering
+        status.peers = self.raft.peers
+        status.inFlightBytes = status.peers.reduce(0) { $0 + $1.inFlightBytes }
+        status.counters = self.raft.counters
+        status.failure = self.raft.failure
+        status.isRetired = self.isRetired
+        self.published.publish(status)
+    }
+}
+
+extension VecraftError {
+    static func keyReused(_ offset: JournalOffset?) -> VecraftError {
+        VecraftError(
+            .alreadyExists,
+            "this idempotency key was used for another request" + (offset.map { " (entry \($0))" } ?? ""),
+            field: "idempotency_key", reason: "IDEMPOTENCY_KEY_REUSED")
+    }
+}

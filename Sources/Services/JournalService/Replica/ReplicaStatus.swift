@@ -1,0 +1,79 @@
+package import Primitives
+package import Raft
+
+/// Where a replica of a partition stands, for those who route, watch and decide.
+package struct ReplicaStatus: Sendable, Equatable {
+    package var partition: PartitionID
+    package var replica: ReplicaID
+    package var role = RaftRole.follower
+    package var term: Term = 0
+    package var leader: ReplicaID?
+    /// Committed, as far as this replica knows.
+    package var committed: JournalOffset = 0
+    /// Written here, committed or not.
+    package var last: JournalOffset = 0
+    package var first: JournalOffset = 1
+    package var durable: JournalOffset = 0
+    package var membership = Membership.none
+    package var isRecovering = false
+    /// What it keeps of how far the others are; a leader's alone.
+    package var peers: [PeerProgress] = []
+    package var inFlightBytes = 0
+    package var counters = RaftCounters()
+    /// Why it does nothing more.
+    package var failure: String?
+    /// Removed from its group.
+    package var isRetired = false
+
+    package init(partition: PartitionID, replica: ReplicaID) {
+        self.partition = partition
+        self.replica = replica
+    }
+
+    /// Knows a leader, so that it can do its job.
+    package var isReady: Bool { self.failure == nil && self.leader != nil }
+}
+
+extension VecraftError {
+    /// Nothing was written: another replica leads, or none does at the moment.
+    package static func notLeader(_ partition: PartitionID, hint: ReplicaID?) -> VecraftError {
+        VecraftError(
+            .unavailable, hint.map { "\(partition) is led by node \($0)" } ?? "\(partition) has no leader at the moment",
+            reason: Self.notLeaderReason, retryAfter: .milliseconds(20), leader: hint?.rawValue)
+    }
+    package static let notLeaderReason = "NOT_LEADER"
+
+    /// It may be in the log, and may yet be committed: the same idempotency key finds out.
+    static func leadershipLost(_ partition: PartitionID) -> VecraftError {
+        VecraftError(
+            .unavailable,
+            "\(partition) changed its leader before the entry was known to be committed; repeat under the same idempotency key",
+            reason: Self.leadershipLostReason, retryAfter: .milliseconds(20))
+    }
+    package static let leadershipLostReason = "LEADERSHIP_LOST"
+
+    static func refusal(_ partition: PartitionID, _ refusal: RaftRefusal) -> VecraftError {
+        switch refusal {
+        case .notLeader(let hint): .notLeader(partition, hint: hint)
+        case .handingOver(let to): .notLeader(partition, hint: to)
+        case .limit(let name, let value):
+            VecraftError(
+                .resourceExhausted, "\(partition): \(name) is \(value)", field: name, reason: "JOURNAL_QUEUE_FULL",
+                retryAfter: .milliseconds(100))
+        case .changePending:
+            VecraftError(
+                .failedPrecondition, "\(partition): an earlier change of members is not through", reason: "CHANGE_PENDING",
+                retryAfter: .milliseconds(100))
+        case .learnerBehind(let id, let entries, let limit):
+            VecraftError(
+                .failedPrecondition, "\(partition): replica \(id) is \(entries) entries behind; at most \(limit) for a voter",
+                reason: "LEARNER_BEHIND", retryAfter: .milliseconds(200))
+        case .wouldLoseQuorum:
+            VecraftError(
+                .failedPrecondition, "\(partition): too few of the voters wanted are heard from", reason: "WOULD_LOSE_QUORUM",
+                retryAfter: .seconds(1))
+        case .invalid(let what): VecraftError(.invalidArgument, "\(partition): \(what)")
+        case .halted(let why): VecraftError(.internalError, "\(partition) has halted: \(why)", reason: "REPLICA_HALTED")
+        }
+    }
+}

@@ -1,0 +1,227 @@
+package import FileStore
+package import JournalFormat
+package import JournalStore
+internal import Logging
+package import NIOCore
+package import PeerTransport
+package import Primitives
+package import Raft
+internal import Synchronization
+internal import Wire
+
+/// The journal of a cluster, as one of its nodes sees it: a replica of every partition here, the leaders anywhere.
+///
+/// Appends and strong reads go to the partition's leader, wherever it is, and are repeated there until their time ends. An entry is
+/// repeated after an unknown outcome only under its idempotency key, so that none is doubled.
+package final class ReplicatedJournal: JournalClient, PeerReceiver {
+    package let node: ReplicaID
+    package let home: JournalHome
+    package let directory: PeerDirectory
+    private let byID: [PartitionID: JournalReplica]
+    private let links: PeerLinks
+    let clients: PeerClients
+    private let timers: any EventLoopGroup
+    private let isClosing = Atomic(false)
+    let log = Logger(label: "vecraft.journal")
+
+    /// An append or strong read is repeated for this long while there is no leader: a failover takes well under a second, a
+    /// slow disk or a cut a few.
+    package static let patience: Duration = .seconds(8)
+    private static let pause: TimeAmount = .milliseconds(15)
+
+    /// Opens this node's replicas and starts them; nothing reaches other nodes before ``start()``.
+    ///
+    /// - Parameters:
+    ///   - members: Of groups that begin with this start; ``Membership/none`` for a node that is going to be added.
+    package init(
+        home: JournalHome, node: ReplicaID, members: Membership, directory: PeerDirectory, settings: JournalSettings,
+        raft: RaftSettings, files: any FileStore, links: PeerLinks, clients: PeerClients, timers: any EventLoopGroup,
+        observer: (any JournalObserver)? = nil
+    ) throws(VecraftError) {
+        self.home = home
+        self.node = node
+        self.directory = directory
+        self.links = links
+        self.clients = clients
+        self.timers = timers
+        var open: [PartitionID: JournalReplica] = [:]
+        do throws(VecraftError) {
+            for id in home.partitions {
+                open[id] = try JournalReplica(
+                    partition: id, directory: home.directory(of: id), replica: node, members: members, settings: settings,
+                    raft: raft, files: files, clock: home.clock, sender: links, observer: observer,
+                    address: { directory.address(of: $0) }, learned: { directory.learn($0) })
+            }
+        } catch {
+            for replica in open.values { replica.close() }
+            throw error
+        }
+        self.byID = open
+    }
+
+    /// Links are made from here on.
+    package func start() {
+        self.links.start(receiver: self)
+        self.directory.onChange { [links, clients] peers in
+            links.setPeers(peers)
+            clients.setPeers(peers)
+        }
+    }
+
+    /// Ends the links, then the replicas; their leaders hand over before.
+    package func close() async {
+        guard !self.isClosing.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        await self.handOver()
+        await self.links.shutdown()
+        await self.clients.close()
+        for replica in self.byID.values { replica.close() }
+        self.home.close()
+    }
+
+    /// An orderly end should cost nobody an election timeout: each leader names the voter that is furthest.
+    private func handOver() async {
+        for replica in self.byID.values {
+            let status = replica.status
+            guard status.role == .leader else { continue }
+            let heir = status.peers.filter { $0.isVoter && $0.silence < 300_000_000 }.max { $0.match < $1.match }
+            guard let heir else { continue }
+            replica.transferLeadership(to: heir.id) { _ in }
+        }
+        for _ in 0..<50 {
+            let leads = self.byID.values.contains { $0.status.role == .leader && $0.status.peers.contains { $0.isVoter && $0.silence < 300_000_000 } }
+            if !leads { return }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    package func replica(_ partition: PartitionID) throws(VecraftError) -> JournalReplica {
+        guard let replica = self.byID[partition] else { throw LocalJournal.unknown(partition) }
+        return replica
+    }
+
+    package var replicas: [JournalReplica] { self.byID.sorted { $0.key < $1.key }.map(\.value) }
+
+    // MARK: JournalClient
+
+    package var isReplicated: Bool { true }
+    package var partitions: [PartitionID] { self.home.partitions }
+
+    package func append(
+        _ entry: EncodedEntry, to partition: PartitionID,
+        completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
+    ) {
+        guard self.byID[partition] != nil else { return completion(.failure(LocalJournal.unknown(partition))) }
+        self.attempt(entry, partition, until: .now + TimeAmount(Self.patience), completion)
+    }
+
+    private func attempt(
+        _ entry: EncodedEntry, _ partition: PartitionID, until end: NIODeadline,
+        _ completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
+    ) {
+        let replica = self.byID[partition]!
+        let status = replica.status
+        let answer: @Sendable (Result<Appended, VecraftError>) -> Void = { [self] result in
+            guard case .failure(let error) = result, self.isWorthAgain(error, hasKey: !entry.idempotencyKey.isEmpty, until: end)
+            else { return completion(result) }
+            self.later { self.attempt(entry, partition, until: end, completion) }
+        }
+        guard let leader = status.leader, leader != self.node, status.role != .leader else {
+            return replica.append(entry, completion: answer)
+        }
+        let request = VecraftInternalV1.AppendRequest(partition: partition.description, entry: entry.bytes)
+        self.clients.call("Forward", request, at: leader, timeout: Self.patience) {
+            (result: Result<VecraftInternalV1.AppendResponse, VecraftError>) in
+            answer(
+                result.map {
+                    Appended(offset: $0.offset, hlc: HLCTimestamp(rawValue: $0.hlc), term: $0.term, replayed: $0.replayed)
+                })
+        }
+    }
+
+    /// - Parameter hasKey: It may be repeated although the first attempt may have gone through.
+    private func isWorthAgain(_ error: VecraftError, hasKey: Bool, until end: NIODeadline) -> Bool {
+        guard NIODeadline.now() + Self.pause < end, !self.isClosing.load(ordering: .relaxed) else { return false }
+        switch error.reason {
+        case VecraftError.notLeaderReason: return true
+        case "UNKNOWN_PEER", "JOURNAL_CLOSED": return true
+        case VecraftError.leadershipLostReason: return hasKey
+        default:
+            // A lost connection: the leader may have died with the entry, or after it.
+            return hasKey && (error.code == .unavailable && error.reason != "JOURNAL_FAILED" || error.code == .cancelled)
+        }
+    }
+
+    private func later(_ act: @escaping @Sendable () -> Void) {
+        self.timers.next().scheduleTask(in: Self.pause) { act() }
+    }
+
+    package func readIndex(
+        _ partition: PartitionID, completion: @escaping @Sendable (Result<JournalOffset, VecraftError>) -> Void
+    ) {
+        guard self.byID[partition] != nil else { return completion(.failure(LocalJournal.unknown(partition))) }
+        self.attemptRead(partition, until: .now() + TimeAmount(Self.patience), completion)
+    }
+
+    private func attemptRead(
+        _ partition: PartitionID, until end: NIODeadline,
+        _ completion: @escaping @Sendable (Result<JournalOffset, VecraftError>) -> Void
+    ) {
+        let replica = self.byID[partition]!
+        let status = replica.status
+        let answer: @Sendable (Result<JournalOffset, VecraftError>) -> Void = { [self] result in
+            guard case .failure(let error) = result, self.isWorthAgain(error, hasKey: true, until: end) else {
+                return completion(result)
+            }
+            self.later { self.attemptRead(partition, until: end, completion) }
+        }
+        guard let leader = status.leader, leader != self.node, status.role != .leader else {
+            return replica.readIndex(answer)
+        }
+        let request = VecraftInternalV1.ReadIndexRequest(partition: partition.description)
+        self.clients.call("ReadIndex", request, at: leader, timeout: .seconds(2)) {
+            (result: Result<VecraftInternalV1.ReadIndexResponse, VecraftError>) in answer(result.map(\.offset))
+        }
+    }
+
+    package func position(_ partition: PartitionID) throws(VecraftError) -> JournalPosition {
+        let replica = try self.replica(partition)
+        let (committed, closed) = replica.position
+        return JournalPosition(first: replica.firstOffset, committed: committed, closed: closed)
+    }
+
+    package func read(
+        _ partition: PartitionID, from offset: JournalOffset, maxBytes: Int
+    ) throws(VecraftError) -> EntryBatch {
+        try self.replica(partition).read(from: offset, maxBytes: maxBytes)
+    }
+
+    package func onCommit(
+        _ partition: PartitionID, _ callback: @escaping @Sendable (JournalOffset) -> Void
+    ) throws(VecraftError) -> Subscription {
+        try self.replica(partition).onCommit(callback)
+    }
+
+    package func status(_ partition: PartitionID) throws(VecraftError) -> JournalPartitionStatus {
+        let replica = try self.replica(partition)
+        let status = replica.status
+        return JournalPartitionStatus(
+            partition: partition, term: status.term, first: replica.firstOffset, committed: replica.committed,
+            lastHLC: replica.lastHLC, diskBytes: replica.diskBytes, segments: replica.segmentCount, replica: status)
+    }
+
+    package func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport {
+        try self.replica(partition).verify()
+    }
+
+    // MARK: PeerReceiver
+
+    package func receive(_ message: PeerMessage) { self.byID[message.partition]?.receive(message) }
+    package func linkReset(_ peer: ReplicaID) { for replica in self.byID.values { replica.linkReset(peer) } }
+    package func stage(_ transfer: LogTransfer, partition: PartitionID) throws(VecraftError) -> any LogStaging {
+        try self.replica(partition).stage(transfer)
+    }
+}
+
+extension NIODeadline {
+    fileprivate static var now: NIODeadline { .now() }
+}

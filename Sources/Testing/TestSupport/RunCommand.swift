@@ -1,0 +1,32 @@
+import Foundation
+
+package struct CommandFailure: Error, CustomStringConvertible {
+    package let description: String
+    package init(description: String) { self.description = description }
+}
+
+/// Runs a small program of the system to its end and returns what it printed. Blocks: call it off the pool.
+@discardableResult
+package func runCommand(_ program: String, _ arguments: String...) throws -> String {
+    guard
+        let path = findProgram(program)
+            ?? ["/usr/sbin/", "/sbin/"].map({ $0 + program }).first(where: FileManager.default.isExecutableFile)
+    else {
+        throw CommandFailure(description: "there is no \(program)")
+    }
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: path)
+    process.arguments = arguments
+    process.standardInput = FileHandle.nullDevice
+    let output = Pipe()
+    process.standardOutput = output
+    process.standardError = output
+    try process.run()
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    guard process.terminationStatus == 0 else {
+        throw CommandFailure(
+            description: "\(program) \(arguments.joined(separator: " ")): status \(process.terminationStatus), \(text)")
+    }
+    return text
+}

@@ -1,0 +1,127 @@
+internal import FileStore
+internal import Foundation
+internal import GRPC
+internal import HLC
+internal import JournalService
+internal import JournalStore
+internal import Logging
+internal import NIOCore
+internal import NIOPosix
+internal import Observability
+internal import PeerTransport
+internal import Primitives
+internal import Raft
+internal import ServiceHost
+
+/// The journal of a node: alone, or one of a cluster's with its listener for the other nodes.
+struct NodeJournal: Sendable {
+    let client: any JournalClient
+    let clock: HLCClock
+    let replicated: ReplicatedJournal?
+    private let peers: GRPCServer?
+    private let alone: Journal?
+
+    /// Why the clock's bound could not be made durable, if so.
+    var clockFault: FileFault? { self.alone?.clockFault ?? self.replicated?.home.clockFault }
+
+    static func open(
+        _ settings: Settings, directory: String, files: any FileStore, registry: MetricsRegistry, reporting: JournalReporting,
+        group: any EventLoopGroup
+    ) async throws(VecraftError) -> NodeJournal {
+        let home = Paths.join(directory, "journal")
+        guard settings.cluster.isClustered else {
+            let journal = try Journal(
+                directory: home, dataPartitions: settings.journal.dataPartitions, settings: settings.journal.store, files: files,
+                maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds), observer: reporting)
+            return NodeJournal(
+                client: LocalJournal(journal), clock: journal.clock, replicated: nil, peers: nil, alone: journal)
+        }
+        return try await Self.replica(settings, home, files, registry, reporting, group)
+    }
+
+    private static func replica(
+        _ settings: Settings, _ directory: String, _ files: any FileStore, _ registry: MetricsRegistry,
+        _ reporting: JournalReporting, _ group: any EventLoopGroup
+    ) async throws(VecraftError) -> NodeJournal {
+        let cluster = settings.cluster
+        let node = ReplicaID(UInt64(cluster.nodeID))
+        let home = try JournalHome(
+            directory: directory, dataPartitions: settings.journal.dataPartitions, files: files,
+            maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds))
+        let given = Dictionary(uniqueKeysWithValues: cluster.addresses.map { (ReplicaID(UInt64($0.key)), $0.value) })
+        let peers = try PeerDirectory(own: node, given: given, path: home.file("peers"), files: files)
+        let (dialing, listening) = Self.tls(settings.grpc)
+        let links = PeerLinks(
+            own: node, settings: PeerSettings(clusterID: cluster.id), group: group, tls: dialing, metrics: PeerMetrics(registry),
+            logger: Logger(label: "vecraft.peers"))
+        var raft = RaftSettings()
+        raft.heartbeat = .milliseconds(cluster.heartbeatMilliseconds)
+        raft.electionTimeoutMin = .milliseconds(cluster.electionTimeoutMilliseconds)
+        raft.electionTimeoutMax = .milliseconds(2 * cluster.electionTimeoutMilliseconds)
+        let journal = try ReplicatedJournal(
+            home: home, node: node, members: cluster.join ? .none : Membership(voters: given.keys.sorted()), directory: peers,
+            settings: settings.journal.store, raft: raft, files: files, links: links,
+            clients: PeerClients(tls: dialing, group: group), timers: group, observer: reporting)
+        var serving = GRPCServerSettings()
+        serving.maxMessageBytes = settings.grpc.maxMessageBytes + (1 << 20)
+        serving.prepareForPeers()
+        do throws(VecraftError) {
+            let server = try GRPCServer(
+                settings: serving, methods: PeerAPI.methods(links).merging(PeerJournalAPI.methods(journal)) { own, _ in own },
+                observer: nil, group: group)
+            guard let own = PeerAddress(parsing: cluster.addresses[cluster.nodeID] ?? "") else {
+                throw .invalid("cluster.peers", "the address of node \(node) is not host:port")
+            }
+            _ = try await server.start(host: own.host, port: own.port, tls: listening)
+            journal.start()
+            return NodeJournal(client: journal, clock: home.clock, replicated: journal, peers: server, alone: nil)
+        } catch {
+            await journal.close()
+            throw error
+        }
+    }
+
+    private static func tls(_ settings: Settings.GRPC) -> (dialing: GRPCTLS?, listening: GRPCTLS?) {
+        guard !settings.tlsCertificate.isEmpty else { return (nil, nil) }
+        let tls = GRPCTLS(
+            certificateChain: .file(settings.tlsCertificate), privateKey: .file(settings.tlsKey),
+            trustRoots: settings.tlsClientCA.isEmpty ? nil : .file(settings.tlsClientCA))
+        return (tls, tls)
+    }
+
+    /// Waits until all that was committed when this process began is in its own log: only then are its collections known.
+    ///
+    /// - Parameter progress: Told what is waited for, now and then.
+    func catchUp(_ progress: @Sendable (String) -> Void) async throws {
+        guard let replicated = self.replicated else { return }
+        for id in replicated.partitions {
+            var goal: JournalOffset?
+            while goal == nil {
+                try Task.checkCancellation()
+                do throws(VecraftError) {
+                    goal = try await replicated.readIndex(id)
+                } catch {
+                    progress("\(id): \(error.message)")
+                    try await Task.sleep(for: .milliseconds(100))
+                }
+            }
+            var last = ContinuousClock.now
+            while let goal, try replicated.replica(id).committed < goal {
+                try await Task.sleep(for: .milliseconds(10))
+                if last.duration(to: .now) > .seconds(2) {
+                    last = .now
+                    progress("\(id) at \(try replicated.replica(id).committed) of \(goal)")
+                }
+            }
+        }
+    }
+
+    /// Hands leadership over and closes what it has.
+    func close() async {
+        if let replicated = self.replicated {
+            await replicated.close()
+            await self.peers?.drain(grace: .milliseconds(100))
+        }
+        self.alone?.close()
+    }
+}

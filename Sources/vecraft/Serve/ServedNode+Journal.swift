@@ -1,0 +1,99 @@
+internal import FileStore
+internal import GRPC
+internal import Gateway
+internal import HTTP
+internal import JournalFormat
+internal import JournalService
+internal import JournalStore
+internal import Logging
+internal import NIOCore
+internal import NIOPosix
+internal import Observability
+internal import Primitives
+internal import ServiceHost
+
+// A node that is the journal and nothing else.
+
+extension ServedNode {
+    /// Serves the journal until a signal ends it.
+    func runJournal(_ signals: TerminationSignals) async throws {
+        _ = ProcessMetrics(self.registry, version: Build.version, revision: Build.revision)
+        let directory = try self.prepareDirectory()
+        let (journal, reporting) = try await self.openJournal(directory)
+        let shutdown = ShutdownTrace(self.log)
+        var failure: (any Error)?
+        do { try await self.serveJournal(journal, reporting, signals, shutdown) } catch { failure = error }
+        shutdown.step("closing the journal")
+        await journal.close()
+        do { try await self.group.shutdownGracefully() } catch {
+            self.log.warning("event loops", metadata: ["error": "\(error)"])
+        }
+        shutdown.end()
+        if let failure { throw failure }
+    }
+
+    private func serveJournal(
+        _ journal: NodeJournal, _ reporting: JournalReporting, _ signals: TerminationSignals, _ shutdown: ShutdownTrace
+    ) async throws {
+        self.registerJournalCheck(journal, reporting)
+        let raft = journal.replicated.map { ($0, RaftReporting(self.registry)) }
+        let collector = self.registry.onScrape {
+            reporting.collect(journal.client)
+            if let (replicated, reporting) = raft { reporting.collect(replicated) }
+        }
+        defer { collector.cancel() }
+        var settings = GRPCServerSettings()
+        settings.maxMessageBytes = self.settings.grpc.maxMessageBytes
+        settings.prepareForPeers()
+        // Without a catalog an entry is judged by its form alone; whoever applies it judges the rest.
+        let grpc = try GRPCServer(
+            settings: settings,
+            methods: JournalAPI.methods(journal.client) { (entry) throws(VecraftError) in try EntryForm.check(entry) },
+            observer: WireMetrics(self.registry), group: self.group)
+        var web = HTTPServerSettings(host: self.settings.http.host, port: self.settings.http.port)
+        web.drainTimeout = .seconds(3)
+        let host = self.settings.http.host
+        let http = try HTTPServer(
+            web, routes: self.operatorRoutes(), registry: self.registry, eventLoops: self.group,
+            logger: Logger(label: "vecraft.http")
+        ) { [addresses] port in addresses.bound(http: "\(host):\(port)") }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await http.run() }
+            group.addTask {
+                let port = try await grpc.start(host: self.settings.grpc.host, port: self.settings.grpc.port)
+                self.addresses.bound(grpc: "\(self.settings.grpc.host):\(port)")
+                guard let http = await self.addresses.httpBound() else { return }
+                try await journal.catchUp { [log = self.log] in
+                    log.notice("waiting for the other nodes", metadata: ["for": "\($0)"])
+                }
+                guard self.readiness.state != .draining else { return }
+                self.readiness.enter(.ready)
+                self.log.notice("ready", metadata: ["grpc": "\(self.addresses.grpc)", "http": "\(http)", "role": "journal"])
+                Console.print("vecraft ready grpc=\(self.addresses.grpc) http=\(http)")
+            }
+            group.addTask {
+                guard let signal = await signals.first() else { return }
+                shutdown.begin(signal.name)
+                self.readiness.enter(.draining)
+                async let web: Void = http.shutDown()
+                await grpc.drain(grace: .seconds(3))
+                await web
+                throw CancellationError()
+            }
+            do { while try await group.next() != nil {} } catch is CancellationError { group.cancelAll() }
+        }
+    }
+}
+
+/// What can be judged of an entry without a catalog.
+private enum EntryForm {
+    static func check(_ entry: EntryView) throws(VecraftError) {
+        switch entry.operation {
+        case .upsert, .delete, .deleteByFilter, .barrier: return
+        case .ddl, .configuration, .payloadPatch, .transactionPrepare, .transactionCommit, .transactionAbort:
+            throw VecraftError(
+                .failedPrecondition, "entry: \(entry.operation.name) entries are not taken from the wire", field: "entry",
+                reason: "OPERATION_NOT_ADMITTED")
+        }
+    }
+}
