@@ -204,6 +204,35 @@ struct Segment {
         #expect((0..<6).map { rows[$0] } == [true, true, true, false, true, true])
     }
 
+    /// Whoever reads the payloads may end the evaluation, wherever it is; the scratch serves on.
+    @Test func anEvaluationStopsAtTheNextPayload() throws {
+        var segment = Segment(fields: [PayloadIndexField(path: "a", type: .keyword)])
+        for i in 0..<200 { segment.add(Array(#"{"a":"x","free":\#(i)}"#.utf8)) }
+        let unindexed = Filter.Condition.range("free", NumericRange(gte: .integer(100)))
+        var scratch = FilterScratch()
+        var rows = Bitmap()
+        for filter in [
+            Filter(must: [unindexed]), Filter(mustNot: [unindexed]), Filter(should: [unindexed, .isNull("free")]),
+            Filter(must: [.match("a", .string("x")), .filter(Filter(must: [unindexed]))]),
+        ] {
+            var reads = 0
+            #expect(throws: EvaluationStopped.self) {
+                try segment.index.evaluate(
+                    segment.index.compile(filter), rows: 200,
+                    payloadOf: { (_) throws(EvaluationStopped) in
+                        reads += 1
+                        if reads == 50 { throw EvaluationStopped() }
+                        return nil
+                    }, idRows: { _ in nil }, scratch: &scratch, into: &rows)
+            }
+            #expect(reads == 50)
+        }
+        try segment.index.evaluate(
+            segment.index.compile(Filter(must: [.match("a", .string("x"))])), rows: 200, payloadOf: { _ in nil },
+            idRows: { _ in nil }, scratch: &scratch, into: &rows)
+        #expect(rows.count() == 200)
+    }
+
     /// A filter compiled for other fields is compiled anew, not misread.
     @Test func aForeignCompiledFilterIsNotMisread() {
         var segment = Segment(fields: [PayloadIndexField(path: "b", type: .keyword), PayloadIndexField(path: "a", type: .keyword)])

@@ -77,6 +77,37 @@ private final class Hog: BackgroundWork {
         workers.stop()
     }
 
+    /// A merge of whole segments begins with the links of the first; one of worn segments links all anew.
+    @Test func mergesTakeOverTheLargestGraph() throws {
+        var workload = Self.workload(43, batches: 20, of: 40)
+        var settings = Self.settings
+        settings.segmentPoints = 200
+        settings.mergeFanIn = 4
+        settings.unlinkedPoints = 1_000
+        let engine = try ShardEngine.open("/s", workload, settings, files: FaultyFileStore())
+        try engine.replay(workload)
+        engine.settle()
+        #expect(engine.statistics.merges == 1 && engine.statistics.adoptedVectors == 200)
+        var judge = Judge(engine: engine, model: Model(workload, through: engine.applied), workload: workload, seed: 43)
+        try judge.check(rounds: 3)
+        // Recall of the merged graph: nearly all of the ten nearest, with many candidates.
+        var found = 0
+        for _ in 0..<20 {
+            let query = (0..<16).map { _ in workload.float() }
+            let exact = try engine.search(query, limit: 10, exact: true).points.ids
+            found += Set(exact).intersection(try engine.search(query, limit: 10, ef: 200).points.ids).count
+        }
+        #expect(found >= 195, "\(found) of 200")
+        workload.append(.delete((0..<800).filter { $0 % 3 == 0 }.map { "p\($0)" }))
+        try engine.replay(workload)
+        engine.settle()
+        #expect(engine.statistics.merges == 2)
+        #expect(engine.statistics.adoptedVectors == 200)
+        judge = Judge(engine: engine, model: Model(workload, through: engine.applied), workload: workload, seed: 43)
+        try judge.check(rounds: 3)
+        try engine.close()
+    }
+
     /// What a restart finds unlinked is linked a little with each entry, and does not hold the first one up.
     @Test func aBacklogDoesNotStopReplay() throws {
         let workload = Self.workload(42, batches: 40, of: 16)

@@ -7,6 +7,7 @@
 //   search NAME EF SECONDS THREADS
 //   filter NAME EF SECONDS SHARE PATTERN STRATEGY   PATTERN: random, near, far
 //   check NAME
+//   merge KIND M EFCONSTRUCTION SHARE GONE          a merged segment's graph, afresh and from its largest input's links
 import Glibc
 import HNSW
 import Primitives
@@ -83,6 +84,10 @@ struct Session {
                 rescoring \((report.bytes - report.residentBytes) / data.count) \
                 trials \(trials.joined(separator: ";").filter { $0 != " " })-
                 """
+        case "merge":
+            return try merge(
+                try self.loaded(), quantisation: try self.quantisation(words[0]), m: Int(words[1])!,
+                efConstruction: Int(words[2])!, share: Double(words[3])!, gone: Double(words[4])!)
         case "search":
             return measure(
                 try self.loaded(), try self.graph(words[0]), ef: Int(words[1])!, seconds: Double(words[2])!,
@@ -112,7 +117,7 @@ struct Session {
 }
 
 var session = Session()
-let wordCounts = ["load": 2, "build": 5, "seal": 3, "search": 4, "filter": 6, "check": 1]
+let wordCounts = ["load": 2, "build": 5, "seal": 3, "search": 4, "filter": 6, "check": 1, "merge": 5]
 while let line = readLine() {
     let words = line.split(separator: " ").map(String.init)
     guard let command = words.first else { continue }

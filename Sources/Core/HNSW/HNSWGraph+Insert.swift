@@ -33,7 +33,7 @@ extension HNSWGraph {
     }
 
     /// Makes every list of the row empty, before anyone can see them. Returns the level there was room for.
-    private func clearLists(of row: UInt32, level: Int, _ memory: GraphMemory) -> Int {
+    func clearLists(of row: UInt32, level: Int, _ memory: GraphMemory) -> Int {
         var level = level
         if level > 0 {
             let start = self.upperUsed.add(level, ordering: .relaxed).oldValue
@@ -109,7 +109,7 @@ extension HNSWGraph {
         if self.kind == .int8 { self.book.aim(query, at: row, of: self.kernelRows) }
     }
 
-    private func raise(_ bound: borrowing Atomic<UInt32>, to value: UInt32) {
+    func raise(_ bound: borrowing Atomic<UInt32>, to value: UInt32) {
         var now = bound.load(ordering: .relaxed)
         while now < value {
             let (exchanged, original) = bound.compareExchange(expected: now, desired: value, ordering: .relaxed)
@@ -118,7 +118,7 @@ extension HNSWGraph {
         }
     }
 
-    private func advancePrefix(_ memory: GraphMemory) {
+    func advancePrefix(_ memory: GraphMemory) {
         var at = self.prefix.load(ordering: .acquiring)
         while at < self.capacity, vk_load_byte(memory.states + Int(at)) & (RowState.linked | RowState.skipped) != 0 {
             let (exchanged, original) = self.prefix.compareExchange(

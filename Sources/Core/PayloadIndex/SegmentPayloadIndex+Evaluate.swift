@@ -14,11 +14,16 @@ package struct FilterScratch: Sendable {
     mutating func give(_ bitmap: consuming Bitmap) { self.free.append(bitmap) }
 }
 
+/// Whoever asked for an evaluation does not want it any more.
+package struct EvaluationStopped: Error {
+    package init() {}
+}
+
 extension SegmentPayloadIndex {
     /// Where evaluation finds what the index does not hold.
     fileprivate struct Source {
         let rows: Int
-        let payloadOf: (UInt32) -> UnsafeRawBufferPointer?
+        let payloadOf: (UInt32) throws(EvaluationStopped) -> UnsafeRawBufferPointer?
         let idRows: (String) -> UInt32?
     }
 
@@ -30,61 +35,69 @@ extension SegmentPayloadIndex {
     /// - Parameters:
     ///   - rows: Rows of the segment: at least `rowCount`. Rows never committed count as having no payload.
     ///   - payloadOf: A row's payload, valid JSON or nil; asked only for fields without an index and for values that an
-    ///     index does not hold.
+    ///     index does not hold. It may end the evaluation, and what is in `result` then means nothing.
     ///   - idRows: The row of a point in this segment.
     package func evaluate(
-        _ filter: CompiledFilter, rows: Int, payloadOf: (UInt32) -> UnsafeRawBufferPointer?, idRows: (String) -> UInt32?,
-        scratch: inout FilterScratch, into result: inout Bitmap
-    ) {
+        _ filter: CompiledFilter, rows: Int, payloadOf: (UInt32) throws(EvaluationStopped) -> UnsafeRawBufferPointer?,
+        idRows: (String) -> UInt32?, scratch: inout FilterScratch, into result: inout Bitmap
+    ) throws(EvaluationStopped) {
         precondition(rows >= self.rowCount, "\(rows) rows, \(self.rowCount) in the index")
         let filter = filter.fingerprint == self.fingerprint ? filter : self.compile(filter.filter)
         result.reset(size: rows)
         result.fill()
-        withoutActuallyEscaping(payloadOf) { payloadOf in
-            withoutActuallyEscaping(idRows) { idRows in
+        try withoutActuallyEscaping(payloadOf) { (payloadOf) throws(EvaluationStopped) in
+            try withoutActuallyEscaping(idRows) { (idRows) throws(EvaluationStopped) in
                 let source = Source(rows: rows, payloadOf: payloadOf, idRows: idRows)
-                self.refine(&result, by: filter.root, source, &scratch)
+                try self.refine(&result, by: filter.root, source, &scratch)
             }
         }
     }
 
     package func evaluate(
-        _ filter: CompiledFilter, rows: Int, payloadOf: (UInt32) -> UnsafeRawBufferPointer?, idRows: (String) -> UInt32?,
+        _ filter: CompiledFilter, rows: Int, payloadOf: (UInt32) -> UnsafeRawBufferPointer?,
+        idRows: (String) -> UInt32?,
         into result: inout Bitmap
     ) {
         var scratch = FilterScratch()
-        self.evaluate(filter, rows: rows, payloadOf: payloadOf, idRows: idRows, scratch: &scratch, into: &result)
+        do throws(EvaluationStopped) {
+            try self.evaluate(
+                filter, rows: rows, payloadOf: payloadOf, idRows: idRows, scratch: &scratch, into: &result)
+        } catch {
+            preconditionFailure("an evaluation that nobody can stop was stopped")
+        }
     }
 
     /// Removes from the candidates those that the group refuses.
     private func refine(
         _ candidates: inout Bitmap, by group: CompiledFilter.Group, _ source: Source, _ scratch: inout FilterScratch
-    ) {
+    ) throws(EvaluationStopped) {
         // Within each list what reads payloads stands last; between the lists it goes in two rounds.
         for late in [false, true] {
-            for node in group.must where node.readsPayload == late { self.keep(&candidates, node, source, &scratch) }
+            for node in group.must where node.readsPayload == late {
+                try self.keep(&candidates, node, source, &scratch)
+            }
             for node in group.mustNot where node.readsPayload == late {
                 var refused = scratch.take(size: source.rows)
                 refused.formUnion(candidates)
-                self.keep(&refused, node, source, &scratch)
+                try self.keep(&refused, node, source, &scratch)
                 candidates.subtract(refused)
                 scratch.give(refused)
             }
             if !group.should.isEmpty, group.should.contains(where: \.readsPayload) == late {
-                self.keepAny(&candidates, group.should, source, &scratch)
+                try self.keepAny(&candidates, group.should, source, &scratch)
             }
         }
     }
 
     private func keepAny(
         _ candidates: inout Bitmap, _ nodes: [CompiledFilter.Node], _ source: Source, _ scratch: inout FilterScratch
-    ) {
+    ) throws(EvaluationStopped) {
         var accepted = scratch.take(size: source.rows)
         var left = scratch.take(size: source.rows)
         for node in nodes {
             left.assign(candidates)
             left.subtract(accepted)
-            self.keep(&left, node, source, &scratch)
+            try self.keep(&left, node, source, &scratch)
             accepted.formUnion(left)
         }
         swap(&candidates, &accepted)
@@ -95,10 +108,10 @@ extension SegmentPayloadIndex {
     /// Keeps the candidates that satisfy one condition.
     private func keep(
         _ candidates: inout Bitmap, _ node: CompiledFilter.Node, _ source: Source, _ scratch: inout FilterScratch
-    ) {
+    ) throws(EvaluationStopped) {
         switch node {
         case .group(let group, _):
-            self.refine(&candidates, by: group, source, &scratch)
+            try self.refine(&candidates, by: group, source, &scratch)
         case .ids(let ids, _):
             var found = scratch.take(size: source.rows)
             for id in ids {
@@ -108,12 +121,14 @@ extension SegmentPayloadIndex {
             scratch.give(found)
         case .test(let test):
             guard let column = test.column else {
-                candidates.filter { test.matches(source.payloadOf(UInt32($0))) }
+                try candidates.filter { (row) throws(EvaluationStopped) in
+                    test.matches(try source.payloadOf(UInt32(row)))
+                }
                 return
             }
             var found = scratch.take(size: source.rows)
             self.collect(test, column, into: &found)
-            self.lookUp(test, column, candidates, source, &found)
+            try self.lookUp(test, column, candidates, source, &found)
             candidates.formIntersection(found)
             scratch.give(found)
         }
@@ -141,19 +156,19 @@ extension SegmentPayloadIndex {
     /// Reads the payloads of candidates that the column cannot answer for.
     private func lookUp(
         _ test: FieldTest, _ index: Int, _ candidates: Bitmap, _ source: Source, _ found: inout Bitmap
-    ) {
-        func look(_ rows: [UInt32]) {
+    ) throws(EvaluationStopped) {
+        func look(_ rows: [UInt32]) throws(EvaluationStopped) {
             for row in rows where candidates.test(row) && !found.test(row) {
-                if test.matches(source.payloadOf(row)) { found.set(row) }
+                if test.matches(try source.payloadOf(row)) { found.set(row) }
             }
         }
-        if test.others.contains(.strings) { look(self.columns[index].otherStrings) }
-        if test.others.contains(.numbers) { look(self.columns[index].otherNumbers) }
-        if test.others.contains(.bools) { look(self.columns[index].otherBools) }
+        if test.others.contains(.strings) { try look(self.columns[index].otherStrings) }
+        if test.others.contains(.numbers) { try look(self.columns[index].otherNumbers) }
+        if test.others.contains(.bools) { try look(self.columns[index].otherBools) }
         guard self.staleCount > 0 else { return }
         found.subtract(self.stale)
-        self.stale.forEach { row in
-            if candidates[row], test.matches(source.payloadOf(UInt32(row))) { found.set(row) }
+        try self.stale.forEach { (row) throws(EvaluationStopped) in
+            if candidates[row], test.matches(try source.payloadOf(UInt32(row))) { found.set(row) }
         }
     }
 }

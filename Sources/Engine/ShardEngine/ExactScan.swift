@@ -1,3 +1,4 @@
+import HNSW
 import Primitives
 import VectorKernels
 
@@ -10,7 +11,7 @@ enum ExactScan {
     ///
     /// - Parameters:
     ///   - allowed: Rows that may be returned; nil for all.
-    ///   - interrupted: Asked every some thousand rows.
+    ///   - interrupted: Asked every fraction of a millisecond.
     /// - Returns: Distances computed, or nil if interrupted.
     static func scan(
         _ segment: Segment, _ column: Int, _ range: Range<Int>, allowed: UnsafePointer<UInt64>?, _ context: SearchContext,
@@ -46,6 +47,11 @@ enum ExactScan {
             filled = 0
         }
 
+        // As often as a walk asks; the rows gathered for one block are measured in between.
+        let perCheck = HNSWGraph.distancesPerCheck(dimension: shape.dimension)
+        var untilCheck = perCheck
+        // Blocks no longer than the time between two questions.
+        let most = min(SearchContext.blockRows, perCheck)
         let first = range.lowerBound >> 6
         let last = (range.upperBound - 1) >> 6
         for w in first...last {
@@ -57,9 +63,17 @@ enum ExactScan {
                 block[filled] = UInt32(truncatingIfNeeded: w << 6 | word.trailingZeroBitCount)
                 filled &+= 1
                 word &= word &- 1
-                if filled == SearchContext.blockRows { flush() }
+                if filled == most {
+                    flush()
+                    untilCheck &-= most
+                    if untilCheck <= 0 {
+                        untilCheck = perCheck
+                        if interrupted() { return nil }
+                    }
+                }
             }
-            if w & 63 == 63, interrupted() { return nil }
+            // Where few rows may be returned, the bitmaps are what takes time.
+            if w & 1023 == 1023, interrupted() { return nil }
         }
         if filled > 0 { flush() }
         return measured

@@ -145,10 +145,11 @@ final class Linker: Sendable {
     let graph: HNSWGraph
     private let next: Atomic<Int>
 
-    init(column: Int, graph: HNSWGraph) {
+    /// - Parameter next: Rows before it are seen to already.
+    init(column: Int, graph: HNSWGraph, from next: Int = 0) {
         self.column = column
         self.graph = graph
-        self.next = Atomic(0)
+        self.next = Atomic(next)
     }
 
     /// Up to `most` rows below `limit` that nobody else has taken.

@@ -138,7 +138,9 @@ extension ShardEngine {
 
     /// Live rows that match, ascending. Under the lock.
     private func matchingRows(_ filter: CompiledFilter, _ segment: Segment, _ context: SearchContext) -> [UInt32] {
-        self.evaluate(filter, segment, context)
+        do throws(VecraftError) { try self.evaluate(filter, segment, context) } catch {
+            preconditionFailure("without a deadline: \(error)")
+        }
         var rows: [UInt32] = []
         context.matching.forEach { row in if !segment.deleted[row] { rows.append(UInt32(row)) } }
         return rows

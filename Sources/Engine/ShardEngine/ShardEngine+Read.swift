@@ -60,7 +60,7 @@ extension ShardEngine {
             var count = 0
             for segment in self.segments where segment.liveCount > 0 {
                 try deadline.check()
-                self.evaluate(compiled, segment, context)
+                try self.evaluate(compiled, segment, context, deadline)
                 context.matching.withUnsafeWords { words in
                     for w in words.indices { count &+= (words[w] & ~segment.deleted.words[w]).nonzeroBitCount }
                 }
@@ -84,6 +84,7 @@ extension ShardEngine {
             statistics.checkpointFailures = self.counters.checkpointFailures.load(ordering: .relaxed)
             statistics.seals = self.counters.seals.load(ordering: .relaxed)
             statistics.recodings = self.counters.recodings.load(ordering: .relaxed)
+            statistics.adoptedVectors = self.counters.adopted.load(ordering: .relaxed)
             statistics.merges = self.counters.merges.load(ordering: .relaxed)
             statistics.backgroundFailures = self.counters.backgroundFailures.load(ordering: .relaxed)
             statistics.quarantinedFiles = self.counters.quarantined.load(ordering: .relaxed)

@@ -18,7 +18,8 @@ extension ShardEngine {
     ) throws(VecraftError) -> ShardScrollResult {
         try self.checkOpen()
         guard limit >= 1 else { throw .invalid("page_size", "\(limit) is below 1") }
-        try Deadline(deadline).check()
+        let end = Deadline(deadline)
+        try end.check()
         let compiled = filter.flatMap { $0.isEmpty ? nil : CompiledFilter($0, fields: self.shape.fields) }
         let context = self.contexts.take()
         defer { self.contexts.give(context) }
@@ -28,7 +29,8 @@ extension ShardEngine {
         func page(_ after: UnsafeRawBufferPointer?) throws(VecraftError) -> ShardScrollResult {
             try self.lock.reading { () throws(VecraftError) in
                 let found = self.isSelective(compiled)
-                    ? self.collect(compiled!, after, limit, context) : self.walk(compiled, after, limit)
+                    ? try self.collect(compiled!, after, limit, context, end)
+                    : try self.walk(compiled, after, limit, end)
                 return try self.page(found, columns, withPayload: withPayload, room)
             }
         }
@@ -66,12 +68,13 @@ extension ShardEngine {
     // MARK: Few matches
 
     private func collect(
-        _ filter: CompiledFilter, _ after: UnsafeRawBufferPointer?, _ limit: Int, _ context: SearchContext
-    ) -> Page {
+        _ filter: CompiledFilter, _ after: UnsafeRawBufferPointer?, _ limit: Int, _ context: SearchContext,
+        _ deadline: Deadline
+    ) throws(VecraftError) -> Page {
         let views = self.table.views
         var places: [Location] = []
         for segment in self.segments where segment.liveCount > 0 {
-            self.evaluate(filter, segment, context)
+            try self.evaluate(filter, segment, context, deadline)
             context.matching.forEach { row in
                 guard !segment.deleted[row] else { return }
                 if let after, !ByteOrder.less(after, segment.storage.id(row)) { return }
@@ -85,7 +88,9 @@ extension ShardEngine {
 
     // MARK: Many
 
-    private func walk(_ filter: CompiledFilter?, _ after: UnsafeRawBufferPointer?, _ limit: Int) -> Page {
+    private func walk(
+        _ filter: CompiledFilter?, _ after: UnsafeRawBufferPointer?, _ limit: Int, _ deadline: Deadline
+    ) throws(VecraftError) -> Page {
         let views = self.table.views
         var cursors = IDCursors()
         for segment in self.segments where segment.liveCount > 0 { cursors.add(segment, after: after) }
@@ -96,6 +101,7 @@ extension ShardEngine {
             let place = Location(slot: segment.slot, row: row)
             if let filter {
                 looked += 1
+                if looked % 64 == 0 { try deadline.check() }
                 let storage = segment.storage
                 if filter.matches(id: storage.id(Int(row)), payload: storage.payload(Int(row))) { places.append(place) }
             } else {

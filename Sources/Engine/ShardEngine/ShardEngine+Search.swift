@@ -77,7 +77,7 @@ extension ShardEngine {
         context.nearest.reset(limit: request.limit)
         let views = self.table.views
         for segment in self.segments where self.isAsked(segment, column, filter) {
-            guard self.select(filter, segment, column, context, &plan) > 0 else { continue }
+            guard try self.select(filter, segment, column, context, deadline, &plan) > 0 else { continue }
             let measured = context.withAllowed(filter != nil) { allowed in
                 ExactScan.scan(segment, column, 0..<segment.rowCount, allowed: allowed, context, views) {
                     deadline.hasPassed
@@ -98,7 +98,7 @@ extension ShardEngine {
         let top = context.top
         top.reset(k: request.limit)
         for segment in self.segments where self.isAsked(segment, column, filter) {
-            let selected = self.select(filter, segment, column, context, &plan)
+            let selected = try self.select(filter, segment, column, context, deadline, &plan)
             guard selected > 0 else { continue }
             let linked = segment.linkedRows(column)
             // A tail that lacks the vector in places needs its rows named. A graph knows its own.
@@ -188,10 +188,10 @@ extension ShardEngine {
     /// - Returns: How many they are; without a filter, an upper bound.
     private func select(
         _ filter: CompiledFilter?, _ segment: Segment, _ column: Int, _ context: SearchContext,
-        _ plan: inout ShardSearchPlan
-    ) -> Int {
+        _ deadline: Deadline, _ plan: inout ShardSearchPlan
+    ) throws(VecraftError) -> Int {
         guard let filter else { return min(segment.liveCount, segment.presentCount[column]) }
-        self.evaluate(filter, segment, context)
+        try self.evaluate(filter, segment, context, deadline)
         var matching = 0
         var selected = 0
         context.matching.withUnsafeMutableWords { words in
@@ -207,22 +207,42 @@ extension ShardEngine {
         return selected
     }
 
+    /// Bytes of payloads read between two looks at the clock: some tens of microseconds.
+    private static let payloadBytesPerCheck = 16 << 10
+
     /// Rows of a segment that a filter matches, deleted ones among them, into the context's `matching`. Under the lock.
-    func evaluate(_ filter: CompiledFilter, _ segment: Segment, _ context: SearchContext) {
+    func evaluate(
+        _ filter: CompiledFilter, _ segment: Segment, _ context: SearchContext, _ deadline: Deadline = Deadline(nil)
+    ) throws(VecraftError) {
         let storage = segment.storage
         let views = self.table.views
-        segment.payloads.evaluate(
-            filter, rows: segment.rowCount, payloadOf: { storage.payload(Int($0)) },
-            idRows: { id in
-                var id = id
-                let location = id.withUTF8 { utf8 in
-                    let raw = UnsafeRawBufferPointer(utf8)
-                    return self.ids.find(StableHash.of(raw)) { views.matches($0, raw) }?.pointee.location
-                }
-                guard let location else { return nil }
-                let place = views.resolve(Location(rawValue: location))
-                return place.slot == segment.slot ? place.row : nil
-            }, scratch: &context.filterScratch, into: &context.matching)
+        var read = 0
+        do throws(EvaluationStopped) {
+            try segment.payloads.evaluate(
+                filter, rows: segment.rowCount,
+                payloadOf: { (row) throws(EvaluationStopped) in
+                    let payload = storage.payload(Int(row))
+                    // A look at the clock costs as much as reading a small payload; to find one, as much as some bytes of it.
+                    read += 64 + (payload?.count ?? 0)
+                    if read > Self.payloadBytesPerCheck {
+                        read = 0
+                        if deadline.hasPassed { throw EvaluationStopped() }
+                    }
+                    return payload
+                },
+                idRows: { id in
+                    var id = id
+                    let location = id.withUTF8 { utf8 in
+                        let raw = UnsafeRawBufferPointer(utf8)
+                        return self.ids.find(StableHash.of(raw)) { views.matches($0, raw) }?.pointee.location
+                    }
+                    guard let location else { return nil }
+                    let place = views.resolve(Location(rawValue: location))
+                    return place.slot == segment.slot ? place.row : nil
+                }, scratch: &context.filterScratch, into: &context.matching)
+        } catch {
+            throw deadline.error
+        }
     }
 
     // MARK: Answer

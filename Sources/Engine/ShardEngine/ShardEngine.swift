@@ -218,6 +218,7 @@ final class ShardCounters: Sendable {
     let seals = Atomic<UInt64>(0)
     let merges = Atomic<UInt64>(0)
     let recodings = Atomic<UInt64>(0)
+    let adopted = Atomic<UInt64>(0)
     let backgroundFailures = Atomic<UInt64>(0)
     let quarantined = Atomic<UInt64>(0)
     let rebuilt = Atomic<UInt64>(0)

@@ -28,6 +28,8 @@ package struct ShardStatistics: Sendable, Equatable {
     package var checkpointFailures: UInt64 = 0
     package var seals: UInt64 = 0
     package var merges: UInt64 = 0
+    /// Vectors whose links a merge took over instead of finding them anew.
+    package var adoptedVectors: UInt64 = 0
     /// Graphs written again because other codes were asked for.
     package var recodings: UInt64 = 0
     /// Background work that failed and will be tried again.
