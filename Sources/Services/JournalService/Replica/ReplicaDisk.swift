@@ -19,9 +19,9 @@ final class ReplicaDisk: Sendable {
     /// What the replica is told.
     enum Done: Sendable {
         case saved(SaveTicket)
-        /// All writes up to the ticket; the log is written through `last`.
-        case written(WriteTicket, last: LogIndex)
-        case adopted(WriteTicket, keys: IdempotencyTable, last: LogIndex)
+        /// All writes up to the ticket.
+        case written(WriteTicket)
+        case adopted(WriteTicket, keys: IdempotencyTable)
         case failed(FileFault)
     }
 
@@ -124,7 +124,7 @@ final class ReplicaDisk: Sendable {
                 let keys = try self.store.adopt(staged)
                 self.state.withLock { $0.writes -= count }
                 (written, entries, bytes, count) = (nil, 0, 0, 0)
-                self.tell(.adopted(ticket, keys: keys, last: self.store.lastWritten))
+                self.tell(.adopted(ticket, keys: keys))
             case .discard(let staged): staged.abandon()
             }
         }
@@ -136,7 +136,7 @@ final class ReplicaDisk: Sendable {
                 partition: self.store.partition, entries: entries, bytes: bytes, write: .nanoseconds(begun - started),
                 sync: .nanoseconds(synced - begun))
             self.state.withLock { $0.writes -= count }
-            self.tell(.written(written, last: self.store.lastWritten))
+            self.tell(.written(written))
         }
         self.store.noteCommit()
     }

@@ -154,7 +154,6 @@ extension ReplicaLoop {
         if let cut = order.truncateFrom {
             self.window.truncate(from: cut)
             self.table.remove(from: cut)
-            self.written = min(self.written, cut - 1)
         }
         self.window.append(run)
         if order.content == .received { self.remember(run) }
@@ -167,8 +166,6 @@ extension ReplicaLoop {
             return self.fail("a log is adopted that is not there: \(transfer.through)")
         }
         self.window.removeAll()
-        // Until the disk has put it in place nothing of the new log can be read; the old one is committed as far as it was shown.
-        self.written = self.store.committed
         self.disk.add(.adopt(self.staged.remove(at: i), ticket))
     }
 

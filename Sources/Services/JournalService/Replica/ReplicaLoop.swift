@@ -37,8 +37,6 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     var staged: [StagedLog] = []
     var outgoing: [PeerMessage] = []
     var closing = ClosedTimestamps()
-    /// The log is written through here.
-    var written: JournalOffset
     var isRetired = false
     /// When leadership was last given up for want of room, and to whom.
     private var handedOver: (to: ReplicaID, at: UInt64)?
@@ -76,7 +74,6 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         let window = ReplicaWindow(store)
         self.window = window
         self.table = store.keysFound
-        self.written = store.lastWritten
         self.raft = RaftReplica(
             id: store.replica, start: store.found, view: window, settings: raft, seed: UInt64.random(in: .min ... .max),
             now: Self.now)
@@ -190,13 +187,11 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     private func handle(_ done: ReplicaDisk.Done) {
         switch done {
         case .saved(let ticket): self.raft.saved(ticket, now: Self.now)
-        case .written(let ticket, let last):
-            self.written = last
+        case .written(let ticket):
             self.raft.written(ticket, now: Self.now)
             self.window.evict(durable: self.raft.durable)
-        case .adopted(let ticket, let keys, let last):
+        case .adopted(let ticket, let keys):
             self.table = keys
-            self.written = last
             self.raft.written(ticket, now: Self.now)
         case .failed(let fault): return self.fail("\(fault)")
         }
@@ -392,9 +387,10 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         self.outgoing.removeAll(keepingCapacity: true)
     }
 
-    /// What is committed and written here can be read.
+    /// What is committed and durable here can be read. Not what the disk has written last: that may be of a log that is just being
+    /// cut, while the machine knows which of its writes still count.
     func show() {
-        let visible = min(self.raft.commit, self.written)
+        let visible = min(self.raft.commit, self.raft.durable)
         guard visible > self.store.committed else { return }
         self.store.commit(through: visible, hlc: self.clock.last)
     }
