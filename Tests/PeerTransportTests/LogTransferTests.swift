@@ -22,9 +22,9 @@ private final class SampleLog: LogSource {
         self.read.add(1, ordering: .relaxed)
         return sampleRun(from: offset, count: 1, term: 3, bodyBytes: self.entryBytes, salt: UInt32(offset))
     }
-    func keys() throws(VecraftError) -> [TransferredKey] {
+    func keys() throws(VecraftError) -> [KeyRecord] {
         (0..<self.keyCount).map {
-            TransferredKey(
+            KeyRecord(
                 tenant: "acme", key: "key-\($0)", shard: 1, bodyHash: .max, offset: UInt64($0),
                 hlc: HLCTimestamp(rawValue: 9), term: 2)
         }
@@ -34,7 +34,7 @@ private final class SampleLog: LogSource {
 private final class SampleStaging: LogStaging {
     enum End { case finished, abandoned }
     let offsets = Mutex<[JournalOffset]>([])
-    let staged = Mutex<[TransferredKey]>([])
+    let staged = Mutex<[KeyRecord]>([])
     let ends = Mutex<[End]>([])
     let onWrite: @Sendable (FrameRun) throws(VecraftError) -> Void
     init(_ onWrite: @escaping @Sendable (FrameRun) throws(VecraftError) -> Void = { _ in }) { self.onWrite = onWrite }
@@ -43,7 +43,7 @@ private final class SampleStaging: LogStaging {
         try self.onWrite(frames)
         self.offsets.withLock { $0 += (0..<frames.count).map { frames.firstOffset + UInt64($0) } }
     }
-    func write(_ keys: [TransferredKey]) throws(VecraftError) { self.staged.withLock { $0 += keys } }
+    func write(_ keys: [KeyRecord]) throws(VecraftError) { self.staged.withLock { $0 += keys } }
     func finish() throws(VecraftError) { self.ends.withLock { $0.append(.finished) } }
     func abandon() { self.ends.withLock { $0.append(.abandoned) } }
 }

@@ -2,62 +2,6 @@ internal import FileStore
 internal import JournalFormat
 internal import Primitives
 
-/// An idempotency key and what was appended under it, as it is kept beside a sealed segment.
-struct KeyRecord: Equatable, Sendable {
-    let tenant: String
-    let key: String
-    let shard: UInt32
-    let bodyHash: UInt64
-    let offset: JournalOffset
-    let hlc: HLCTimestamp
-    let term: UInt64
-
-    /// Nil for an entry without a key.
-    init?(_ view: EntryView) {
-        let key = view.idempotencyKey
-        guard !key.isEmpty else { return nil }
-        self.tenant = String(decoding: view.tenant, as: UTF8.self)
-        self.key = String(decoding: key, as: UTF8.self)
-        self.shard = view.shard
-        self.bodyHash = view.bodyHash
-        self.offset = view.offset
-        self.hlc = view.hlc
-        self.term = view.term
-    }
-
-    init(
-        tenant: String, key: String, shard: UInt32, bodyHash: UInt64, offset: JournalOffset, hlc: HLCTimestamp, term: UInt64
-    ) {
-        self.tenant = tenant
-        self.key = key
-        self.shard = shard
-        self.bodyHash = bodyHash
-        self.offset = offset
-        self.hlc = hlc
-        self.term = term
-    }
-
-    func encode(into writer: inout ByteWriter) {
-        writer.writeShort(self.tenant)
-        writer.writeShort(self.key)
-        writer.write(self.shard)
-        writer.write(self.bodyHash)
-        writer.write(self.offset)
-        writer.write(self.hlc.rawValue)
-        writer.write(self.term)
-    }
-
-    init(decoding reader: inout ByteReader) throws(DecodingFault) {
-        self.tenant = try reader.readShort()
-        self.key = try reader.readShort()
-        self.shard = try reader.read()
-        self.bodyHash = try reader.read()
-        self.offset = try reader.read()
-        self.hlc = HLCTimestamp(rawValue: try reader.read())
-        self.term = try reader.read()
-    }
-}
-
 /// The idempotency keys of a sealed segment, in a file beside it. Apart from the sidecar, because only the segments of the window
 /// need theirs at the start. Derived: a missing or damaged one is rebuilt by scanning the segment's heads. Little-endian:
 ///

@@ -1,4 +1,5 @@
 internal import FileStore
+internal import JournalFormat
 internal import Primitives
 
 extension Recovery {

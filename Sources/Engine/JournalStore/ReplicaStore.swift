@@ -313,7 +313,7 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
     package var segmentCount: Int { self.log.segmentCount }
 
     package func read(from: JournalOffset, maxBytes: Int) throws(VecraftError) -> EntryBatch {
-        try self.log.read(from: from, maxBytes: maxBytes)
+        try self.notingDamage { () throws(VecraftError) in try self.log.read(from: from, maxBytes: maxBytes) }
     }
 
     package func onCommit(_ callback: @escaping @Sendable (JournalOffset) -> Void) -> Subscription {
@@ -326,9 +326,11 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
 
     /// Written frames for another replica. Damage is remembered: the next start reads everything.
     package func frames(from: JournalOffset, through last: JournalOffset, maxBytes: Int) throws(VecraftError) -> FrameRun {
-        do throws(VecraftError) {
-            return try self.log.frames(from: from, through: last, maxBytes: maxBytes)
-        } catch {
+        try self.notingDamage { () throws(VecraftError) in try self.log.frames(from: from, through: last, maxBytes: maxBytes) }
+    }
+
+    private func notingDamage<R>(_ read: () throws(VecraftError) -> R) throws(VecraftError) -> R {
+        do throws(VecraftError) { return try read() } catch {
             if error.code == .dataLoss {
                 try? AtomicFile.replace(Paths.join(self.directory, Self.readAllName), with: Array(error.message.utf8), in: self.files)
             }
@@ -346,7 +348,7 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
     }
 
     /// All keys of entries at or before an offset that are still remembered, oldest first. May read much.
-    package func keys(through offset: JournalOffset) throws(VecraftError) -> [KeptKey] {
+    package func keys(through offset: JournalOffset) throws(VecraftError) -> [KeyRecord] {
         let segments = self.log.segments.withLock { $0 }
         let folder = Paths.parent(segments[0].path)
         var records = try TrimmedKeys.load(directory: folder, files: self.files)
@@ -355,7 +357,7 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
                 records += try self.keys(of: segment, in: folder)
             }
         } catch { throw error.vecraftError }
-        return self.remembered(records).filter { $0.offset <= offset }.map(KeptKey.init)
+        return self.remembered(records).filter { $0.offset <= offset }
     }
 
     // MARK: Opening

@@ -61,7 +61,7 @@ package final class StagedLog: @unchecked Sendable {  // its users take turns: w
         } catch { throw error.vecraftError }
     }
 
-    package func write(_ keys: [KeptKey]) { self.keys += keys.map(\.record) }
+    package func write(_ keys: [KeyRecord]) { self.keys += keys }
 
     /// All is there, checked and durable.
     ///
@@ -99,28 +99,6 @@ package final class StagedLog: @unchecked Sendable {  // its users take turns: w
         self.writer.appender.close()
         self.writer.mark.close()
     }
-}
-
-/// An idempotency key with what was appended under it, on its way to another replica.
-package struct KeptKey: Equatable, Sendable {
-    let record: KeyRecord
-
-    init(_ record: KeyRecord) { self.record = record }
-
-    package init(
-        tenant: String, key: String, shard: UInt32, bodyHash: UInt64, offset: JournalOffset, hlc: HLCTimestamp, term: UInt64
-    ) {
-        self.record = KeyRecord(
-            tenant: tenant, key: key, shard: shard, bodyHash: bodyHash, offset: offset, hlc: hlc, term: term)
-    }
-
-    package var tenant: String { self.record.tenant }
-    package var key: String { self.record.key }
-    package var shard: UInt32 { self.record.shard }
-    package var bodyHash: UInt64 { self.record.bodyHash }
-    package var offset: JournalOffset { self.record.offset }
-    package var hlc: HLCTimestamp { self.record.hlc }
-    package var term: UInt64 { self.record.term }
 }
 
 /// Idempotency keys of entries that were trimmed and are still remembered, in a file beside the log. Not derived: what was trimmed

@@ -193,7 +193,7 @@ struct LogParts {
         case header(ByteBuffer)
         case frames(Frames)
         case continued(ByteBuffer)
-        case keys([TransferredKey])
+        case keys([KeyRecord])
         case end(keyCount: UInt64)
     }
 
@@ -233,8 +233,8 @@ struct LogParts {
         }
     }
 
-    private static func key(_ view: PeerWire.Proto.LogKey.View) -> TransferredKey {
-        TransferredKey(
+    private static func key(_ view: PeerWire.Proto.LogKey.View) -> KeyRecord {
+        KeyRecord(
             tenant: view.tenant.string, key: view.key.string, shard: view.shard, bodyHash: view.bodyHash,
             offset: view.offset,
             hlc: HLCTimestamp(rawValue: view.hlc), term: view.term)

@@ -142,7 +142,7 @@ struct LogSender: Sendable {
         }
     }
 
-    private func part(_ keys: ArraySlice<TransferredKey>) -> [UInt8] {
+    private func part(_ keys: ArraySlice<KeyRecord>) -> [UInt8] {
         ArenaPool.shared.withArena { arena in
             let part = Part.Builder(in: arena)
             for (out, key) in zip(part.keys.make().keys.make(keys.count), keys) {

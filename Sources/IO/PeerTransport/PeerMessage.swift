@@ -33,29 +33,6 @@ package struct ClosedTimestamp: Equatable, Sendable {
     }
 }
 
-/// A key that an append was made under and whose entry may have been trimmed: it travels with a log that is sent as a whole.
-package struct TransferredKey: Equatable, Sendable {
-    package var tenant: String
-    package var key: String
-    package var shard: UInt32
-    package var bodyHash: UInt64
-    package var offset: JournalOffset
-    package var hlc: HLCTimestamp
-    package var term: UInt64
-
-    package init(
-        tenant: String, key: String, shard: UInt32, bodyHash: UInt64, offset: JournalOffset, hlc: HLCTimestamp, term: UInt64
-    ) {
-        self.tenant = tenant
-        self.key = key
-        self.shard = shard
-        self.bodyHash = bodyHash
-        self.offset = offset
-        self.hlc = hlc
-        self.term = term
-    }
-}
-
 /// Who takes what comes from other nodes. Calls come from event loops: they must be short and never block.
 package protocol PeerReceiver: Sendable {
     /// In the order of the sender's calls, while one link lasts. The frames have been checked: checksums, offsets, the message's
@@ -74,7 +51,7 @@ package protocol PeerReceiver: Sendable {
 package protocol LogStaging: Sendable {
     /// The next frames, consecutive from the transfer's start on.
     func write(_ frames: FrameRun) throws(VecraftError)
-    func write(_ keys: [TransferredKey]) throws(VecraftError)
+    func write(_ keys: [KeyRecord]) throws(VecraftError)
     /// All is there: made durable, and handed to the replica.
     func finish() throws(VecraftError)
     /// It ends early: what is there is removed.
@@ -86,7 +63,7 @@ package protocol LogSource: Sendable {
     /// Frames from an offset on, at least one, about `maxBytes`; never beyond the transfer's end.
     func frames(from offset: JournalOffset, maxBytes: Int) throws(VecraftError) -> FrameRun
     /// All keys of entries at or before the transfer's end that are still remembered.
-    func keys() throws(VecraftError) -> [TransferredKey]
+    func keys() throws(VecraftError) -> [KeyRecord]
 }
 
 /// The way to other nodes. Nothing here blocks.

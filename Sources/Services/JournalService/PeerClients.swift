@@ -31,10 +31,8 @@ package final class PeerClients: Sendable {
 
     package func setPeers(_ peers: [ReplicaID: PeerAddress]) {
         self.state.withLock { state in
-            for (node, client) in state.clients where peers[node] != state.addresses[node] {
-                state.clients[node] = nil
-                _ = client
-            }
+            // A client that nobody holds any more closes its connection.
+            for node in state.clients.keys.filter({ peers[$0] != state.addresses[$0] }) { state.clients[node] = nil }
             state.addresses = peers
         }
     }

@@ -1,3 +1,4 @@
+internal import Dispatch
 package import FileStore
 package import JournalFormat
 internal import Logging
@@ -20,6 +21,8 @@ package final class PeerDirectory: Sendable {
     private let given: [ReplicaID: String]
     private let path: String
     private let files: any FileStore
+    /// Who learns an address may be a replica's thread, which must not wait for a disk.
+    private let saving = DispatchQueue(label: "vecraft.journal.peers")
     private let log = Logger(label: "vecraft.journal.peers")
 
     /// - Parameter given: "host:port" by node.
@@ -60,7 +63,7 @@ package final class PeerDirectory: Sendable {
             return (isNew, state.changed)
         }
         guard isNew else { return }
-        self.save()
+        self.saving.async { self.save() }
         changed?(self.peers)
     }
 

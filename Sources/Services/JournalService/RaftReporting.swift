@@ -23,7 +23,8 @@ package final class RaftReporting: Sendable {
     private let reads: CounterFamily
     private let transfers: CounterFamily
     private let trims: CounterFamily
-    private let known = Mutex<[PartitionID: RaftCounters]>([:])
+    private let dropped: CounterFamily
+    private let known = Mutex<[PartitionID: (counters: RaftCounters, dropped: UInt64)]>([:])
 
     package init(_ registry: MetricsRegistry) {
         let by = ["partition"]
@@ -52,14 +53,16 @@ package final class RaftReporting: Sendable {
             "vecraft_raft_reads_total", help: "Strong reads confirmed, under the lease or by a round of messages.", labels: ["partition", "by"])
         self.transfers = registry.counter(
             "vecraft_raft_log_transfers_total", help: "Logs sent or taken as a whole.", labels: by)
+        self.dropped = registry.counter(
+            "vecraft_raft_messages_dropped_total", help: "Messages of peers that found no room in a replica's inbox.", labels: by)
         self.trims = registry.counter("vecraft_raft_trims_total", help: "Times the log's start was moved.", labels: by)
     }
 
     package func collect(_ journal: ReplicatedJournal) {
-        for replica in journal.replicas { self.collect(replica.status) }
+        for replica in journal.replicas { self.collect(replica.status, dropped: replica.droppedMessages) }
     }
 
-    private func collect(_ status: ReplicaStatus) {
+    private func collect(_ status: ReplicaStatus, dropped: UInt64) {
         let name = status.partition.description
         for role in [RaftRole.follower, .preCandidate, .candidate, .leader] {
             self.role.with(name, role.rawValue).set(role == status.role ? 1 : 0)
@@ -78,11 +81,12 @@ package final class RaftReporting: Sendable {
             self.silence.with(name, member.id.description).set(peer.map { Double($0.silence) / 1e9 } ?? 0)
         }
         let before = self.known.withLock { known in
-            defer { known[status.partition] = status.counters }
-            return known[status.partition] ?? RaftCounters()
+            defer { known[status.partition] = (status.counters, dropped) }
+            return known[status.partition] ?? (RaftCounters(), 0)
         }
+        self.dropped.with(name).increment(by: dropped - min(before.dropped, dropped))
         func add(_ family: CounterFamily, _ labels: [String], _ path: KeyPath<RaftCounters, Int>) {
-            let grown = status.counters[keyPath: path] - before[keyPath: path]
+            let grown = status.counters[keyPath: path] - before.counters[keyPath: path]
             let counter = labels.count == 1 ? family.with(labels[0]) : family.with(labels[0], labels[1])
             counter.increment(by: UInt64(max(0, grown)))
         }

@@ -111,7 +111,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
     ) {
         guard self.byID[partition] != nil else { return completion(.failure(LocalJournal.unknown(partition))) }
-        self.attempt(entry, partition, until: .now + TimeAmount(Self.patience), completion)
+        self.attempt(entry, partition, until: .now() + TimeAmount(Self.patience), completion)
     }
 
     private func attempt(
@@ -220,8 +220,4 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     package func stage(_ transfer: LogTransfer, partition: PartitionID) throws(VecraftError) -> any LogStaging {
         try self.replica(partition).stage(transfer)
     }
-}
-
-extension NIODeadline {
-    fileprivate static var now: NIODeadline { .now() }
 }

@@ -17,9 +17,9 @@ package final class JournalReplica: Sendable {
     package let partition: PartitionID
     package let replica: ReplicaID
     /// Torn tails that opening cut, one line each.
-    package let recoveredCuts: [String]
+    package var recoveredCuts: [String] { self.store.recoveredCuts }
     /// Damage found at the start, which the others mend.
-    package let lossFound: String?
+    package var lossFound: String? { self.store.lossFound }
     let store: ReplicaStore
     let clock: HLCClock
     let inbox: ReplicaInbox
@@ -47,8 +47,6 @@ package final class JournalReplica: Sendable {
         self.replica = replica
         self.store = store
         self.clock = clock
-        self.recoveredCuts = store.recoveredCuts
-        self.lossFound = store.lossFound
         let inbox = ReplicaInbox(queueBytes: settings.queueBytes)
         self.inbox = inbox
         let published = ReplicaPublished(ReplicaStatus(partition: partition, replica: replica))
@@ -71,9 +69,8 @@ package final class JournalReplica: Sendable {
     deinit { self.inbox.close() }
 
     package var status: ReplicaStatus { self.published.status }
-
-    /// Calls back, from the replica's thread, whenever role, term or leader change. One callback.
-    package func onChange(_ callback: @escaping @Sendable (ReplicaStatus) -> Void) { self.published.onChange(callback) }
+    /// Messages of peers that found no room and were dropped.
+    package var droppedMessages: UInt64 { self.inbox.dropped }
 
     /// Appends an entry; `completion` is called once it is committed, from the replica's thread.
     ///
@@ -114,7 +111,11 @@ package final class JournalReplica: Sendable {
 
     // MARK: From other nodes
 
-    package func receive(_ message: PeerMessage) { self.inbox.add(message) }
+    package func receive(_ message: PeerMessage) {
+        // The wire checks frames by themselves; an entry of another partition would make this log unreadable.
+        if let frames = message.frames, !(0..<frames.count).allSatisfy({ frames.view($0).partition == self.partition }) { return }
+        self.inbox.add(message)
+    }
     package func linkReset(_ peer: ReplicaID) { self.inbox.add(.linkReset(peer)) }
 
     /// A leader sends its log as a whole; one at a time is taken.
@@ -164,7 +165,6 @@ final class ReplicaPublished: Sendable {
     private struct State {
         var status: ReplicaStatus
         var closed = HLCTimestamp.zero
-        var callback: (@Sendable (ReplicaStatus) -> Void)?
     }
     private let state: Mutex<State>
 
@@ -173,24 +173,7 @@ final class ReplicaPublished: Sendable {
     var status: ReplicaStatus { self.state.withLock { $0.status } }
     var closed: HLCTimestamp { self.state.withLock { $0.closed } }
 
-    func onChange(_ callback: @escaping @Sendable (ReplicaStatus) -> Void) {
-        let status = self.state.withLock { state in
-            state.callback = callback
-            return state.status
-        }
-        callback(status)
-    }
-
-    func publish(_ status: ReplicaStatus) {
-        let callback = self.state.withLock { state -> (@Sendable (ReplicaStatus) -> Void)? in
-            let old = state.status
-            state.status = status
-            let isNews = old.role != status.role || old.term != status.term || old.leader != status.leader
-                || old.failure != status.failure || old.membership != status.membership
-            return isNews ? state.callback : nil
-        }
-        callback?(status)
-    }
+    func publish(_ status: ReplicaStatus) { self.state.withLock { $0.status = status } }
 
     func publish(closed: HLCTimestamp) { self.state.withLock { $0.closed = max($0.closed, closed) } }
 }
@@ -204,14 +187,7 @@ private final class ReplicaStaging: LogStaging {
         self.inbox = inbox
     }
     func write(_ frames: FrameRun) throws(VecraftError) { try self.staged.write(frames) }
-    func write(_ keys: [TransferredKey]) throws(VecraftError) {
-        self.staged.write(
-            keys.map {
-                KeptKey(
-                    tenant: $0.tenant, key: $0.key, shard: $0.shard, bodyHash: $0.bodyHash, offset: $0.offset, hlc: $0.hlc,
-                    term: $0.term)
-            })
-    }
+    func write(_ keys: [KeyRecord]) throws(VecraftError) { self.staged.write(keys) }
     func finish() throws(VecraftError) {
         let summary = try self.staged.finish()
         self.inbox.add(.staged(self.staged, summary))

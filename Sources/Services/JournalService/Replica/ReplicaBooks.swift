@@ -15,18 +15,8 @@ struct AppendWaiters {
     /// By offset, nearly: repeats of an entry that is not committed yet stand behind newer ones.
     private var waiting: [Waiter] = []
     private var head = 0
-    /// Repeats within one batch, until the batch has offsets.
-    private var joined: [(pending: PendingAppend, first: PendingAppend)] = []
-
     mutating func add(_ appended: Appended, arrivedAt: UInt64, _ completion: @escaping AppendCompletion) {
         self.waiting.append(Waiter(appended: appended, arrivedAt: arrivedAt, completion: completion))
-    }
-
-    mutating func join(_ pending: PendingAppend, to first: PendingAppend) { self.joined.append((pending, first)) }
-    mutating func takeJoined() -> [(pending: PendingAppend, first: PendingAppend)] {
-        guard !self.joined.isEmpty else { return [] }
-        defer { self.joined = [] }
-        return self.joined
     }
 
     /// Answers those whose entries are committed.
@@ -52,10 +42,9 @@ struct AppendWaiters {
     }
 
     mutating func removeAll(_ each: (AppendCompletion) -> Void) {
-        let rest = self.waiting[self.head...].map(\.completion) + self.joined.map(\.pending.completion)
+        let rest = self.waiting[self.head...].map(\.completion)
         self.waiting = []
         self.head = 0
-        self.joined = []
         for completion in rest { each(completion) }
     }
 }

@@ -45,7 +45,6 @@ extension ReplicaLoop {
                 return true
             }
         case .retire:
-            self.isRetired = true
             self.log.notice("removed from its group", metadata: ["partition": "\(self.store.partition)"])
         case .halt(let why): self.halted(why)
         }
@@ -169,7 +168,7 @@ extension ReplicaLoop {
         self.disk.add(.adopt(self.staged.remove(at: i), ticket))
     }
 
-    private func remember(_ run: FrameRun) {
+    func remember(_ run: FrameRun) {
         for i in 0..<run.count {
             let view = run.view(i)
             if let key = IdempotencyTable.Key(view) { self.table.insert(.init(view), under: key) }
@@ -214,10 +213,5 @@ struct ReplicaLogSource: LogSource {
         try self.store.frames(from: offset, through: self.transfer.through.index, maxBytes: maxBytes)
     }
 
-    func keys() throws(VecraftError) -> [TransferredKey] {
-        try self.store.keys(through: self.transfer.through.index).map {
-            TransferredKey(
-                tenant: $0.tenant, key: $0.key, shard: $0.shard, bodyHash: $0.bodyHash, offset: $0.offset, hlc: $0.hlc, term: $0.term)
-        }
-    }
+    func keys() throws(VecraftError) -> [KeyRecord] { try self.store.keys(through: self.transfer.through.index) }
 }

@@ -37,7 +37,6 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     var staged: [StagedLog] = []
     var outgoing: [PeerMessage] = []
     var closing = ClosedTimestamps()
-    var isRetired = false
     /// When leadership was last given up for want of room, and to whom.
     private var handedOver: (to: ReplicaID, at: UInt64)?
     private var tickDue: UInt64 = 0
@@ -192,6 +191,8 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
             self.window.evict(durable: self.raft.durable)
         case .adopted(let ticket, let keys):
             self.table = keys
+            // What came behind it meanwhile is in memory still.
+            self.window.forEach { self.remember($0) }
             self.raft.written(ticket, now: Self.now)
         case .failed(let fault): return self.fail("\(fault)")
         }
@@ -272,6 +273,8 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         var taken: [(pending: PendingAppend, key: IdempotencyTable.Key?)] = []
         taken.reserveCapacity(batch.count)
         var mine: [IdempotencyTable.Key: Int] = [:]
+        // The same key twice in one batch: the second is answered with the first.
+        var repeats: [(pending: PendingAppend, of: Int)] = []
         var bytes = 0
         for pending in batch {
             let view = pending.entry.withView { $0 }
@@ -279,11 +282,14 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
             if let made = IdempotencyTable.Key(view) {
                 if self.answerKnown(made, pending, bodyHash: view.bodyHash) { continue }
                 if let first = mine[made] {
-                    // Twice in one batch: the second is answered with the first.
-                    self.joinFirst(taken[first].pending, pending)
+                    if taken[first].pending.entry.bodyHash == view.bodyHash {
+                        self.observer?.replayed(partition: self.store.partition)
+                        repeats.append((pending, first))
+                    } else {
+                        self.refuse(pending, .keyReused(nil))
+                    }
                     continue
                 }
-                mine[made] = taken.count
                 key = made
             }
             do throws(VecraftError) { try self.store.checkSpace(for: view.operation, &self.space) } catch {
@@ -292,13 +298,15 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
                 continue
             }
             bytes += Frame.headBytes + pending.entry.bytes.count
+            if let key { mine[key] = taken.count }
             taken.append((pending, key))
         }
         guard !taken.isEmpty else { return }
         let range: EntryRange
         do throws(RaftRefusal) { range = try self.raft.propose(count: taken.count, bytes: bytes, now: Self.now) } catch {
-            for item in taken { self.refuse(item.pending, .refusal(self.store.partition, error)) }
-            for (pending, _) in self.waiters.takeJoined() { self.refuse(pending, .refusal(self.store.partition, error)) }
+            for pending in taken.map(\.pending) + repeats.map(\.pending) {
+                self.refuse(pending, .refusal(self.store.partition, error))
+            }
             return
         }
         self.closing.stamps(after: self.clock.now(), from: range.first)
@@ -312,9 +320,8 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
                 Appended(offset: view.offset, hlc: view.hlc, term: view.term), arrivedAt: item.pending.arrivedAt,
                 item.pending.completion)
         }
-        for (pending, first) in self.waiters.takeJoined() {
-            let i = taken.firstIndex { $0.pending.arrivedAt == first.arrivedAt && $0.pending.entry.bytes == first.entry.bytes } ?? 0
-            let view = run.view(i)
+        for (pending, first) in repeats {
+            let view = run.view(first)
             self.waiters.add(
                 Appended(offset: view.offset, hlc: view.hlc, term: view.term, replayed: true), arrivedAt: pending.arrivedAt,
                 pending.completion)
@@ -342,12 +349,6 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     }
     /// Between two attempts: a handover takes an election at most.
     private static let handOverPause: UInt64 = 1_000_000_000
-
-    private func joinFirst(_ first: PendingAppend, _ second: PendingAppend) {
-        guard first.entry.bodyHash == second.entry.bodyHash else { return self.refuse(second, .keyReused(nil)) }
-        self.observer?.replayed(partition: self.store.partition)
-        self.waiters.join(second, to: first)
-    }
 
     /// - Returns: True if the key was used before: the append is answered now, or with the entry that has it.
     private func answerKnown(_ key: IdempotencyTable.Key, _ pending: PendingAppend, bodyHash: UInt64) -> Bool {
@@ -420,7 +421,6 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         status.inFlightBytes = status.peers.reduce(0) { $0 + $1.inFlightBytes }
         status.counters = self.raft.counters
         status.failure = self.raft.failure
-        status.isRetired = self.isRetired
         self.published.publish(status)
     }
 }

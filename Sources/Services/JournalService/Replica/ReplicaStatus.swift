@@ -22,8 +22,6 @@ package struct ReplicaStatus: Sendable, Equatable {
     package var counters = RaftCounters()
     /// Why it does nothing more.
     package var failure: String?
-    /// Removed from its group.
-    package var isRetired = false
 
     package init(partition: PartitionID, replica: ReplicaID) {
         self.partition = partition

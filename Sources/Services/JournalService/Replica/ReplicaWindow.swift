@@ -39,6 +39,8 @@ final class ReplicaWindow: RaftLogView, @unchecked Sendable {  // the replica's 
         self.bytes = 0
     }
 
+    func forEach(_ body: (FrameRun) -> Void) { for run in self.runs[self.head...] { body(run) } }
+
     /// Lets go of the oldest that are durable, down to the limit.
     func evict(durable: LogIndex) {
         while self.bytes > Self.limitBytes, self.head < self.runs.count, self.runs[self.head].lastOffset <= durable {

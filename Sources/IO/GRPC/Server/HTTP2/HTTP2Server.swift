@@ -6,8 +6,8 @@ import Primitives
 ///
 /// It does what every connection needs: frames, header compression, both directions of flow control, the states of streams, and the
 /// limits that keep a hostile peer from costing more than its connection. What the streams are for is the subclass's matter.
-/// A reply leaves as one stretch of bytes, and all that is written in one turn of the loop by one call of the system: measured, a
-/// call costs half of what it did behind `NIOHTTP2Handler`.
+/// A reply leaves as one stretch of bytes, and all that is written in one turn of the loop by one call of the system: what a
+/// call costs is printed by `make bench-wire`.
 ///
 /// What differs from the letter of the RFC: priorities are read and ignored (5.3.1 allows it), and a stream whose server half has
 /// ended is reset at once if the client's half has not (8.1).
