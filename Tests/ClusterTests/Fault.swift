@@ -46,8 +46,8 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
             try await self.cut(run, load, from: leader.node) {
                 for other in others { try $0.cut(from: other, to: leader.node) }
             }
-        case .fillLeader: try await self.fill(leader.node, run, load)
-        case .fillFollower: try await self.fill(follower, run, load)
+        case .fillLeader: try await self.fill(leader.node, run, load, round)
+        case .fillFollower: try await self.fill(follower, run, load, round)
         }
         for node in cluster.nodes { try await cluster.awaitCaughtUp(node.id) }
     }
@@ -95,17 +95,32 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
         try await offThePool { try network.heal() }
     }
 
-    private func fill(_ node: Int, _ run: ClusterRun, _ load: ClusterLoad) async throws {
+    private func fill(_ node: Int, _ run: ClusterRun, _ load: ClusterLoad, _ round: Int) async throws {
         guard let disk = run.cluster.disks[node] else {
             throw LoadFailure(description: "node \(node) has no small disk")
         }
         try await offThePool { try disk.fill() }
         // Its peers go on without it, whether it led or not.
         let outcome: Result<Void, any Error>
-        do { outcome = .success(try await load.awaitWrites(300)) } catch { outcome = .failure(error) }
+        do { outcome = .success(try await self.writeSegments(run, load, round)) } catch { outcome = .failure(error) }
         try await offThePool { try disk.free() }
         try outcome.get()
         // What cannot go on may have ended; a person would start it again.
         if !run.cluster[node].isRunning { try await run.cluster[node].start() }
+    }
+
+    /// Enough for new segments: what was allocated before the disk was full has room for a while.
+    private func writeSegments(_ run: ClusterRun, _ load: ClusterLoad, _ round: Int) async throws {
+        var bulk = AppendLoad.Settings()
+        bulk.partition = run.partition
+        bulk.bytes = 64 << 10
+        bulk.clients = 4
+        bulk.seed = 900 + UInt64(round)
+        let appends = AppendLoad(run.cluster, settings: bulk)
+        let record = try await appends.run {
+            try await eventually("3 MiB more are written") { appends.acknowledged >= 50 }
+        }
+        if let failure = record.failures.first { throw LoadFailure(description: failure) }
+        try await load.awaitWrites(100)
     }
 }

@@ -102,6 +102,7 @@ package final class ClusterLoad: Sendable {
             let request = self.request(register, value, key)
             let began = historyTime()
             var tried: [Int] = []
+            var last = ""
             let end = ContinuousClock.now + self.load.settings.patience
             while ContinuousClock.now < end {
                 let node = self.node(after: tried.last)
@@ -112,6 +113,7 @@ package final class ClusterLoad: Sendable {
                         "vecraft.v1.Points/Upsert", request, timeout: self.load.settings.callTimeout)
                     return self.acknowledge(reply, register, value, key, (began, invoked), tried)
                 } catch {
+                    last = "\(error)"
                     self.record.attempts.append(AppendOperation(key: key, client: self.client, from: invoked, to: nil))
                     guard self.canRetry(error, "write of \(value) by node \(node.id)") else { break }
                 }
@@ -119,7 +121,8 @@ package final class ClusterLoad: Sendable {
             }
             if ContinuousClock.now >= end {
                 self.record.failures.append(
-                    "a write of \(value) had no answer in \(self.load.settings.patience), from nodes \(tried)")
+                    "a write of \(value) had no answer in \(self.load.settings.patience), at \(tried.count) attempts: \(last)"
+                )
             }
             self.record.history.append(
                 RegisterOperation(
@@ -147,7 +150,7 @@ package final class ClusterLoad: Sendable {
             self.record.history.append(
                 RegisterOperation(
                     register: register, client: self.client, .write(value), from: times.began, to: returned,
-                    note: "nodes \(tried), \(write.partition) \(write.offset)"))
+                    note: Self.note(tried) + ", \(write.partition) \(write.offset)"))
             self.record.writes.append(
                 AcknowledgedWrite(
                     register: register, value: value, client: self.client, key: key, partition: write.partition,
@@ -176,6 +179,10 @@ package final class ClusterLoad: Sendable {
                 await self.pause()
             }
             self.record.failures.append("a strong read had no answer in \(self.load.settings.patience)")
+        }
+
+        private static func note(_ tried: [Int]) -> String {
+            tried.count <= 5 ? "nodes \(tried)" : "\(tried.count) attempts, the last at node \(tried.last ?? 0)"
         }
 
         // MARK: Choices
