@@ -139,6 +139,22 @@ private final class Bounds: Sendable {
         #expect(bounds.list == [13_000, 14_000])
     }
 
+    /// Processes killed one after the other, each before physical time has passed the bound of the one before.
+    @Test func killsInARowDoNotDriveTheClockAhead() {
+        let wall = FakeWall(10_000)
+        let bounds = Bounds()
+        var last = HLCTimestamp.zero
+        for _ in 0..<50 {
+            let clock = HLCClock(bound: bounds.list.last ?? 0, physical: { wall.now }, persistedBound: { bounds.add($0) })
+            clock.extendBound()
+            let next = clock.now()
+            #expect(next > last)
+            last = next
+            wall.set(wall.now + 200)
+        }
+        #expect(last.milliseconds <= wall.now + HLCClock.boundAhead + 100, "\(last.milliseconds) at \(wall.now)")
+    }
+
     @Test func startsAboveTheBoundAfterARestartWithTheClockSetBack() {
         let wall = FakeWall(50_000)
         let bounds = Bounds()

@@ -21,6 +21,10 @@ package final class HLCClock: Sendable {
 
     /// How far ahead of the clock the bound is put, milliseconds: one write a second then leaves two to spare.
     package static let boundAhead: UInt64 = 3_000
+    /// How far above what was given out, when that is ahead of physical time, milliseconds: the clock then only counts, 65,536 to
+    /// a millisecond. Were it `boundAhead` too, each kill within three seconds of the last would put the next start three seconds
+    /// further ahead, and a cluster takes over the furthest of its nodes.
+    package static let margin: UInt64 = 100
 
     /// - Parameters:
     ///   - bound: What the last process persisted, milliseconds; 0 for a new one.
@@ -79,8 +83,7 @@ package final class HLCClock: Sendable {
     /// Moves the persisted bound ahead when less than two thirds of it are left. For a background thread, once a second.
     package func extendBound() {
         guard self.persist != nil else { return }
-        let reached = max(self.physical(), self.last.milliseconds)
-        self.raiseBound(above: reached, leaving: Self.boundAhead * 2 / 3)
+        self.raiseBound(above: self.last.milliseconds, leaving: Self.boundAhead * 2 / 3)
     }
 
     /// Persists the exact end of what was given out, so that the next process need not start ahead of its physical clock.
@@ -121,12 +124,13 @@ package final class HLCClock: Sendable {
         return .given(next)
     }
 
-    /// - Parameter rest: Nothing is done while at least this many milliseconds above `reached` are covered.
+    /// - Parameter rest: Nothing is done while `reached` and this many milliseconds above physical time are covered.
     private func raiseBound(above reached: UInt64, leaving rest: UInt64) {
         self.persisting.withLock { _ in
             // Another thread may have raised it while this one waited.
-            guard self.guarded.withLock({ $0.bound <= reached + rest }) else { return }
-            let bound = reached + Self.boundAhead
+            let physical = self.physical()
+            guard self.guarded.withLock({ $0.bound <= max(physical + rest, reached) }) else { return }
+            let bound = max(physical + Self.boundAhead, reached + Self.margin)
             self.persist?(bound)
             self.guarded.withLock { $0.bound = max($0.bound, bound) }
         }

@@ -77,17 +77,18 @@ struct ClosedTimestamps {
     }
 
     /// What a leader may say now.
-    mutating func promise(_ raft: borrowing RaftReplica, now: HLCTimestamp, isAlone: Bool) -> ClosedTimestamp? {
+    mutating func promise(_ raft: borrowing RaftReplica, now: HLCTimestamp, wall: HLCTimestamp, isAlone: Bool) -> ClosedTimestamp? {
         guard let rounds = raft.rounds else { return nil }
         if self.rounds.last?.round != rounds.current {
-            self.rounds.append((rounds.current, now))
+            // Never ahead of physical time, which the clock may be for seconds after a crash: staleness is measured by it.
+            self.rounds.append((rounds.current, min(now, wall)))
             if self.rounds.count > Self.keptRounds { self.rounds.removeFirst() }
         }
         if raft.commit >= raft.last.index { self.stamped = [] }
         while self.rounds.count > 1, self.rounds[1].round <= rounds.confirmed { self.rounds.removeFirst() }
         var hlc: HLCTimestamp
         if isAlone {
-            hlc = now
+            hlc = min(now, wall)
         } else if let first = self.rounds.first, first.round <= rounds.confirmed {
             hlc = first.hlc
         } else {

@@ -78,6 +78,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
             now: Self.now)
     }
 
+    static var wall: HLCTimestamp { HLCTimestamp(milliseconds: SystemClock.wallMilliseconds(), counter: 0) }
     static var now: MonotonicInstant { MonotonicInstant(nanoseconds: SystemClock.boottimeNanoseconds()) }
 
     /// The thread's whole life.
@@ -379,7 +380,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         guard !self.outgoing.isEmpty else { return }
         let clock = self.clock.now()
         let isLeader = self.raft.role == .leader
-        let closed = isLeader ? self.closing.promise(self.raft, now: clock, isAlone: false) : nil
+        let closed = isLeader ? self.closing.promise(self.raft, now: clock, wall: Self.wall, isAlone: false) : nil
         for i in self.outgoing.indices {
             self.outgoing[i].clock = clock
             self.outgoing[i].closed = closed
@@ -398,7 +399,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
 
     private func publish(force: Bool) {
         if self.raft.role == .leader {
-            let promise = self.closing.promise(self.raft, now: self.clock.now(), isAlone: self.isAlone)
+            let promise = self.closing.promise(self.raft, now: self.clock.now(), wall: Self.wall, isAlone: self.isAlone)
             if let promise, self.store.committed >= promise.offset { self.published.publish(closed: promise.hlc) }
         } else if let hlc = self.closing.closed(at: self.store.committed) {
             self.published.publish(closed: hlc)
