@@ -99,6 +99,16 @@ struct ClusterTests {
         }
         #expect(
             error.map { [.unavailable, .deadlineExceeded].contains($0.code) } == true, "\(String(describing: error))")
+        // Started again it cannot know its collections, but says that it lives and what it waits for.
+        await run.cluster[3].kill()
+        try await run.cluster[3].begin()
+        try await eventually("a starting node answers operators") { await run.cluster[3].answer("/livez")?.status == 200 }
+        try await eventually("it says what it waits for") {
+            let ready = await run.cluster[3].answer("/readyz")
+            return ready?.status == 503 && ready?.body.contains("waiting for the other nodes") == true
+        }
+        #expect(await run.cluster[3].answer("/metrics")?.body.contains("vecraft_raft_has_leader") == true)
+        #expect(await run.cluster[3].answer("/v1/collections")?.status == 503)
         try await run.cluster[1].start()
         try await run.cluster[2].start()
         for node in run.cluster.nodes {

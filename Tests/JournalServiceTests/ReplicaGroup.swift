@@ -15,6 +15,8 @@ final class ReplicaGroup: Sendable {
     static let partition = PartitionID.data(0)
     let network = LocalNetwork()
     let disks: [ReplicaID: FaultyFileStore]
+    /// Why a node should lead nothing.
+    let unfit = Mutex<[ReplicaID: String]>([:])
     private let replicas = Mutex<[ReplicaID: JournalReplica]>([:])
     private let initial: Membership
     let settings: JournalSettings
@@ -44,7 +46,8 @@ final class ReplicaGroup: Sendable {
         let replica = try JournalReplica(
             partition: Self.partition, directory: "/journal/data-0", replica: id,
             members: self.initial.member(id) == nil ? .none : self.initial, settings: self.settings, raft: self.raft,
-            files: self.disks[id]!, clock: clock, sender: self.network)
+            files: self.disks[id]!, clock: clock, sender: self.network,
+            fitness: { [weak self] in self?.unfit.withLock { $0[id] } })
         self.replicas.withLock { $0[id] = replica }
         self.network.connect(replica)
         return replica

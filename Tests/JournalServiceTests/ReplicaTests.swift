@@ -5,6 +5,7 @@ import JournalService
 import JournalStore
 import Primitives
 import Raft
+import Synchronization
 import TestSupport
 import Testing
 
@@ -34,6 +35,89 @@ import Testing
         let second = try await group.append(7, key: "same")
         #expect(second.offset == first.offset && second.hlc == first.hlc && second.replayed)
         await #expect(throws: VecraftError.self) { try await group.append(8, key: "same") }
+    }
+
+    /// A leader whose node should not lead hands over, and never to another that should not.
+    @Test func theUnfitDoNotLead() async throws {
+        let group = ReplicaGroup(voters: 3)
+        try group.startAll()
+        _ = try await group.append(0)
+        let first = try await group.awaitLeader().replica
+        let second = group.ids.first { $0 != first }!
+        let fit = group.ids.last { $0 != first && $0 != second }!
+        group.unfit.withLock { $0[second] = "test" }
+        try await waitUntil("the second to say that it is unfit") { group[second].status.whyUnfit == "test" }
+        group.unfit.withLock { $0[first] = "test" }
+        try await waitUntil("the fit one to lead") { group[fit].status.role == .leader }
+        // Nobody gives it up to the unfit.
+        for number in 1...20 { _ = try await group.append(number) }
+        #expect(group.leader?.replica == fit)
+        group.unfit.withLock { $0 = [first: "test", second: "test", fit: "test"] }
+        // With nobody better it is kept, and works.
+        try await waitUntil("all to be unfit") { group.running.allSatisfy { $0.status.whyUnfit != nil } }
+        _ = try await group.append(21)
+    }
+
+    @Test func aLeaderSaysHowFarOthersAreBehind() async throws {
+        let group = ReplicaGroup(voters: 3)
+        try group.startAll()
+        _ = try await group.append(0)
+        let leader = try await group.awaitLeader()
+        let away = group.ids.first { $0 != leader.replica }!
+        group.stop(away)
+        for number in 1...100 { _ = try await group.append(number, bytes: 1000) }
+        try await waitUntil("the lag to be seen") {
+            guard let lag = group.leader?.status.lags.first(where: { $0.id == away }) else { return false }
+            return lag.entries >= 100 && lag.bytes > 100_000 && lag.bytes < 300_000 && lag.nanoseconds > 50_000_000
+        }
+        try group.start(away)
+        try await waitUntil("it to catch up") {
+            group.leader?.status.lags.first { $0.id == away }.map { $0.entries + $0.bytes + $0.nanoseconds } == 0
+        }
+    }
+
+    @Test func historyOfAppendsIsThinnedAndStillTrue() {
+        var history = AppendHistory()
+        var random = SeededRNG(seed: 3)
+        var index: UInt64 = 0
+        var now: UInt64 = 1_000_000_000
+        var truth: [(index: UInt64, bytes: UInt64, at: UInt64)] = []
+        for _ in 0..<20_000 {
+            now += UInt64.random(in: 0..<20_000_000, using: &random)
+            let count = UInt64.random(in: 1...10, using: &random)
+            for step in 1...count { truth.append((index + step, 100, now)) }
+            index += count
+            history.add(through: index, count: Int(count), bytes: Int(count) * 100, at: now)
+        }
+        for probe in stride(from: 0, to: truth.count - 1, by: 97) {
+            guard let found = history.after(truth[probe].index) else {
+                Issue.record("\(probe) is not known")
+                continue
+            }
+            let bytes = UInt64(truth.count - probe - 1) * 100
+            let age = now - truth[probe + 1].at
+            #expect(found.bytes.absoluteDifference(bytes) <= bytes / 7 + 3000, "\(probe): \(found.bytes) of \(bytes)")
+            let since = found.since
+            #expect((now - since).absoluteDifference(age) <= age / 7 + 40_000_000, "\(probe): \(now - since) of \(age)")
+        }
+        #expect(history.after(index) == nil)
+        // Another leader came in between: what it wrote is not known here.
+        history.add(through: index - 500, count: 1, bytes: 100, at: now)
+        #expect(history.after(index - 500) == nil)
+        #expect(history.after(index - 520)?.bytes ?? 0 > 100)
+    }
+
+    @Test func theMiddleClockIsBelieved() {
+        let ms: Int64 = 1_000_000
+        #expect(ClockJudgement.middle([]) == 0)
+        #expect(ClockJudgement.middle([900 * ms]) == 0)
+        #expect(ClockJudgement.middle([900 * ms, 910 * ms]) == 900 * ms)
+        #expect(ClockJudgement.middle([-900 * ms, 3 * ms]) == 0)
+        #expect(ClockJudgement.middle([5 * ms, 7 * ms, -4 * ms, 9_000 * ms]) == 5 * ms)
+        #expect(ClockJudgement.middle([600 * ms, 610 * ms, 620 * ms]) == 600 * ms)
+        #expect(ClockJudgement.whyUnfit([600 * ms, 610 * ms], limitMilliseconds: 500)?.contains("600 ms behind") == true)
+        #expect(ClockJudgement.whyUnfit([-600 * ms, -610 * ms], limitMilliseconds: 500)?.contains("ahead of") == true)
+        #expect(ClockJudgement.whyUnfit([400 * ms, 410 * ms], limitMilliseconds: 500) == nil)
     }
 
     @Test func manyLeadersFallAndNothingAcknowledgedIsLost() async throws {
@@ -257,4 +341,8 @@ private func retrying(_ act: () async throws -> Void) async throws {
         }
     }
     throw VecraftError(.deadlineExceeded, "tried in vain")
+}
+
+extension UInt64 {
+    fileprivate func absoluteDifference(_ other: UInt64) -> UInt64 { self > other ? self - other : other - self }
 }

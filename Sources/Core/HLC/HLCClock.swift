@@ -19,10 +19,11 @@ package final class HLCClock: Sendable {
     private let physical: @Sendable () -> UInt64
     private let persist: (@Sendable (UInt64) -> Void)?
 
-    /// How far ahead of the clock the bound is put, milliseconds: one write a second then leaves two to spare.
-    package static let boundAhead: UInt64 = 3_000
+    /// How far ahead of the clock the bound is put, milliseconds: what the clock may be ahead after a crash, and how long a disk may
+    /// stall before those who ask for a timestamp wait for it.
+    package static let boundAhead: UInt64 = 1_000
     /// How far above what was given out, when that is ahead of physical time, milliseconds: the clock then only counts, 65,536 to
-    /// a millisecond. Were it `boundAhead` too, each kill within three seconds of the last would put the next start three seconds
+    /// a millisecond. Were it `boundAhead` too, each kill within a second of the last would put the next start a second
     /// further ahead, and a cluster takes over the furthest of its nodes.
     package static let margin: UInt64 = 100
 
@@ -80,7 +81,7 @@ package final class HLCClock: Sendable {
         self.guarded.withLock { $0.state.restore(last: last) }
     }
 
-    /// Moves the persisted bound ahead when less than two thirds of it are left. For a background thread, once a second.
+    /// Moves the persisted bound ahead when less than two thirds of it are left. For a background thread, four times a second.
     package func extendBound() {
         guard self.persist != nil else { return }
         self.raiseBound(above: self.last.milliseconds, leaving: Self.boundAhead * 2 / 3)

@@ -19,7 +19,13 @@ final class HTTPDispatcher: HTTPResponder {
         }
     }
 
-    private let router: HTTPRouter
+    private struct Table {
+        var routes: [HTTPRoute]
+        var router: HTTPRouter
+        /// More routes are to come.
+        var isStarting: Bool
+    }
+    private let table: Mutex<Table>
     private let settings: HTTPServerSettings
     private let metrics: HTTPMetrics
     private let ids: TraceIDs
@@ -27,12 +33,23 @@ final class HTTPDispatcher: HTTPResponder {
     /// Bytes of bodies held now, by all requests.
     private let buffered = Atomic<Int>(0)
 
-    init(_ routes: [HTTPRoute], settings: HTTPServerSettings, metrics: HTTPMetrics, ids: TraceIDs, logger: Logger) {
-        self.router = HTTPRouter(routes)
+    init(
+        _ routes: [HTTPRoute], isStarting: Bool, settings: HTTPServerSettings, metrics: HTTPMetrics, ids: TraceIDs,
+        logger: Logger
+    ) {
+        self.table = Mutex(Table(routes: routes, router: HTTPRouter(routes), isStarting: isStarting))
         self.settings = settings
         self.metrics = metrics
         self.ids = ids
         self.logger = logger
+    }
+
+    func complete(with routes: [HTTPRoute]) {
+        self.table.withLock { table in
+            table.routes += routes
+            table.router = HTTPRouter(table.routes)
+            table.isStarting = false
+        }
     }
 
     func respond(to request: Request, context: Context) async throws -> Response {
@@ -50,7 +67,8 @@ final class HTTPDispatcher: HTTPResponder {
         var route = "unmatched"
         var closing = false
         var reply: HTTPReply
-        switch self.router.match(verb, path: path) {
+        let (router, isStarting) = self.table.withLock { ($0.router, $0.isStarting) }
+        switch router.match(verb, path: path) {
         case .found(let found, let parameters):
             route = found.pattern
             var held = 0
@@ -82,7 +100,12 @@ final class HTTPDispatcher: HTTPResponder {
                 reply = HTTPProblem.reply(error, instance: path, requestID: requestID).adding("allow", allow)
             }
         case .unknown:
-            let error = VecraftError(.notFound, "nothing is served at \(path)", reason: "ROUTE_NOT_FOUND")
+            let error =
+                isStarting
+                ? VecraftError(
+                    .unavailable, "the node is starting; /readyz says how far it is", reason: "STARTING",
+                    retryAfter: .seconds(1))
+                : VecraftError(.notFound, "nothing is served at \(path)", reason: "ROUTE_NOT_FOUND")
             reply = HTTPProblem.reply(error, instance: path, requestID: requestID)
         }
         let method = verb == nil ? "other" : request.method.rawValue

@@ -12,19 +12,22 @@ import ServiceLifecycle
 package final class HTTPServer: Service {
     private let settings: HTTPServerSettings
     private let group: ServiceGroup
+    private let dispatcher: HTTPDispatcher
 
     /// - Parameters:
     ///   - routes: All of them; two of one method and path trap.
+    ///   - isStarting: More come with ``complete(with:)``; until then other paths are answered with UNAVAILABLE.
     ///   - ids: Draws request ids.
     ///   - onBound: Told the port once connections are accepted.
     package init(
-        _ settings: HTTPServerSettings, routes: [HTTPRoute], registry: MetricsRegistry, ids: TraceIDs = TraceIDs(),
-        eventLoops: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton, logger: Logger,
+        _ settings: HTTPServerSettings, routes: [HTTPRoute], isStarting: Bool = false, registry: MetricsRegistry,
+        ids: TraceIDs = TraceIDs(), eventLoops: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton, logger: Logger,
         onBound: @escaping @Sendable (_ port: Int) async -> Void
     ) throws {
         self.settings = settings
         let dispatcher = HTTPDispatcher(
-            routes, settings: settings, metrics: HTTPMetrics(registry), ids: ids, logger: logger)
+            routes, isStarting: isStarting, settings: settings, metrics: HTTPMetrics(registry), ids: ids, logger: logger)
+        self.dispatcher = dispatcher
         let maximumBodyBytes = settings.maximumBodyBytes
         var http1 = HTTP1Channel.Configuration(
             additionalChannelHandlers: [ContinueHandler(maximumBodyBytes: maximumBodyBytes)],
@@ -65,6 +68,9 @@ package final class HTTPServer: Service {
                 field: "http.port")
         }
     }
+
+    /// Adds the routes of a server that began before they could be answered.
+    package func complete(with routes: [HTTPRoute]) { self.dispatcher.complete(with: routes) }
 
     /// Stops accepting, closes idle connections, lets requests under way finish within the drain timeout; ``run()``
     /// then returns.

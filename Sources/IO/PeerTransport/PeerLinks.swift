@@ -135,6 +135,13 @@ package final class PeerLinks: PeerSender {
 
     /// How far a peer's wall clock is ahead of ours; nil before the first answer.
     package func clockOffset(of peer: ReplicaID) -> Duration? { self.link(peer)?.clockOffset }
+    /// The same of every peer that there is a link to now, nanoseconds.
+    package var clockOffsets: [Int64] {
+        self.state.withLock { Array($0.links.values) }.compactMap { link in
+            guard link.isUp, let offset = link.clockOffset else { return nil }
+            return offset.components.seconds * 1_000_000_000 + offset.components.attoseconds / 1_000_000_000
+        }
+    }
     /// Whether there is a link to it now.
     package func isLinked(to peer: ReplicaID) -> Bool { self.link(peer)?.isUp ?? false }
 

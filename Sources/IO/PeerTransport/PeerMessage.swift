@@ -13,6 +13,8 @@ package struct PeerMessage: Sendable {
     /// The sender's clock when it was sent; the receiver's moves above it. So whoever is elected is above every closed timestamp
     /// that its voters have heard of.
     package var clock = HLCTimestamp.zero
+    /// The sender should not lead now: its disk is nearly full, or its wall clock is far from the others'.
+    package var isUnfit = false
 
     package init(partition: PartitionID, message: RaftMessage, frames: FrameRun? = nil, closed: ClosedTimestamp? = nil) {
         self.partition = partition

@@ -19,6 +19,7 @@ extension PeerWire {
         }
         var read = PeerMessage(partition: partition, message: message, closed: closed)
         read.clock = HLCTimestamp(rawValue: view.clock)
+        read.isUnfit = view.unfit
         return read
     }
 

@@ -15,6 +15,7 @@ enum PeerWire {
         out.partitionIndex = UInt32(message.partition.index)
         out.term = message.message.term
         out.clock = message.clock.rawValue
+        out.unfit = message.isUnfit
         if let closed = message.closed {
             let part = out.closed.make()
             part.offset = closed.offset

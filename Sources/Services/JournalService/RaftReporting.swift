@@ -14,7 +14,10 @@ package final class RaftReporting: Sendable {
     private let inFlight: GaugeFamily
     private let members: GaugeFamily
     private let recovering: GaugeFamily
+    private let unfit: GaugeFamily
     private let lagEntries: GaugeFamily
+    private let lagBytes: GaugeFamily
+    private let lagSeconds: GaugeFamily
     private let silence: GaugeFamily
     private let leaderChanges: CounterFamily
     private let elections: CounterFamily
@@ -42,6 +45,15 @@ package final class RaftReporting: Sendable {
             "vecraft_raft_recovering", help: "1 while a replica that lost entries does not vote.", labels: by)
         self.lagEntries = registry.gauge(
             "vecraft_raft_peer_lag_entries", help: "Entries not durable on a peer, as the leader knows.", labels: ["partition", "peer"])
+        self.lagBytes = registry.gauge(
+            "vecraft_raft_peer_lag_bytes", help: "Bytes of entries not durable on a peer, as the leader knows.",
+            labels: ["partition", "peer"])
+        self.lagSeconds = registry.gauge(
+            "vecraft_raft_peer_lag_seconds", help: "Since the first entry that is not durable on a peer was proposed.",
+            labels: ["partition", "peer"])
+        self.unfit = registry.gauge(
+            "vecraft_raft_unfit_to_lead",
+            help: "1 while this replica gives leadership up: its disk is nearly full, or its clock is far from the others'.", labels: by)
         self.silence = registry.gauge(
             "vecraft_raft_peer_silence_seconds", help: "Since a peer's last answer to the leader.", labels: ["partition", "peer"])
         self.leaderChanges = registry.counter(
@@ -75,9 +87,13 @@ package final class RaftReporting: Sendable {
         self.inFlight.with(name).set(status.inFlightBytes)
         self.members.with(name).set(status.membership.voters.count)
         self.recovering.with(name).set(status.isRecovering ? 1 : 0)
+        self.unfit.with(name).set(status.whyUnfit == nil ? 0 : 1)
         for member in status.membership.members where member.id != status.replica {
             let peer = status.peers.first { $0.id == member.id }
-            self.lagEntries.with(name, member.id.description).set(peer.map { status.last - min($0.match, status.last) } ?? 0)
+            let lag = status.lags.first { $0.id == member.id }
+            self.lagEntries.with(name, member.id.description).set(lag?.entries ?? 0)
+            self.lagBytes.with(name, member.id.description).set(lag?.bytes ?? 0)
+            self.lagSeconds.with(name, member.id.description).set(Double(lag?.nanoseconds ?? 0) / 1e9)
             self.silence.with(name, member.id.description).set(peer.map { Double($0.silence) / 1e9 } ?? 0)
         }
         let before = self.known.withLock { known in

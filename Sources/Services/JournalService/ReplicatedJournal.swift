@@ -1,4 +1,5 @@
 package import FileStore
+internal import HLC
 package import JournalFormat
 package import JournalStore
 internal import Logging
@@ -33,10 +34,11 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     ///
     /// - Parameters:
     ///   - members: Of groups that begin with this start; ``Membership/none`` for a node that is going to be added.
+    ///   - maxClockOffsetMilliseconds: A node whose wall clock is further from the others' gives leadership up.
     package init(
         home: JournalHome, node: ReplicaID, members: Membership, directory: PeerDirectory, settings: JournalSettings,
         raft: RaftSettings, files: any FileStore, links: PeerLinks, clients: PeerClients, timers: any EventLoopGroup,
-        observer: (any JournalObserver)? = nil
+        maxClockOffsetMilliseconds: UInt64 = HLCState.defaultMaxOffset, observer: (any JournalObserver)? = nil
     ) throws(VecraftError) {
         self.home = home
         self.node = node
@@ -50,7 +52,8 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
                 open[id] = try JournalReplica(
                     partition: id, directory: home.directory(of: id), replica: node, members: members, settings: settings,
                     raft: raft, files: files, clock: home.clock, sender: links, observer: observer,
-                    address: { directory.address(of: $0) }, learned: { directory.learn($0) })
+                    address: { directory.address(of: $0) }, learned: { directory.learn($0) },
+                    fitness: { ClockJudgement.whyUnfit(links.clockOffsets, limitMilliseconds: maxClockOffsetMilliseconds) })
             }
         } catch {
             for replica in open.values { replica.close() }

@@ -104,8 +104,11 @@ package final class ClusterNode: Sendable {
     }
 
     /// Status of `GET /readyz`, nil when nothing answers.
-    package func readiness() async -> Int? {
-        (try? await http("GET", self.httpPort, "/readyz", host: self.host))?.status
+    package func readiness() async -> Int? { await self.answer("/readyz")?.status }
+
+    /// Answer to a GET, nil when there is none.
+    package func answer(_ path: String) async -> (status: Int, headers: [String: String], body: String)? {
+        try? await http("GET", self.httpPort, path, host: self.host)
     }
 
     /// Memory in use, in bytes: all of it, and what is not pages of files.

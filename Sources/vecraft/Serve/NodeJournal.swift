@@ -61,7 +61,8 @@ struct NodeJournal: Sendable {
         let journal = try ReplicatedJournal(
             home: home, node: node, members: cluster.join ? .none : Membership(voters: given.keys.sorted()), directory: peers,
             settings: settings.journal.store, raft: raft, files: files, links: links,
-            clients: PeerClients(tls: dialing, group: group), timers: group, observer: reporting)
+            clients: PeerClients(tls: dialing, group: group), timers: group,
+            maxClockOffsetMilliseconds: UInt64(settings.clock.maxOffsetMilliseconds), observer: reporting)
         var serving = GRPCServerSettings()
         serving.maxMessageBytes = settings.grpc.maxMessageBytes + (1 << 20)
         serving.prepareForPeers()

@@ -36,12 +36,8 @@ extension ServedNode {
         _ journal: NodeJournal, _ reporting: JournalReporting, _ signals: TerminationSignals, _ shutdown: ShutdownTrace
     ) async throws {
         self.registerJournalCheck(journal, reporting)
-        let raft = journal.replicated.map { ($0, RaftReporting(self.registry)) }
-        let collector = self.registry.onScrape {
-            reporting.collect(journal.client)
-            if let (replicated, reporting) = raft { reporting.collect(replicated) }
-        }
-        defer { collector.cancel() }
+        let collectors = self.collectors(journal, reporting)
+        defer { for collector in collectors { collector.cancel() } }
         var settings = GRPCServerSettings()
         settings.maxMessageBytes = self.settings.grpc.maxMessageBytes
         settings.prepareForPeers()

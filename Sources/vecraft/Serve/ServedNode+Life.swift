@@ -18,17 +18,15 @@ extension ServedNode {
     /// From listening to the signal that ends it.
     func serve(_ parts: Parts, _ signals: TerminationSignals, _ shutdown: ShutdownTrace) async throws {
         self.registerChecks(parts)
-        let raft = parts.journal.replicated.map { ($0, RaftReporting(self.registry)) }
-        let collector = self.registry.onScrape {
-            parts.journalReporting.collect(parts.journal.client)
-            if let (journal, reporting) = raft { reporting.collect(journal) }
-            parts.storage.collect()
+        let collector = self.registry.onScrape { parts.storage.collect() }
+        defer {
+            collector.cancel()
+            for collector in parts.collectors { collector.cancel() }
         }
-        defer { collector.cancel() }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await parts.gateway.run() }
             group.addTask { await parts.meta.run() }
-            group.addTask { try await self.serveHTTP(parts) }
+            group.addTask { try await parts.web.value }
             group.addTask { try await self.listenAndReplay(parts) }
             group.addTask {
                 guard let signal = await signals.first() else { return }
@@ -58,9 +56,9 @@ extension ServedNode {
         parts.meta.stop()
     }
 
-    private func serveHTTP(_ parts: Parts) async throws {
+    func serveHTTP(_ http: HTTPServer) async throws {
         do {
-            try await parts.http.run()
+            try await http.run()
         } catch let error as VecraftError {
             throw error
         } catch {
@@ -121,7 +119,6 @@ extension ServedNode {
     }
 
     private func registerChecks(_ parts: Parts) {
-        self.registerJournalCheck(parts.journal, parts.journalReporting)
         self.readiness.add("metadata") {
             if let error = parts.meta.standstill { return .init(ok: false, error.message) }
             return .init(ok: true, Figures.count(parts.meta.catalog.byID.count, "collection"))

@@ -60,7 +60,16 @@ final class ServedNode: Sendable {
 
     private func run(_ signals: TerminationSignals) async throws {
         _ = ProcessMetrics(self.registry, version: Build.version, revision: Build.revision)
-        guard let parts = try await self.openUnlessStopped(signals) else { return }
+        // Before all else: a start may take long, and who watches must not take the node for dead.
+        let http = try self.httpServer()
+        let (failures, failed) = AsyncStream<any Error>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        let web = Task {
+            do { try await self.serveHTTP(http) } catch {
+                failed.yield(error)
+                throw error
+            }
+        }
+        guard let parts = try await self.openUnlessStopped(signals, http, web, failures) else { return }
         let shutdown = ShutdownTrace(self.log)
         var failure: (any Error)?
         do {
@@ -83,21 +92,50 @@ final class ServedNode: Sendable {
         let gateway: Gateway
         let grpc: GRPCServer
         let http: HTTPServer
+        /// Runs `http`.
+        let web: Task<Void, any Error>
+        /// What scrapes ask first.
+        let collectors: [CollectorHandle]
         /// Committed offsets at start: ready when they are applied.
         let goals: ReplayGoals
     }
 
-    /// A start may wait for other nodes; a signal ends that too.
-    private func openUnlessStopped(_ signals: TerminationSignals) async throws -> Parts? {
-        guard self.settings.cluster.isClustered else { return try await self.open() }
+    /// A start may wait for other nodes; a signal ends that too, and so does a port that cannot be had.
+    private func openUnlessStopped(
+        _ signals: TerminationSignals, _ http: HTTPServer, _ web: Task<Void, any Error>, _ failures: AsyncStream<any Error>
+    ) async throws -> Parts? {
+        do {
+            let parts = try await self.openInTime(signals, http, web, failures)
+            if parts == nil { await self.stopHTTP(http, web) }
+            return parts
+        } catch {
+            await self.stopHTTP(http, web)
+            throw error
+        }
+    }
+
+    private func stopHTTP(_ http: HTTPServer, _ web: Task<Void, any Error>) async {
+        self.readiness.enter(.draining)
+        await http.shutDown()
+        _ = await web.result
+    }
+
+    private func openInTime(
+        _ signals: TerminationSignals, _ http: HTTPServer, _ web: Task<Void, any Error>, _ failures: AsyncStream<any Error>
+    ) async throws -> Parts? {
+        guard self.settings.cluster.isClustered else { return try await self.open(http, web) }
         return try await withThrowingTaskGroup(of: Parts?.self) { group in
-            group.addTask { try await self.open() }
+            group.addTask { try await self.open(http, web) }
             group.addTask {
                 guard let signal = await signals.first() else {
                     // Cancelled: the other task decides.
                     return nil
                 }
                 self.log.notice("stopping before the start was done", metadata: ["signal": "\(signal.name)"])
+                return nil
+            }
+            group.addTask {
+                for await failure in failures { throw failure }
                 return nil
             }
             defer { group.cancelAll() }
@@ -130,12 +168,17 @@ final class ServedNode: Sendable {
         return (journal, reporting)
     }
 
-    private func open() async throws -> Parts {
+    private func open(_ http: HTTPServer, _ web: Task<Void, any Error>) async throws -> Parts {
         let directory = try self.prepareDirectory()
         let (journal, reporting) = try await self.openJournal(directory)
         let clock = journal.clock
+        self.registerJournalCheck(journal, reporting)
+        let collectors = self.collectors(journal, reporting)
         do {
-            try await journal.catchUp { [log] what in log.notice("waiting for the other nodes", metadata: ["for": "\(what)"]) }
+            try await journal.catchUp { [log, readiness] what in
+                readiness.enter(.starting, progress: "waiting for the other nodes: \(what)")
+                log.notice("waiting for the other nodes", metadata: ["for": "\(what)"])
+            }
             let (store, copy) = try await self.openCatalogCopy(Paths.join(directory, "metadata.sqlite"), journal.client)
             let meta = MetaManager(journal: journal.client, copy: copy)
             try meta.load()
@@ -148,10 +191,11 @@ final class ServedNode: Sendable {
             }
             try meta.start(CatalogToStorage(storage))
             let gateway = self.gateway(journal.client, clock, meta, storage)
+            let grpc = try self.grpcServer(gateway)
+            http.complete(with: gateway.routes())
             return Parts(
                 journal: journal, journalReporting: reporting, store: store, meta: meta, storage: storage,
-                gateway: gateway, grpc: try self.grpcServer(gateway), http: try self.httpServer(gateway),
-                goals: ReplayGoals(storage))
+                gateway: gateway, grpc: grpc, http: http, web: web, collectors: collectors, goals: ReplayGoals(storage))
         } catch {
             await journal.close()
             throw error
@@ -219,17 +263,27 @@ final class ServedNode: Sendable {
             settings: settings, methods: gateway.methods(), observer: WireMetrics(self.registry), group: self.group)
     }
 
-    private func httpServer(_ gateway: Gateway) throws -> HTTPServer {
+    /// What a scrape asks of the journal first.
+    func collectors(_ journal: NodeJournal, _ reporting: JournalReporting) -> [CollectorHandle] {
+        var collectors = [self.registry.onScrape { reporting.collect(journal.client) }]
+        if let replicated = journal.replicated {
+            let raft = RaftReporting(self.registry)
+            collectors.append(self.registry.onScrape { raft.collect(replicated) })
+        }
+        return collectors
+    }
+
+    /// Operators are answered from the start, everyone else once the gateway is there.
+    private func httpServer() throws -> HTTPServer {
         var settings = HTTPServerSettings(host: self.settings.http.host, port: self.settings.http.port)
         settings.drainTimeout = .seconds(3)
         if !self.settings.http.tlsCertificate.isEmpty {
             settings.tls = try HTTPServerSettings.tls(
                 certificate: self.settings.http.tlsCertificate, key: self.settings.http.tlsKey)
         }
-        let routes = gateway.routes() + self.operatorRoutes()
         let host = self.settings.http.host
         return try HTTPServer(
-            settings, routes: routes, registry: self.registry, eventLoops: self.group,
+            settings, routes: self.operatorRoutes(), isStarting: true, registry: self.registry, eventLoops: self.group,
             logger: Logger(label: "vecraft.http")
         ) { [addresses] port in addresses.bound(http: "\(host):\(port)") }
     }

@@ -33,11 +33,13 @@ package final class JournalReplica: Sendable {
     ///   - members: Of a group that begins; ``Membership/none`` for one that is going to be added.
     ///   - address: Where a member's gRPC is reached, for configuration entries.
     ///   - learned: Addresses that came with a configuration entry; from the replica's thread.
+    ///   - fitness: Why this node should lead nothing, if so; asked 20 times a second on the replica's thread.
     package init(
         partition: PartitionID, directory: String, replica: ReplicaID, members: Membership, settings: JournalSettings,
         raft: RaftSettings, files: any FileStore, clock: HLCClock, sender: any PeerSender, observer: (any JournalObserver)? = nil,
         address: @escaping @Sendable (ReplicaID) -> String = { _ in "" },
-        learned: @escaping @Sendable (ConfigurationBody) -> Void = { _ in }
+        learned: @escaping @Sendable (ConfigurationBody) -> Void = { _ in },
+        fitness: @escaping @Sendable () -> String? = { nil }
     ) throws(VecraftError) {
         try raft.validate()
         let store = try ReplicaStore(
@@ -55,7 +57,7 @@ package final class JournalReplica: Sendable {
         self.disk = disk
         let loop = ReplicaLoop(
             store: store, settings: settings, raft: raft, clock: clock, sender: sender, disk: disk, inbox: inbox,
-            published: published, observer: observer, address: address, learned: learned)
+            published: published, observer: observer, address: address, learned: learned, fitness: fitness)
         try disk.start()
         do throws(VecraftError) {
             self.worker = try Worker(name: "raft-\(partition)") { loop.run() }

@@ -21,6 +21,8 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     let observer: (any JournalObserver)?
     let address: @Sendable (ReplicaID) -> String
     let learned: @Sendable (ConfigurationBody) -> Void
+    /// Why this node should lead nothing, if so.
+    let fitness: @Sendable () -> String?
     let log = Logger(label: "vecraft.journal.replica")
     /// Reads for peers that are far behind: off this thread, for it must not wait for a disk.
     let catchUp: DispatchQueue
@@ -37,8 +39,9 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     var staged: [StagedLog] = []
     var outgoing: [PeerMessage] = []
     var closing = ClosedTimestamps()
-    /// When leadership was last given up for want of room, and to whom.
-    private var handedOver: (to: ReplicaID, at: UInt64)?
+    var duty = LeaderDuty()
+    /// When what was proposed.
+    var history = AppendHistory()
     private var tickDue: UInt64 = 0
     private var statusDue: UInt64 = 0
     private var batch: [PendingAppend] = []
@@ -56,8 +59,10 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     init(
         store: ReplicaStore, settings: JournalSettings, raft: RaftSettings, clock: HLCClock, sender: any PeerSender,
         disk: ReplicaDisk, inbox: ReplicaInbox, published: ReplicaPublished, observer: (any JournalObserver)?,
-        address: @escaping @Sendable (ReplicaID) -> String, learned: @escaping @Sendable (ConfigurationBody) -> Void
+        address: @escaping @Sendable (ReplicaID) -> String, learned: @escaping @Sendable (ConfigurationBody) -> Void,
+        fitness: @escaping @Sendable () -> String?
     ) {
+        self.fitness = fitness
         self.store = store
         self.settings = settings
         self.raftSettings = raft
@@ -105,7 +110,10 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
             self.propose()
             self.flush()
             self.publish(force: now >= self.statusDue)
-            if now >= self.statusDue { self.statusDue = now + Self.tickAlone }
+            if now >= self.statusDue {
+                self.statusDue = now + Self.tickAlone
+                self.judgeFitness()
+            }
             let after = SystemClock.boottimeNanoseconds()
             if after < self.tickDue { self.inbox.signal.wait(nanoseconds: self.tickDue - after) }
         }
@@ -140,6 +148,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         switch event {
         case .message(let message):
             self.clock.restore(last: message.clock)
+            self.duty.hear(from: message.message.from, isUnfit: message.isUnfit)
             if let last = message.frames.map({ $0.view($0.count - 1).hlc }) { self.clock.restore(last: last) }
             if let closed = message.closed { self.closing.heard(closed) }
             self.raft.receive(message.message, now: Self.now)
@@ -294,7 +303,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
                 key = made
             }
             do throws(VecraftError) { try self.store.checkSpace(for: view.operation, &self.space) } catch {
-                let heir = self.handOverForSpace()
+                let heir = self.handOver(because: LeaderDuty.diskFull)
                 self.refuse(pending, heir.map { .notLeader(self.store.partition, hint: $0) } ?? error)
                 continue
             }
@@ -311,6 +320,8 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
             return
         }
         self.closing.stamps(after: self.clock.now(), from: range.first)
+        self.history.add(
+            through: range.last, count: taken.count, bytes: bytes, at: SystemClock.monotonicNanoseconds())
         let run = FrameRun(
             stamping: taken.map { ($0.pending.entry, $0.pending.arrived) }, from: range.first, term: range.term
         ) { self.clock.now() }
@@ -329,27 +340,6 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         }
         self.carryOut(frames: run)
     }
-
-    /// A leader without room on its disk would refuse what a group whose other disks have room can take.
-    ///
-    /// - Returns: Who leads next; nil if there is nobody.
-    private func handOverForSpace() -> ReplicaID? {
-        let now = SystemClock.boottimeNanoseconds()
-        if let last = self.handedOver, now - last.at < Self.handOverPause { return last.to }
-        let heir = self.raft.peers.filter {
-            $0.isVoter && !$0.isRecovering && $0.silence < self.raftSettings.electionTimeoutMin.nanoseconds
-        }.max { ($0.match, $1.id) < ($1.match, $0.id) }
-        guard let heir else { return nil }
-        do throws(RaftRefusal) { try self.raft.transferLeadership(to: heir.id, now: Self.now) } catch { return nil }
-        self.log.warning(
-            "the disk is nearly full; leadership is handed over",
-            metadata: ["partition": "\(self.store.partition)", "to": "\(heir.id)"])
-        self.handedOver = (heir.id, now)
-        self.carryOut()
-        return heir.id
-    }
-    /// Between two attempts: a handover takes an election at most.
-    private static let handOverPause: UInt64 = 1_000_000_000
 
     /// - Returns: True if the key was used before: the append is answered now, or with the entry that has it.
     private func answerKnown(_ key: IdempotencyTable.Key, _ pending: PendingAppend, bodyHash: UInt64) -> Bool {
@@ -384,6 +374,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         for i in self.outgoing.indices {
             self.outgoing[i].clock = clock
             self.outgoing[i].closed = closed
+            self.outgoing[i].isUnfit = self.duty.whyUnfit != nil
         }
         self.sender.send(self.outgoing)
         self.outgoing.removeAll(keepingCapacity: true)
@@ -419,6 +410,8 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         status.membership = self.raft.membership
         status.isRecovering = self.raft.state.isRecovering
         status.peers = self.raft.peers
+        status.whyUnfit = self.duty.whyUnfit
+        if status.role == .leader { status.lags = self.lags(status.peers) }
         status.inFlightBytes = status.peers.reduce(0) { $0 + $1.inFlightBytes }
         status.counters = self.raft.counters
         status.failure = self.raft.failure

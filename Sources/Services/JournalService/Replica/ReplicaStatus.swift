@@ -18,7 +18,11 @@ package struct ReplicaStatus: Sendable, Equatable {
     package var isRecovering = false
     /// What it keeps of how far the others are; a leader's alone.
     package var peers: [PeerProgress] = []
+    /// How far they are behind; a leader's alone.
+    package var lags: [PeerLag] = []
     package var inFlightBytes = 0
+    /// Why this replica should not lead, if so: it gives leadership up to one that can.
+    package var whyUnfit: String?
     package var counters = RaftCounters()
     /// Why it does nothing more.
     package var failure: String?
@@ -30,6 +34,16 @@ package struct ReplicaStatus: Sendable, Equatable {
 
     /// Knows a leader, so that it can do its job.
     package var isReady: Bool { self.failure == nil && self.leader != nil }
+}
+
+/// How far a peer is behind its leader's log.
+package struct PeerLag: Sendable, Equatable {
+    package var id: ReplicaID
+    package var entries: UInt64
+    /// Of entries, as they stand in the log; estimated for those from before this leader.
+    package var bytes: UInt64
+    /// Since the first entry that it lacks was proposed; at least this, if another leader did.
+    package var nanoseconds: Nanoseconds
 }
 
 extension VecraftError {

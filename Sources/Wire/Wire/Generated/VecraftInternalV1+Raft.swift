@@ -202,13 +202,16 @@ extension VecraftInternalV1 {
         package var closed: VecraftInternalV1.ClosedTime?
         /// The sender's clock (HLC) when it was sent; the receiver's moves above it.
         package var clock: UInt64
+        /// The sender should not lead now: its disk is nearly full, or its wall clock is far from the others'.
+        package var unfit: Bool
         package var body: Body?
-        package init(partitionKind: VecraftInternalV1.PartitionKind = VecraftInternalV1.PartitionKind(rawValue: 0), partitionIndex: UInt32 = 0, term: UInt64 = 0, closed: VecraftInternalV1.ClosedTime? = nil, clock: UInt64 = 0, body: Body? = nil) {
+        package init(partitionKind: VecraftInternalV1.PartitionKind = VecraftInternalV1.PartitionKind(rawValue: 0), partitionIndex: UInt32 = 0, term: UInt64 = 0, closed: VecraftInternalV1.ClosedTime? = nil, clock: UInt64 = 0, unfit: Bool = false, body: Body? = nil) {
             self.partitionKind = partitionKind
             self.partitionIndex = partitionIndex
             self.term = term
             self.closed = closed
             self.clock = clock
+            self.unfit = unfit
             self.body = body
         }
         package static var schema: MessageSchema { MessageSchema(index: 49) }
@@ -231,6 +234,7 @@ extension VecraftInternalV1 {
             self.term = view.term
             self.closed = view.closed.map(VecraftInternalV1.ClosedTime.init)
             self.clock = view.clock
+            self.unfit = view.unfit
             switch view.body {
             case .preVote(let v): self.body = .preVote(VecraftInternalV1.VoteRequest(v))
             case .preVoteReply(let v): self.body = .preVoteReply(VecraftInternalV1.VoteReply(v))
@@ -252,6 +256,7 @@ extension VecraftInternalV1 {
             out.term = self.term
             if let v = self.closed { v.build(out.closed.make()) }
             out.clock = self.clock
+            out.unfit = self.unfit
             switch self.body {
             case .preVote(let v): v.build(out.preVote.make())
             case .preVoteReply(let v): v.build(out.preVoteReply.make())
@@ -276,6 +281,7 @@ extension VecraftInternalV1 {
             @inlinable package var term: UInt64 { self.base.load(32) }
             @inlinable package var closed: VecraftInternalV1.ClosedTime.View? { self.base.message(40) }
             @inlinable package var clock: UInt64 { self.base.load(48) }
+            @inlinable package var unfit: Bool { self.base.flag(56) }
             package enum Body {
                 case preVote(VecraftInternalV1.VoteRequest.View)
                 case preVoteReply(VecraftInternalV1.VoteReply.View)
@@ -290,7 +296,7 @@ extension VecraftInternalV1 {
                 case outdated(VecraftInternalV1.Outdated.View)
             }
             @inlinable package var body: Body? {
-                switch self.base.oneofCase(56) {
+                switch self.base.oneofCase(60) {
                 case 5: .preVote(self.base.present(64))
                 case 6: .preVoteReply(self.base.present(64))
                 case 7: .vote(self.base.present(64))
@@ -316,17 +322,18 @@ extension VecraftInternalV1 {
             @inlinable package var term: UInt64 { get { self.base.load(32) } nonmutating set { self.base.store(newValue, 32) } }
             @inlinable package var closed: MessageSlot<VecraftInternalV1.ClosedTime.Builder> { MessageSlot(self.base, 40) }
             @inlinable package var clock: UInt64 { get { self.base.load(48) } nonmutating set { self.base.store(newValue, 48) } }
-            @inlinable package var preVote: MessageSlot<VecraftInternalV1.VoteRequest.Builder> { self.base.choose(5, 56); return MessageSlot(self.base, 64) }
-            @inlinable package var preVoteReply: MessageSlot<VecraftInternalV1.VoteReply.Builder> { self.base.choose(6, 56); return MessageSlot(self.base, 64) }
-            @inlinable package var vote: MessageSlot<VecraftInternalV1.VoteRequest.Builder> { self.base.choose(7, 56); return MessageSlot(self.base, 64) }
-            @inlinable package var voteReply: MessageSlot<VecraftInternalV1.VoteReply.Builder> { self.base.choose(8, 56); return MessageSlot(self.base, 64) }
-            @inlinable package var append: MessageSlot<VecraftInternalV1.AppendEntries.Builder> { self.base.choose(9, 56); return MessageSlot(self.base, 64) }
-            @inlinable package var heartbeat: MessageSlot<VecraftInternalV1.Heartbeat.Builder> { self.base.choose(10, 56); return MessageSlot(self.base, 64) }
-            @inlinable package var acknowledge: MessageSlot<VecraftInternalV1.Acknowledge.Builder> { self.base.choose(11, 56); return MessageSlot(self.base, 64) }
-            @inlinable package var reject: MessageSlot<VecraftInternalV1.Reject.Builder> { self.base.choose(12, 56); return MessageSlot(self.base, 64) }
-            @inlinable package var commit: MessageSlot<VecraftInternalV1.CommitNotice.Builder> { self.base.choose(13, 56); return MessageSlot(self.base, 64) }
-            @inlinable package var timeoutNow: MessageSlot<VecraftInternalV1.TimeoutNow.Builder> { self.base.choose(14, 56); return MessageSlot(self.base, 64) }
-            @inlinable package var outdated: MessageSlot<VecraftInternalV1.Outdated.Builder> { self.base.choose(15, 56); return MessageSlot(self.base, 64) }
+            @inlinable package var unfit: Bool { get { self.base.flag(56) } nonmutating set { self.base.storeFlag(newValue, 56) } }
+            @inlinable package var preVote: MessageSlot<VecraftInternalV1.VoteRequest.Builder> { self.base.choose(5, 60); return MessageSlot(self.base, 64) }
+            @inlinable package var preVoteReply: MessageSlot<VecraftInternalV1.VoteReply.Builder> { self.base.choose(6, 60); return MessageSlot(self.base, 64) }
+            @inlinable package var vote: MessageSlot<VecraftInternalV1.VoteRequest.Builder> { self.base.choose(7, 60); return MessageSlot(self.base, 64) }
+            @inlinable package var voteReply: MessageSlot<VecraftInternalV1.VoteReply.Builder> { self.base.choose(8, 60); return MessageSlot(self.base, 64) }
+            @inlinable package var append: MessageSlot<VecraftInternalV1.AppendEntries.Builder> { self.base.choose(9, 60); return MessageSlot(self.base, 64) }
+            @inlinable package var heartbeat: MessageSlot<VecraftInternalV1.Heartbeat.Builder> { self.base.choose(10, 60); return MessageSlot(self.base, 64) }
+            @inlinable package var acknowledge: MessageSlot<VecraftInternalV1.Acknowledge.Builder> { self.base.choose(11, 60); return MessageSlot(self.base, 64) }
+            @inlinable package var reject: MessageSlot<VecraftInternalV1.Reject.Builder> { self.base.choose(12, 60); return MessageSlot(self.base, 64) }
+            @inlinable package var commit: MessageSlot<VecraftInternalV1.CommitNotice.Builder> { self.base.choose(13, 60); return MessageSlot(self.base, 64) }
+            @inlinable package var timeoutNow: MessageSlot<VecraftInternalV1.TimeoutNow.Builder> { self.base.choose(14, 60); return MessageSlot(self.base, 64) }
+            @inlinable package var outdated: MessageSlot<VecraftInternalV1.Outdated.Builder> { self.base.choose(15, 60); return MessageSlot(self.base, 64) }
         }
     }
     /// A leader's promise: every entry above `offset` has an HLC of at least `hlc`.

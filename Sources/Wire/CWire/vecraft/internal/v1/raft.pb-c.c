@@ -1460,7 +1460,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__pong__descriptor =
   (ProtobufCMessageInit) vecraft__internal__v1__pong__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__internal__v1__replica_message__field_descriptors[16] =
+static const ProtobufCFieldDescriptor vecraft__internal__v1__replica_message__field_descriptors[17] =
 {
   {
     "partition_kind",
@@ -1654,6 +1654,18 @@ static const ProtobufCFieldDescriptor vecraft__internal__v1__replica_message__fi
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "unfit",
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__ReplicaMessage, unfit),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__internal__v1__replica_message__field_indices_by_name[] = {
   10,   /* field[10] = acknowledge */
@@ -1670,13 +1682,14 @@ static const unsigned vecraft__internal__v1__replica_message__field_indices_by_n
   11,   /* field[11] = reject */
   2,   /* field[2] = term */
   13,   /* field[13] = timeout_now */
+  16,   /* field[16] = unfit */
   6,   /* field[6] = vote */
   7,   /* field[7] = vote_reply */
 };
 static const ProtobufCIntRange vecraft__internal__v1__replica_message__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 16 }
+  { 0, 17 }
 };
 const ProtobufCMessageDescriptor vecraft__internal__v1__replica_message__descriptor =
 {
@@ -1686,7 +1699,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__replica_message__descrip
   "Vecraft__Internal__V1__ReplicaMessage",
   "vecraft.internal.v1",
   sizeof(Vecraft__Internal__V1__ReplicaMessage),
-  16,
+  17,
   vecraft__internal__v1__replica_message__field_descriptors,
   vecraft__internal__v1__replica_message__field_indices_by_name,
   1,  vecraft__internal__v1__replica_message__number_ranges,

@@ -192,6 +192,10 @@ struct  Vecraft__Internal__V1__ReplicaMessage
    * The sender's clock (HLC) when it was sent; the receiver's moves above it.
    */
   uint64_t clock;
+  /*
+   * The sender should not lead now: its disk is nearly full, or its wall clock is far from the others'.
+   */
+  protobuf_c_boolean unfit;
   Vecraft__Internal__V1__ReplicaMessage__BodyCase body_case;
   union {
     Vecraft__Internal__V1__VoteRequest *pre_vote;
@@ -209,7 +213,7 @@ struct  Vecraft__Internal__V1__ReplicaMessage
 };
 #define VECRAFT__INTERNAL__V1__REPLICA_MESSAGE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__replica_message__descriptor) \
-    , VECRAFT__INTERNAL__V1__PARTITION_KIND__PARTITION_KIND_UNSPECIFIED, 0, 0, NULL, 0, VECRAFT__INTERNAL__V1__REPLICA_MESSAGE__BODY__NOT_SET, {0} }
+    , VECRAFT__INTERNAL__V1__PARTITION_KIND__PARTITION_KIND_UNSPECIFIED, 0, 0, NULL, 0, 0, VECRAFT__INTERNAL__V1__REPLICA_MESSAGE__BODY__NOT_SET, {0} }
 
 
 /*
