@@ -36,7 +36,7 @@ final class TestNode: Sendable {
     @discardableResult
     func create(
         _ name: String, dimension: Int = 8, distance: VecraftV1.Distance = .cosine,
-        indexes: [(String, VecraftV1.FieldType)] = []
+        indexes: [(String, VecraftV1.FieldType)] = [], shards: UInt32 = 0
     ) async throws -> VecraftV1.CreateCollectionResponse {
         try await self.call(
             "Collections/CreateCollection",
@@ -44,7 +44,8 @@ final class TestNode: Sendable {
                 name: name,
                 config: VecraftV1.CollectionConfig(
                     vector: VecraftV1.VectorConfig(dimension: UInt32(dimension), distance: distance),
-                    payloadIndexes: indexes.map { VecraftV1.PayloadIndexConfig(field: $0.0, type: $0.1) })))
+                    payloadIndexes: indexes.map { VecraftV1.PayloadIndexConfig(field: $0.0, type: $0.1) },
+                    shards: shards)))
     }
 
     @discardableResult

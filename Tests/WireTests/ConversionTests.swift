@@ -121,7 +121,9 @@ import Testing
         #expect(
             field { $0.payloadIndexes = (0..<65).map { .init(field: "f\($0)", type: .bool) } }
                 == "config.payload_indexes")
-        #expect(field { $0.shards = 2 } == "config.shards")
+        #expect(field { $0.shards = 3 } == "config.shards")
+        #expect(field { $0.shards = 128 } == "config.shards")
+        #expect(field { $0.shards = 64 } == nil)
         for name in ["", ".a", "-a", "a b", "é", String(repeating: "a", count: 65)] {
             #expect(Self.fault { () throws(VecraftError) in try Self.schema({ _ in }, name: name) }?.field == "name")
         }

@@ -26,6 +26,13 @@ package struct AnswerRoom: Sendable {
             reason: Self.tooLarge)
     }
 
+    /// - Throws: ANSWER_TOO_LARGE if the points of several shards are too many for one answer.
+    package func check(_ batches: [PointBatch]) throws(VecraftError) {
+        var bytes = 0
+        for batch in batches { for i in 0..<batch.count { bytes += self.bytes(batch, i) } }
+        if bytes > self.bytes { throw Self.exceeded(self.bytes) }
+    }
+
     /// What a row takes of the answer.
     /// - Parameter columns: Whose vectors go with it.
     func bytes(_ segment: Segment, _ row: Int, _ columns: Range<Int>?, withPayload: Bool) -> Int {
@@ -39,6 +46,18 @@ package struct AnswerRoom: Sendable {
         for index in columns ?? 0..<0 where stored.present >> UInt16(index) & 1 == 1 {
             let column = segment.shape.columns[index]
             bytes += frame + column.name.utf8.count + column.dimension * component
+        }
+        return bytes
+    }
+
+    /// The same of a point that was copied out.
+    package func bytes(_ batch: PointBatch, _ i: Int) -> Int {
+        let frame = self.form == .binary ? 32 : 128
+        let component = self.form == .binary ? 4 : 15
+        let record = batch.records[i]
+        var bytes = frame + record.idCount + max(0, record.payloadCount)
+        for vector in batch.vectors[record.firstVector..<record.firstVector + record.vectorCount] {
+            bytes += frame + batch.names[vector.field].utf8.count + vector.count * component
         }
         return bytes
     }

@@ -1,9 +1,9 @@
 import Glibc
 
 /// Ids compare as unsigned bytes, a prefix first: for UTF-8 that is the order of code points.
-enum ByteOrder {
+package enum ByteOrder {
     @inline(__always)
-    static func less(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
+    package static func less(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Bool {
         let common = min(a.count, b.count)
         if common > 0 {
             let order = memcmp(a.baseAddress!, b.baseAddress!, common)

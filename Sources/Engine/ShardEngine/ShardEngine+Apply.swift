@@ -10,8 +10,9 @@ extension ShardEngine {
     /// Each becomes visible whole; small ones several at once. Entries at or below ``applied`` are skipped. Kinds that do
     /// not concern points (ddl, configuration, barrier) only move the offset.
     /// - Parameters:
-    ///   - entries: Of this shard only. Their bytes need to live until the call returns.
-    ///   - through: Offset the replay has reached, at least that of the last entry: entries of other shards in between
+    ///   - entries: Of this collection only; points of other shards in them are passed over, unjudged. Their bytes need to live until
+    ///     the call returns.
+    ///   - through: Offset the replay has reached, at least that of the last entry: entries of other collections in between
     ///     count as applied too.
     /// - Throws: DATA_LOSS with ``EntryJudgement/reason``, naming partition and offset, if an entry holds what the gateway
     ///   should have refused: the first of `entries` behind ``applied`` then, and the caller may go on without it;
@@ -52,8 +53,8 @@ extension ShardEngine {
 
     private func stage(_ entry: EntryView) throws(VecraftError) {
         precondition(
-            entry.collection == self.id.collection && entry.shard == self.id.shard || entry.collection == 0,
-            "an entry of shard \(entry.collection)/\(entry.shard) for \(self.id)")
+            entry.collection == self.id.collection || entry.collection == 0,
+            "an entry of collection \(entry.collection) for \(self.id)")
         let staging = self.staging
         staging.begin(growing: self.growing)
         do throws(StagingFault) {
@@ -82,11 +83,19 @@ extension ShardEngine {
         staging.bytes += entry.raw.count
     }
 
+    @inline(__always)
+    private func owns(_ id: UnsafeRawBufferPointer) -> Bool {
+        self.schema.shards == 1 || ShardSlots.shard(of: id, of: self.schema.shards) == self.id.shard
+    }
+
     private func stageUpsert(_ entry: EntryView) throws(StagingFault) {
         do {
             var body = try UpsertBody(entry.body)
             let version = entry.hlc
-            while let point = try body.next() { try self.staging.upsert(point, version: version) }
+            while let point = try body.next() {
+                guard self.owns(point.id) else { continue }
+                try self.staging.upsert(point, version: version)
+            }
         } catch let fault as StagingFault {
             throw fault
         } catch {
@@ -99,7 +108,7 @@ extension ShardEngine {
             var body = try DeleteBody(entry.body)
             while let id = try body.next() {
                 guard id.count > 0 else { throw StagingFault.content("an empty id") }
-                self.staging.delete(id)
+                if self.owns(id) { self.staging.delete(id) }
             }
         } catch let fault as StagingFault {
             throw fault

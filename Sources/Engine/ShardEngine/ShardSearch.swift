@@ -94,6 +94,13 @@ package struct ShardCountResult: Sendable {
     package var applied: JournalOffset
     /// Fields of the filter that have no payload index.
     package var unindexed: [String]
+
+    /// Shards whose points are others than those.
+    package mutating func add(_ other: ShardCountResult) {
+        self.count += other.count
+        self.applied = min(self.applied, other.applied)
+        for field in other.unindexed where !self.unindexed.contains(field) { self.unindexed.append(field) }
+    }
 }
 
 package struct ShardScrollResult: Sendable {

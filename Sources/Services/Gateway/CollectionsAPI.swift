@@ -111,18 +111,27 @@ extension Gateway {
             name: schema.name, id: schema.id, config: VecraftV1.CollectionConfig(schema),
             created: schema.created.rawValue,
             partition: schema.partition.description)
-        if let replica = self.storage.replica(schema.id) {
-            let statistics = replica.engine.statistics
-            made.status = VecraftV1.CollectionStatus(
-                points: UInt64(statistics.points), segments: UInt64(statistics.segments),
-                indexedVectors: UInt64(statistics.indexedVectors), totalVectors: UInt64(statistics.totalVectors),
-                deletedRows: UInt64(statistics.deletedRows), diskBytes: statistics.diskBytes,
-                memoryBytes: statistics.memoryBytes, appliedOffset: statistics.applied,
-                committedOffset: (try? self.journal.position(schema.partition).committed) ?? 0,
-                digest: TraceContext.hex(replica.engine.digest),
-                recodingSegments: UInt64(statistics.recodingSegments))
-        }
+        if let replica = self.storage.replica(schema.id) { made.status = self.status(of: replica) }
         return made
+    }
+
+    private func status(of replica: CollectionReplica) -> VecraftV1.CollectionStatus {
+        var status = VecraftV1.CollectionStatus(
+            appliedOffset: .max, committedOffset: (try? self.journal.position(replica.schema.partition).committed) ?? 0,
+            digest: TraceContext.hex(replica.digest))
+        for shard in replica.shards {
+            let statistics = shard.engine.statistics
+            status.points += UInt64(statistics.points)
+            status.segments += UInt64(statistics.segments)
+            status.indexedVectors += UInt64(statistics.indexedVectors)
+            status.totalVectors += UInt64(statistics.totalVectors)
+            status.deletedRows += UInt64(statistics.deletedRows)
+            status.diskBytes += statistics.diskBytes
+            status.memoryBytes += statistics.memoryBytes
+            status.appliedOffset = min(status.appliedOffset, statistics.applied)
+            status.recodingSegments += UInt64(statistics.recodingSegments)
+        }
+        return status
     }
 
     static func tenant(_ text: String) throws(VecraftError) -> String {

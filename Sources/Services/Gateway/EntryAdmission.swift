@@ -55,9 +55,8 @@ struct EntryAdmission: Sendable {
         guard entry.partition == schema.partition else {
             throw .invalid("entry.partition", "collection \"\(schema.name)\" is written through \(schema.partition)")
         }
-        guard entry.shard < schema.shards else {
-            throw .invalid("entry.shard", "\(entry.shard); collection \"\(schema.name)\" has \(schema.shards)")
-        }
+        // An entry holds a whole request, whatever shards its points belong to.
+        guard entry.shard == 0 else { throw .invalid("entry.shard", "\(entry.shard); must be 0") }
         if let refusal = EntryJudgement.refusal(entry, schema) { throw .invalid("entry.body", refusal) }
         do {
             try Self.checkLimits(entry, schema)

@@ -16,7 +16,7 @@ enum ReadOutcome<Reply> {
 /// A read that waits for its replica.
 struct ParkedRead: Sendable {
     var plan: ReadPlan
-    let replica: ShardReplica
+    let replica: CollectionReplica
 }
 
 /// A read of the public API: request and reply in place, on whichever wire they travel.

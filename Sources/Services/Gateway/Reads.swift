@@ -42,17 +42,23 @@ enum SearchOperation: ReadOperation {
         try context.checkDeadline()
 
         let reply = VecraftV1.SearchResponse.Builder(in: arena)
-        let hits = reply.hits.make(result.points.count)
-        for i in 0..<result.points.count {
+        let points = result.points
+        let hits = reply.hits.make(points.count)
+        for i in 0..<points.count {
             let hit = hits[i]
-            result.points.withID(i) { hit.id.set($0) }
+            let place = points.place(i)
+            points.batches[place.batch].withID(place.index) { hit.id.set($0) }
             let distance = result.distances[i]
             hit.distance = distance
             hit.score = vector.metric == .l2 ? -distance : 1 - distance
-            hit.version = result.points.version(i).rawValue
-            result.points.withPayload(i) { raw in if let raw { hit.payload.make().json.set(copying: raw) } }
+            hit.version = points.batches[place.batch].version(place.index).rawValue
+            points.batches[place.batch].withPayload(place.index) { raw in
+                if let raw { hit.payload.make().json.set(copying: raw) }
+            }
             if request.withVectors {
-                result.points.forEachVector(i) { _, values in hit.vector.make().values.set(copying: values) }
+                points.batches[place.batch].forEachVector(place.index) { _, values in
+                    hit.vector.make().values.set(copying: values)
+                }
             }
         }
         gateway.fill(reply.info.make(), answer, context)
@@ -147,27 +153,31 @@ enum ScrollOperation: ReadOperation {
 }
 
 enum StoredPoints {
-    static func fill(_ slot: RepeatedSlot<VecraftV1.StoredPoint.Builder>, _ points: PointBatch) {
+    static func fill(_ slot: RepeatedSlot<VecraftV1.StoredPoint.Builder>, _ points: MergedPoints) {
         let made = slot.make(points.count)
         for i in 0..<points.count {
-            let point = made[i]
-            points.withID(i) { point.id.set($0) }
-            point.version = points.version(i).rawValue
-            points.withPayload(i) { raw in if let raw { point.payload.make().json.set(copying: raw) } }
-            var named: [(String, UnsafeBufferPointer<Float>)] = []
-            points.forEachVector(i) { name, values in
-                if name.isEmpty {
-                    point.vector.make().values.set(copying: values)
-                } else {
-                    named.append((name, values))
-                }
+            let place = points.place(i)
+            Self.fill(made[i], points.batches[place.batch], place.index)
+        }
+    }
+
+    private static func fill(_ point: VecraftV1.StoredPoint.Builder, _ points: PointBatch, _ i: Int) {
+        points.withID(i) { point.id.set($0) }
+        point.version = points.version(i).rawValue
+        points.withPayload(i) { raw in if let raw { point.payload.make().json.set(copying: raw) } }
+        var named: [(String, UnsafeBufferPointer<Float>)] = []
+        points.forEachVector(i) { name, values in
+            if name.isEmpty {
+                point.vector.make().values.set(copying: values)
+            } else {
+                named.append((name, values))
             }
-            guard !named.isEmpty else { continue }
-            let entries = point.vectors.make(named.count)
-            for (j, (name, values)) in named.enumerated() {
-                entries[j].key.set(name)
-                entries[j].value.make().values.set(copying: values)
-            }
+        }
+        guard !named.isEmpty else { return }
+        let entries = point.vectors.make(named.count)
+        for (j, (name, values)) in named.enumerated() {
+            entries[j].key.set(name)
+            entries[j].value.make().values.set(copying: values)
         }
     }
 }

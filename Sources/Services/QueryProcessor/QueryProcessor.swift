@@ -38,7 +38,7 @@ package final class QueryProcessor: Sendable {
     /// A collection's replica and what a read of it must wait for.
     /// - Throws: NOT_FOUND if it was dropped meanwhile; INVALID_ARGUMENT for a token from another history.
     package func plan(
-        _ requirement: ReadRequirement, replica: ShardReplica
+        _ requirement: ReadRequirement, replica: CollectionReplica
     ) throws(VecraftError) -> ReadPlan {
         let state = try replica.replay.state()
         let plan = ReadPlan(
@@ -53,7 +53,7 @@ package final class QueryProcessor: Sendable {
         return plan
     }
 
-    package func replica(_ collection: UInt64) throws(VecraftError) -> ShardReplica {
+    package func replica(_ collection: UInt64) throws(VecraftError) -> CollectionReplica {
         guard let replica = self.storage.replica(collection) else {
             throw VecraftError(.notFound, "the collection was dropped", reason: "COLLECTION_DROPPED")
         }
@@ -62,14 +62,14 @@ package final class QueryProcessor: Sendable {
 
     /// Calls back when the plan's offset is applied. Cancel with the ticket when the deadline passes or the caller leaves.
     package func park(
-        _ plan: ReadPlan, replica: ShardReplica, _ callback: @escaping @Sendable (Result<Void, VecraftError>) -> Void
+        _ plan: ReadPlan, replica: CollectionReplica, _ callback: @escaping @Sendable (Result<Void, VecraftError>) -> Void
     ) -> UInt64? {
         self.byLevel.syncs(plan.requirement.level).increment()
         return replica.replay.waiters.wait(for: plan.needed, callback)
     }
 
     /// The distinct error of a read whose time ended before its replica had caught up.
-    package func behind(_ plan: ReadPlan, replica: ShardReplica) -> VecraftError {
+    package func behind(_ plan: ReadPlan, replica: CollectionReplica) -> VecraftError {
         self.byLevel.behind(plan.requirement.level).increment()
         let state = try? replica.replay.state()
         let applied = state?.applied ?? 0
@@ -84,10 +84,10 @@ package final class QueryProcessor: Sendable {
     }
 
     package func search(
-        _ request: ShardSearch, plan: ReadPlan, replica: ShardReplica
-    ) throws(VecraftError) -> (ShardSearchResult, ReadAnswer, nanoseconds: UInt64) {
+        _ request: ShardSearch, plan: ReadPlan, replica: CollectionReplica
+    ) throws(VecraftError) -> (MergedSearch, ReadAnswer, nanoseconds: UInt64) {
         let start = SystemTime.monotonicNanoseconds
-        let result = try replica.engine.search(request)
+        let result = try Self.search(request, replica)
         let spent = SystemTime.monotonicNanoseconds &- start
         self.metrics.engineSeconds.observe(nanoseconds: spent)
         self.metrics.visited.increment(by: result.plan.visited)
@@ -95,33 +95,70 @@ package final class QueryProcessor: Sendable {
         return (result, self.answer(plan, replica, applied: result.applied), spent)
     }
 
+    private static func search(
+        _ request: ShardSearch, _ replica: CollectionReplica
+    ) throws(VecraftError) -> MergedSearch {
+        var results: [ShardSearchResult] = []
+        results.reserveCapacity(replica.shards.count)
+        for shard in replica.shards { results.append(try shard.engine.search(request)) }
+        return Merging.search(results, limit: request.limit)
+    }
+
     package func get(
         ids: [UnsafeRawBufferPointer], withVectors: Bool, withPayload: Bool, room: AnswerRoom, plan: ReadPlan,
-        replica: ShardReplica
-    ) throws(VecraftError) -> (ShardGetResult, ReadAnswer) {
-        let result = try replica.engine.get(
-            ids: ids, withVectors: withVectors, withPayload: withPayload, room: room)
+        replica: CollectionReplica
+    ) throws(VecraftError) -> (MergedGet, ReadAnswer) {
+        let shards = replica.schema.shards
+        if shards == 1 {
+            let result = try replica.shards[0].engine.get(
+                ids: ids, withVectors: withVectors, withPayload: withPayload, room: room)
+            let merged = MergedGet(points: MergedPoints(result.points), missing: result.missing, applied: result.applied)
+            return (merged, self.answer(plan, replica, applied: result.applied))
+        }
+        var positions = [[Int]](repeating: [], count: Int(shards))
+        for (position, id) in ids.enumerated() { positions[Int(ShardSlots.shard(of: id, of: shards))].append(position) }
+        var results = [ShardGetResult?](repeating: nil, count: Int(shards))
+        for (shard, wanted) in positions.enumerated() where !wanted.isEmpty {
+            guard let found = replica.shard(UInt32(shard)) else { throw Self.absent(UInt32(shard), replica) }
+            results[shard] = try found.engine.get(
+                ids: wanted.map { ids[$0] }, withVectors: withVectors, withPayload: withPayload, room: room)
+        }
+        let result = Merging.get(results, positions: positions, count: ids.count)
+        // Each part is held to the limit; together they may still break it.
+        try room.check(result.points.batches)
         return (result, self.answer(plan, replica, applied: result.applied))
     }
 
     package func count(
-        _ filter: Filter?, deadline: UInt64, plan: ReadPlan, replica: ShardReplica
+        _ filter: Filter?, deadline: UInt64, plan: ReadPlan, replica: CollectionReplica
     ) throws(VecraftError) -> (ShardCountResult, ReadAnswer) {
-        let result = try replica.engine.count(filter, deadline: deadline)
-        return (result, self.answer(plan, replica, applied: result.applied))
+        var total = try replica.shards[0].engine.count(filter, deadline: deadline)
+        for shard in replica.shards.dropFirst() { total.add(try shard.engine.count(filter, deadline: deadline)) }
+        return (total, self.answer(plan, replica, applied: total.applied))
     }
 
     package func scroll(
         after: [UInt8]?, filter: Filter?, limit: Int, withVectors: Bool, withPayload: Bool, deadline: UInt64,
-        room: AnswerRoom, plan: ReadPlan, replica: ShardReplica
-    ) throws(VecraftError) -> (ShardScrollResult, ReadAnswer) {
-        let result = try replica.engine.scroll(
-            after: after, filter: filter, limit: limit, withVectors: withVectors, withPayload: withPayload,
-            deadline: deadline, room: room)
+        room: AnswerRoom, plan: ReadPlan, replica: CollectionReplica
+    ) throws(VecraftError) -> (MergedScroll, ReadAnswer) {
+        var pages: [ShardScrollResult] = []
+        for shard in replica.shards {
+            pages.append(
+                try shard.engine.scroll(
+                    after: after, filter: filter, limit: limit, withVectors: withVectors, withPayload: withPayload,
+                    deadline: deadline, room: room))
+        }
+        let result = Merging.scroll(pages, limit: limit, room: room)
         return (result, self.answer(plan, replica, applied: result.applied))
     }
 
-    private func answer(_ plan: ReadPlan, _ replica: ShardReplica, applied: JournalOffset) -> ReadAnswer {
+    private static func absent(_ shard: UInt32, _ replica: CollectionReplica) -> VecraftError {
+        VecraftError(
+            .unavailable, "shard \(shard) of collection \"\(replica.schema.name)\" is not on this node",
+            reason: "SHARD_NOT_HERE", retryAfter: .milliseconds(100))
+    }
+
+    private func answer(_ plan: ReadPlan, _ replica: CollectionReplica, applied: JournalOffset) -> ReadAnswer {
         let staleness = replica.replay.staleness(applied: applied)
         let achieved = plan.achieved(applied: applied, stalenessMilliseconds: staleness)
         self.byLevel.staleness(achieved).observe(nanoseconds: staleness &* 1_000_000)

@@ -183,9 +183,9 @@ package final class PartitionReplay: Sendable {
             let shards = self.shards.withLock { Array($0.values) }
             try withExtendedLifetime(batch) { () throws(VecraftError) in
                 let views = batch.views
+                var judged: [UInt64: [EntryView]] = [:]
                 for replica in shards where replica.engine.applied < batch.lastOffset {
-                    let id = replica.engine.id
-                    let own = views.filter { $0.collection == id.collection && $0.shard == id.shard }
+                    let own = self.entries(of: replica, views, &judged)
                     try self.apply(own, to: replica, through: batch.lastOffset)
                 }
                 if let last = views.last {
@@ -202,6 +202,24 @@ package final class PartitionReplay: Sendable {
         self.metrics.entries.increment(by: UInt64(batch.count))
         self.metrics.bytes.increment(by: UInt64(batch.bytes))
         self.metrics.seconds.observe(nanoseconds: SystemTime.monotonicNanoseconds &- start)
+    }
+
+    /// What of a batch is for a shard's collection. Of several shards each looks at its own points alone, so whether an entry is applied
+    /// as a whole is decided before, once for all.
+    private func entries(
+        of replica: ShardReplica, _ views: [EntryView], _ judged: inout [UInt64: [EntryView]]
+    ) -> [EntryView] {
+        let schema = replica.schema
+        if let known = judged[schema.id] { return known }
+        let own = views.filter { $0.collection == schema.id }
+        guard schema.shards > 1 else { return own }
+        let good = own.filter { entry in
+            guard let what = EntryJudgement.refusal(entry, schema) else { return true }
+            self.refuse(entry, replica, VecraftError(.dataLoss, what, reason: EntryJudgement.reason))
+            return false
+        }
+        judged[schema.id] = good
+        return good
     }
 
     /// Applies a shard's entries. One that cannot be applied is passed over, whole: the judgement is a function of entry and

@@ -16,8 +16,8 @@ extension StorageNode {
             self.gauges.lagSeconds.with(name).set(Double(lag.milliseconds) / 1000)
             self.gauges.waiting.with(name).set(replay.waiters.waiting)
         }
-        for replica in self.allReplicas {
-            let labels = [replica.schema.label, "0"]
+        for replica in self.allShards {
+            let labels = [replica.schema.label, "\(replica.engine.id.shard)"]
             let statistics = replica.engine.statistics
             self.gauges.points.with(labels).set(statistics.points)
             self.gauges.segments.with(labels).set(statistics.segments)
@@ -29,7 +29,7 @@ extension StorageNode {
             self.gauges.memoryBytes.with(labels).set(statistics.memoryBytes)
             self.gauges.checkpointedOffset.with(labels).set(statistics.checkpointed)
             // Dropped meanwhile: the gauges made just now would stay for good. One made again under the name gets new ones.
-            if self.replica(replica.schema.id) == nil { self.forgetGauges(replica) }
+            if self.replica(replica.schema.id)?.shard(replica.engine.id.shard) == nil { self.forgetGauges(replica) }
         }
     }
 
@@ -41,23 +41,25 @@ extension StorageNode {
     /// Forgets every series of a dropped collection.
     func forgetMetrics(_ replica: ShardReplica) {
         let name = replica.schema.label
+        let shard = "\(replica.engine.id.shard)"
         self.forgetGauges(replica)
         for family in [
             self.gauges.checkpoints, self.gauges.checkpointFailures, self.gauges.merges, self.gauges.quarantined,
             self.gauges.rebuilt,
         ] {
-            family.remove(name, "0")
+            family.remove(name, shard)
         }
-        self.gauges.checkpointSeconds.remove(name, "0")
+        self.gauges.checkpointSeconds.remove(name, shard)
     }
 
     private func forgetGauges(_ replica: ShardReplica) {
         let name = replica.schema.label
+        let shard = "\(replica.engine.id.shard)"
         for family in [
             self.gauges.points, self.gauges.segments, self.gauges.recodingSegments, self.gauges.deletedRows,
             self.gauges.vectors, self.gauges.indexedVectors, self.gauges.diskBytes, self.gauges.memoryBytes, self.gauges.checkpointedOffset,
         ] {
-            family.remove(name, "0")
+            family.remove(name, shard)
         }
     }
 }
@@ -78,14 +80,15 @@ final class ShardReporting: ShardObserver {
     private let rebuilt: Counter
     private let log = Logger(label: "vecraft.shard")
 
-    init(_ schema: CollectionSchema, _ metrics: StorageMetrics) {
+    init(_ schema: CollectionSchema, _ shard: UInt32, _ metrics: StorageMetrics) {
         self.name = schema.label
-        self.checkpoints = metrics.checkpoints.with(self.name, "0")
-        self.checkpointFailures = metrics.checkpointFailures.with(self.name, "0")
-        self.checkpointSeconds = metrics.checkpointSeconds.with(self.name, "0")
-        self.merges = metrics.merges.with(self.name, "0")
-        self.quarantined = metrics.quarantined.with(self.name, "0")
-        self.rebuilt = metrics.rebuilt.with(self.name, "0")
+        let shard = "\(shard)"
+        self.checkpoints = metrics.checkpoints.with(self.name, shard)
+        self.checkpointFailures = metrics.checkpointFailures.with(self.name, shard)
+        self.checkpointSeconds = metrics.checkpointSeconds.with(self.name, shard)
+        self.merges = metrics.merges.with(self.name, shard)
+        self.quarantined = metrics.quarantined.with(self.name, shard)
+        self.rebuilt = metrics.rebuilt.with(self.name, shard)
     }
 
     func shard(_ id: ShardID, _ event: ShardEvent) {

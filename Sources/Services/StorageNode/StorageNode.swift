@@ -31,7 +31,7 @@ package final class StorageNode: Sendable {
     let gauges: StorageMetrics
     private let workers: ShardWorkers
     private let catalogReached: (@Sendable () -> UInt64)?
-    private let replicas: Mutex<[UInt64: ShardReplica]> = Mutex([:])
+    private let replicas: Mutex<[UInt64: CollectionReplica]> = Mutex([:])
     private let replays: Mutex<[PartitionID: PartitionReplay]> = Mutex([:])
     private let log = Logger(label: "vecraft.storage")
 
@@ -68,8 +68,10 @@ package final class StorageNode: Sendable {
         try self.removeOrphans(schemas, dropped)
         var opened: [PartitionID: [(CollectionSchema, ShardEngine, String)]] = [:]
         for schema in schemas {
-            let (engine, directory) = try self.open(schema)
-            opened[schema.partition, default: []].append((schema, engine, directory))
+            for shard in 0..<schema.shards {
+                let (engine, directory) = try self.open(schema, shard)
+                opened[schema.partition, default: []].append((schema, engine, directory))
+            }
         }
         for partition in self.journal.partitions where partition.kind == .data {
             let shards = opened[partition] ?? []
@@ -104,16 +106,16 @@ package final class StorageNode: Sendable {
     /// - Returns: False if a checkpoint did not end in time; the process must end without waiting for it.
     package func stop(within budget: Duration) -> Bool {
         for replay in self.replays.withLock({ Array($0.values) }) { replay.stop() }
-        guard ShardClosing(self.replicas.withLock { Array($0.values) }, within: budget).run() else { return false }
+        guard ShardClosing(self.allShards, within: budget).run() else { return false }
         self.workers.stop()
         return true
     }
 
     // MARK: Collections
 
-    package func replica(_ collection: UInt64) -> ShardReplica? { self.replicas.withLock { $0[collection] } }
+    package func replica(_ collection: UInt64) -> CollectionReplica? { self.replicas.withLock { $0[collection] } }
 
-    var allReplicas: [ShardReplica] { self.replicas.withLock { Array($0.values) } }
+    var allShards: [ShardReplica] { self.replicas.withLock { $0.values.flatMap(\.shards) } }
 
     package func replay(_ partition: PartitionID) -> PartitionReplay? { self.replays.withLock { $0[partition] } }
 
@@ -121,52 +123,64 @@ package final class StorageNode: Sendable {
         self.replays.withLock { $0.values.sorted { $0.partition < $1.partition } }
     }
 
-    /// A collection was created: its shard exists, empty and durable, when this returns.
+    /// A collection was created: its shards exist, empty and durable, when this returns.
     package func create(_ schema: CollectionSchema) throws(VecraftError) {
         guard self.replica(schema.id) == nil else { return }
         guard let replay = self.replay(schema.partition) else {
             throw VecraftError(.internalError, "no replay of \(schema.partition)")
         }
-        let (engine, directory) = try self.open(schema)
+        var opened: [(ShardEngine, String)] = []
+        for shard in 0..<schema.shards { opened.append(try self.open(schema, shard)) }
+        let engines = opened
         try replay.betweenBatches { (applied) throws(VecraftError) in
-            // Every entry of the collection comes after this moment: a restart need not replay what lies before.
-            if engine.applied < applied {
-                try engine.apply([], through: applied)
-                try engine.checkpoint()
+            for (engine, directory) in engines {
+                // Every entry of the collection comes after this moment: a restart need not replay what lies before.
+                if engine.applied < applied {
+                    try engine.apply([], through: applied)
+                    try engine.checkpoint()
+                }
+                self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
             }
-            self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
         }
     }
 
-    /// A collection's codes changed: its shard takes them from now on, and its sealed segments behind.
+    /// A collection's codes changed: its shards take them from now on, and their sealed segments behind.
     package func update(_ schema: CollectionSchema) {
-        self.replica(schema.id)?.engine.requantise(schema.vectors.map(\.quantisation))
+        for shard in self.replica(schema.id)?.shards ?? [] {
+            shard.engine.requantise(schema.vectors.map(\.quantisation))
+        }
     }
 
     package func drop(_ schema: CollectionSchema) {
         guard let replica = self.replicas.withLock({ $0.removeValue(forKey: schema.id) }) else { return }
-        _ = replica.replay.remove(replica.engine.id)
-        replica.engine.abandon()
-        self.forgetMetrics(replica)
-        do throws(FileFault) { try self.files.removeTree(replica.directory) } catch {
-            // An orphan; the next start removes it.
-            self.log.warning(
-                "files of a dropped shard remain", metadata: ["path": "\(replica.directory)", "error": "\(error)"])
+        for shard in replica.shards {
+            _ = replica.replay.remove(shard.engine.id)
+            shard.engine.abandon()
+            self.forgetMetrics(shard)
+            do throws(FileFault) { try self.files.removeTree(shard.directory) } catch {
+                // An orphan; the next start removes it.
+                self.log.warning(
+                    "files of a dropped shard remain", metadata: ["path": "\(shard.directory)", "error": "\(error)"])
+            }
         }
     }
 
     // MARK: Inside
 
     private func register(_ replica: ShardReplica) {
-        self.replicas.withLock { $0[replica.schema.id] = replica }
+        self.replicas.withLock { replicas in
+            let known = replicas[replica.schema.id]
+                ?? CollectionReplica(schema: replica.schema, replay: replica.replay, shards: [])
+            replicas[replica.schema.id] = known.with(replica)
+        }
         replica.replay.add(replica)
     }
 
-    private func open(_ schema: CollectionSchema) throws(VecraftError) -> (ShardEngine, String) {
-        let directory = Paths.join(self.directory, "shards/\(schema.id)-0")
+    private func open(_ schema: CollectionSchema, _ shard: UInt32) throws(VecraftError) -> (ShardEngine, String) {
+        let directory = Paths.join(self.directory, "shards/\(schema.id)-\(shard)")
         let engine = try ShardEngine(
-            directory: directory, schema: schema, shard: 0, settings: self.settings.shard, files: self.files,
-            observer: ShardReporting(schema, self.gauges), workers: self.workers)
+            directory: directory, schema: schema, shard: shard, settings: self.settings.shard, files: self.files,
+            observer: ShardReporting(schema, shard, self.gauges), workers: self.workers)
         if let reason = engine.opening.restarted {
             self.log.error(
                 "a shard's files were damaged; it is rebuilt from the journal",
@@ -197,7 +211,7 @@ package final class StorageNode: Sendable {
     private func removeOrphans(
         _ schemas: [CollectionSchema], _ dropped: (Set<UInt64>) throws(VecraftError) -> Set<UInt64>
     ) throws(VecraftError) {
-        let known = Set(schemas.map { "\($0.id)-0" })
+        let known = Set(schemas.flatMap { schema in (0..<schema.shards).map { "\(schema.id)-\($0)" } })
         let root = Paths.join(self.directory, "shards")
         let orphans = try self.onDisk { () throws(FileFault) in try self.files.list(root).filter { !known.contains($0) }
         }
@@ -206,7 +220,7 @@ package final class StorageNode: Sendable {
         for name in orphans { ids[name] = name.split(separator: "-").first.flatMap { UInt64($0) } }
         let gone = try dropped(Set(ids.values))
         for name in orphans {
-            guard let id = ids[name], gone.contains(id), name == "\(id)-0" else {
+            guard let id = ids[name], gone.contains(id), Self.isShardFolder(name) else {
                 self.log.warning(
                     "a shard's folder is of no collection that the journal knows; left alone",
                     metadata: ["name": "\(name)"])
@@ -215,6 +229,13 @@ package final class StorageNode: Sendable {
             try self.onDisk { () throws(FileFault) in try self.files.removeTree(Paths.join(root, name)) }
             self.log.notice("files of a dropped collection removed", metadata: ["name": "\(name)"])
         }
+    }
+
+    /// "<collection>-<shard>", and nothing else.
+    private static func isShardFolder(_ name: String) -> Bool {
+        let parts = name.split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2, let id = UInt64(parts[0]), let shard = UInt32(parts[1]) else { return false }
+        return name == "\(id)-\(shard)"
     }
 
     private func onDisk<R>(_ body: () throws(FileFault) -> R) throws(VecraftError) -> R {

@@ -45,6 +45,9 @@ package struct CollectionCreateCommand: NodeCommand {
     @Option(help: "Codes that sealed graphs are walked on: auto, none, int8 or int4.")
     package var quantisation = QuantisationName.auto
 
+    @Option(help: ArgumentHelp("Parts that its points are spread over: a power of two up to 64. (default: 1)", valueName: "n"))
+    package var shards: UInt32?
+
     package init() {}
 
     package func validate() throws {
@@ -68,6 +71,7 @@ package struct CollectionCreateCommand: NodeCommand {
                 quantisation: self.quantisation.wire)
         }
         config.payloadIndexes = self.index.map { VecraftV1.PayloadIndexConfig(field: $0.field, type: $0.type) }
+        config.shards = self.shards ?? 0
         return VecraftV1.CreateCollectionRequest(name: self.name, config: config, tenant: self.global.tenant)
     }
 

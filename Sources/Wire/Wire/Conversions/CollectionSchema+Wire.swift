@@ -22,12 +22,18 @@ extension CollectionSchema {
             vectors.append(try VectorSchema(wire: vector, name: name, at: "config.vectors.\(name)"))
         }
         guard !vectors.isEmpty else { throw .invalid("config", "give vector, vectors, or both") }
-        // More shards need nodes to spread over: types.proto says so.
-        guard config.shards <= 1 else { throw .invalid("config.shards", "must be 1 for now, not \(config.shards)") }
+        let shards = max(1, config.shards)
+        try Self.validate(shards: shards, at: "config.shards")
         self.init(
             id: id, tenant: tenant, name: name, vectors: vectors,
             payloadIndexes: try Self.indexes(config.payloadIndexes),
-            shards: 1, partition: partition, created: created)
+            shards: shards, partition: partition, created: created)
+    }
+
+    private static func validate(shards: UInt32, at field: String) throws(VecraftError) {
+        guard ShardSlots.isCount(shards) else {
+            throw .invalid(field, "\(shards); a power of two from 1 to \(ShardSlots.maxShards)")
+        }
     }
 
     /// A collection's name: 1 to 64 of `[A-Za-z0-9_.-]`, starting with a letter or digit.
@@ -68,7 +74,7 @@ extension CollectionSchema {
         guard Set(self.payloadIndexes.map(\.path)).count == self.payloadIndexes.count else {
             throw .invalid("schema.payload_indexes", "a field is indexed twice")
         }
-        guard self.shards == 1 else { throw .invalid("schema.shards", "must be 1 for now, not \(self.shards)") }
+        try Self.validate(shards: self.shards, at: "schema.shards")
         guard partitions.contains(self.partition) else {
             throw .invalid("schema.partition", "\(self.partition) is no partition for data here")
         }

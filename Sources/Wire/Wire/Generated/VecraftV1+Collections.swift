@@ -151,7 +151,8 @@ extension VecraftV1 {
         package var vectors: [String: VecraftV1.VectorConfig]
         /// Fields to index, at most 64. Filters on other fields work by reading payloads, and say so in `plan`.
         package var payloadIndexes: [VecraftV1.PayloadIndexConfig]
-        /// 1 for now; a power of two up to 64 once shards spread over nodes.
+        /// Parts that its points are spread over by their ids, each with an index of its own: a power of two, 1..64, default 1. It cannot
+        /// change later.
         package var shards: UInt32
         package init(vector: VecraftV1.VectorConfig? = nil, vectors: [String: VecraftV1.VectorConfig] = [:], payloadIndexes: [VecraftV1.PayloadIndexConfig] = [], shards: UInt32 = 0) {
             self.vector = vector
@@ -269,7 +270,7 @@ extension VecraftV1 {
             @inlinable package var status: MessageSlot<VecraftV1.CollectionStatus.Builder> { MessageSlot(self.base, 64) }
         }
     }
-    /// What the local replica of a collection holds.
+    /// What the local replicas of a collection's shards hold, together.
     package struct CollectionStatus: WireMessage {
         package var points: UInt64
         package var segments: UInt64

@@ -159,7 +159,8 @@ struct  Vecraft__V1__CollectionConfig
   size_t n_payload_indexes;
   Vecraft__V1__PayloadIndexConfig **payload_indexes;
   /*
-   * 1 for now; a power of two up to 64 once shards spread over nodes.
+   * Parts that its points are spread over by their ids, each with an index of its own: a power of two, 1..64, default 1. It cannot
+   * change later.
    */
   uint32_t shards;
 };
@@ -193,7 +194,7 @@ struct  Vecraft__V1__Collection
 
 
 /*
- * What the local replica of a collection holds.
+ * What the local replicas of a collection's shards hold, together.
  */
 struct  Vecraft__V1__CollectionStatus
 {
