@@ -157,7 +157,8 @@ let package = Package(
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
         tests("JournalService", ["JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Raft", "PeerTransport", "Observability", "Primitives", "TestSupport"]),
         tests("StorageNode", [
-            "StorageNode", "JournalService", "JournalStore", "JournalFormat", "HLC", "Observability", "FileStore", "Primitives", "TestSupport",
+            "StorageNode", "JournalService", "JournalStore", "JournalFormat", "HLC", "Observability", "FileStore", "Primitives", "ShardEngine",
+            "TestSupport",
         ]),
         tests("MetaManager", [
             "MetaManager", "JournalService", "JournalStore", "JournalFormat", "HLC", "Metadata", "Observability", "FileStore", "Primitives",

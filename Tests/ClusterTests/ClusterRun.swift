@@ -16,7 +16,9 @@ final class ClusterRun: Sendable {
     let partition: String
     private let record = Mutex(LoadRecord())
 
-    static func start(_ change: (inout TestCluster.Options) -> Void = { _ in }) async throws -> ClusterRun {
+    static func start(
+        shards: UInt32 = 1, _ change: (inout TestCluster.Options) -> Void = { _ in }
+    ) async throws -> ClusterRun {
         var options = TestCluster.Options()
         // Small segments, so that a short run has several, and small disks do.
         options.settings = [
@@ -26,7 +28,7 @@ final class ClusterRun: Sendable {
         change(&options)
         let cluster = try await TestCluster.start(options)
         do {
-            return ClusterRun(cluster, partition: try await cluster.create(Self.collection, dimension: 4).partition)
+            return ClusterRun(cluster, partition: try await cluster.create(Self.collection, dimension: 4, shards: shards).partition)
         } catch {
             await cluster.killAll()
             throw LoadFailure(description: "\(error)\n\(cluster.logs())")

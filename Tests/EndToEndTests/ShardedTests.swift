@@ -66,9 +66,10 @@ struct ShardedTests {
         }
         let queries = (0..<10).map { _ in randomVector(8, using: &rng) }
         for name in names {
+            // Strongly, so that what is described then has everything.
+            let total = try await node.count(name)
             let described: VecraftV1.DescribeCollectionResponse = try await node.call(
                 "Collections/DescribeCollection", VecraftV1.DescribeCollectionRequest(name: name))
-            let total = try await node.count(name)
             same("count", name, ["\(total)"])
             // Versions are the entries', which differ from collection to collection, so digests cannot be compared here.
             #expect(described.collection?.status?.points == total)

@@ -5,6 +5,7 @@ import JournalService
 import JournalStore
 import Observability
 import Primitives
+import ShardEngine
 import StorageNode
 import Synchronization
 import TestSupport
@@ -49,6 +50,57 @@ import Testing
                 _ = waiters.wait(for: appended.offset) { done.resume(with: $0.map { _ in }) }
             }
         }
+    }
+
+    /// What is wrong with an entry may belong to one shard alone; all pass over it, or one would have half of a request.
+    @Test func anEntryIsAppliedByAllShardsOrByNone() async throws {
+        let place = try Place()
+        defer { place.journal.journal.close() }
+        let schema = CollectionSchema(
+            id: 7, tenant: "default", name: "c", vectors: [VectorSchema(dimension: 2, metric: .l2)], shards: 8)
+        let node = try place.node([schema])
+        func append(_ ids: [String], wrong: String? = nil) async throws -> JournalOffset {
+            var size = UpsertSizer()
+            for id in ids {
+                size.point(idBytes: id.utf8.count, payloadBytes: nil)
+                size.vector(nameBytes: 0, dimension: id == wrong ? 3 : 2)
+            }
+            let header = EntryHeader(
+                partition: .data(0), tier: .batch, operation: .upsert, tenant: "default", collection: 7,
+                trace: TraceContext(traceHigh: 1, traceLow: 2, spanID: 3, sampled: false))
+            let entry = EncodedEntry.upsert(header: header, size: size) { writer in
+                for id in ids {
+                    var text = id
+                    text.withUTF8 { writer.point(id: UnsafeRawBufferPointer($0), payload: nil, vectors: 1) }
+                    let values: [Float] = id == wrong ? [1, 2, 3] : [1, 2]
+                    values.withUnsafeBytes { writer.vector(name: UnsafeRawBufferPointer(start: nil, count: 0), packed: $0) }
+                }
+            }
+            return try await self.appendAndApply(entry, place, node)
+        }
+        let ids = (0..<64).map { "p\($0)" }
+        _ = try await append(ids)
+        let replica = try #require(node.replica(7))
+        #expect(replica.isWhole && replica.shards.allSatisfy { $0.engine.statistics.points > 0 })
+        let digest = replica.digest
+        let bad = try await append((64..<128).map { "p\($0)" }, wrong: "p100")
+        #expect(replica.digest == digest)
+        #expect(replica.shards.reduce(0) { $0 + $1.engine.statistics.points } == 64)
+        #expect(replica.shards.allSatisfy { $0.engine.applied == bad }, "passed over, not stopped at")
+        let page = String(decoding: place.registry.page(.text), as: UTF8.self)
+        #expect(page.contains("vecraft_storage_entries_refused_total{partition=\"data-0\"} 1\n"))
+        _ = try await append(["after"])
+        #expect(replica.shards.reduce(0) { $0 + $1.engine.statistics.points } == 65)
+        #expect(try await offThePool { node.stop(within: .seconds(3_600)) })
+    }
+
+    private func appendAndApply(_ entry: EncodedEntry, _ place: Place, _ node: StorageNode) async throws -> JournalOffset {
+        let appended = try await place.journal.append(entry, to: .data(0))
+        let waiters = try #require(node.replay(.data(0))).waiters
+        try await withCheckedThrowingContinuation { done in
+            _ = waiters.wait(for: appended.offset) { done.resume(with: $0.map { _ in }) }
+        }
+        return appended.offset
     }
 
     @Test func aStopWithTimeMakesEverythingDurable() async throws {

@@ -20,7 +20,7 @@ package enum ByteOrder {
 
 extension Array where Element: BitwiseCopyable {
     /// `withUnsafeBytes` with a typed error.
-    func withBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
+    package func withBytes<R, E: Error>(_ body: (UnsafeRawBufferPointer) throws(E) -> R) throws(E) -> R {
         try self.withUnsafeBufferPointer { (buffer) throws(E) in try body(UnsafeRawBufferPointer(buffer)) }
     }
 }

@@ -38,6 +38,7 @@ package struct Settings: Sendable, Equatable {
         package var join = false
         package var heartbeatMilliseconds = 30
         package var electionTimeoutMilliseconds = 150
+        package var shardReplicas = 0
 
         /// "host:port" by node id, as `peers` says.
         package var addresses: [Int: String] {
@@ -171,6 +172,9 @@ extension Settings {
         .int(
             "cluster.election_timeout_ms", \.cluster.electionTimeoutMilliseconds, 10...60_000,
             "Shortest wait for a leader before an election; alike on all nodes. The longest is twice that."),
+        .int(
+            "cluster.shard_replicas", \.cluster.shardReplicas, 0...32,
+            "Nodes that hold each shard; 0: all. Alike on all nodes, and not to be changed once there are collections."),
 
         .int(
             "storage.segment_points", \.storage.segmentPoints, 100...100_000_000,

@@ -4,6 +4,7 @@ internal import NIOPosix
 internal import Observability
 internal import Primitives
 internal import QueryProcessor
+internal import ShardEngine
 internal import Wire
 
 // The same operations for callers that can wait: HTTP handlers and streams.
@@ -13,7 +14,7 @@ extension Gateway {
     /// - Parameter take: Copies what is wanted out of the reply before its arena goes.
     func read<Op: ReadOperation, Message: WireMessage, R: Sendable>(
         _: Op.Type, _ message: Message, _ context: RequestContext, on loop: any EventLoop,
-        take: @Sendable (Op.Reply) -> R
+        take: @Sendable (Op.Reply.View) -> R
     ) async throws(VecraftError) -> R where Message.Builder.View == Op.Request {
         let start = SystemTime.monotonicNanoseconds
         let metrics = Op.metrics(self.operations)
@@ -28,6 +29,13 @@ extension Gateway {
                     let since = SystemTime.monotonicNanoseconds
                     parked = try await self.caughtUp(read, context, on: loop)
                     self.query.waited(read.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
+                case .scattered(let read):
+                    let (bytes, level) = try await self.scattered(Op.self, message, context, read, on: loop)
+                    metrics.record(context, .interactive, .ok, level: ConsistencyLabel(level), since: start)
+                    return try ArenaPool.shared.withArena { arena throws(VecraftError) in
+                        let view = try bytes.withBytes { (raw) throws(VecraftError) in try Op.Reply.View.decode(raw, in: arena) }
+                        return take(view)
+                    }
                 }
             }
         } catch {
@@ -37,14 +45,26 @@ extension Gateway {
     }
 
     private func attempt<Op: ReadOperation, Message: WireMessage, R>(
-        _: Op.Type, _ message: Message, _ context: RequestContext, _ parked: ParkedRead?, take: (Op.Reply) -> R
+        _: Op.Type, _ message: Message, _ context: RequestContext, _ parked: ParkedRead?, take: (Op.Reply.View) -> R
     ) throws(VecraftError) -> ReadOutcome<R> where Message.Builder.View == Op.Request {
         try ArenaPool.shared.withArena { arena throws(VecraftError) in
             switch try Op.run(self, message.built(in: arena).view, context, parked, arena) {
-            case .answered(let reply, let level): .answered(take(reply), level)
+            case .answered(let reply, let level): .answered(take(reply.view), level)
             case .behind(let read): .behind(read)
+            case .scattered(let read): .scattered(read)
             }
         }
+    }
+
+    private func scattered<Op: ReadOperation, Message: WireMessage>(
+        _: Op.Type, _ message: Message, _ context: RequestContext, _ read: ParkedRead, on loop: any EventLoop
+    ) async throws(VecraftError) -> ([UInt8], ConsistencyLevel) {
+        let result = await withCheckedContinuation { continuation in
+            self.scatter(Op.self, ByteBuffer(bytes: message.encode()), context, read, on: loop) {
+                continuation.resume(returning: $0)
+            }
+        }
+        return try result.get()
     }
 
     private func caughtUp(

@@ -130,7 +130,12 @@ extension Gateway {
             status.memoryBytes += statistics.memoryBytes
             status.appliedOffset = min(status.appliedOffset, statistics.applied)
             status.recodingSegments += UInt64(statistics.recodingSegments)
+            status.shards.append(
+                VecraftV1.ShardStatus(
+                    shard: shard.engine.id.shard, points: UInt64(statistics.points), appliedOffset: statistics.applied,
+                    digest: TraceContext.hex(shard.engine.digest)))
         }
+        if replica.shards.isEmpty { status.appliedOffset = replica.replay.waiters.applied }
         return status
     }
 

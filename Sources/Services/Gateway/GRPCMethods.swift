@@ -153,7 +153,7 @@ extension Gateway {
                 var context = try self.context(metadata: call.metadata, peer: call.peer, deadline: call.deadline)
                 context.pageBytes = self.settings.exportPageBytes
                 let page = try await self.read(ScrollOperation.self, request, context, on: call.eventLoop) {
-                    (bytes: $0.encode(), next: $0.view.nextPageToken.string)
+                    (bytes: $0.encode(), next: $0.nextPageToken.string)
                 }
                 try await call.send(page.bytes)
                 if page.next.isEmpty { return }

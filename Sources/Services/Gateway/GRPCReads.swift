@@ -29,10 +29,29 @@ extension Gateway {
                 case .behind(let parked):
                     self.park(call.deferred(), Op.self, ready, parked)
                     return .later
+                case .scattered(let read):
+                    self.scatter(call.deferred(), Op.self, ready, read)
+                    return .later
                 }
             } catch {
                 metrics.record(context, .interactive, error.code, since: start)
                 throw error
+            }
+        }
+    }
+
+    private func scatter<Op: ReadOperation>(
+        _ reply: GRPCDeferredReply, _: Op.Type, _ context: RequestContext, _ read: ParkedRead
+    ) {
+        self.scatter(Op.self, reply.message, context, read, on: reply.eventLoop) { [self] result in
+            let metrics = Op.metrics(self.operations)
+            switch result {
+            case .success((let bytes, let level)):
+                metrics.record(context, .interactive, .ok, level: ConsistencyLabel(level), since: context.arrived)
+                reply.reply(bytes)
+            case .failure(let error):
+                metrics.record(context, .interactive, error.code, since: context.arrived)
+                reply.fail(error)
             }
         }
     }
@@ -69,7 +88,8 @@ extension Gateway {
             let request = try message.decode(Op.Request.self, in: arena)
             switch try Op.run(self, request, context, parked, arena) {
             case .answered(let reply, let level): return (reply.encode(), level)
-            case .behind: throw VecraftError(.internalError, "a read was woken before its offset was applied")
+            case .behind, .scattered:
+                throw VecraftError(.internalError, "a read was woken before its offset was applied")
             }
         }
     }

@@ -6,7 +6,7 @@ internal import Logging
 package import MetaManager
 import NIOCore
 package import Observability
-import Primitives
+package import Primitives
 package import QueryProcessor
 package import StorageNode
 internal import Synchronization
@@ -50,12 +50,20 @@ package final class Gateway: Sendable {
     let jobs: BackgroundJobs
     let writes: Budget
     let exports: Budget
+    /// Where shards are that are not here, and who asks for them.
+    let placement: any ShardDirectory
+    let peers: (any ShardPeers)?
+    let fanOut: FanOut
     let log = Logger(label: "vecraft.gateway")
 
     package init(
         settings: GatewaySettings, clock: HLCClock, journal: any JournalClient, meta: MetaManager, storage: StorageNode,
-        query: QueryProcessor, lineage: LineageService, requestMetrics: RequestMetrics, status: NodeStatus
+        query: QueryProcessor, lineage: LineageService, requestMetrics: RequestMetrics, status: NodeStatus,
+        placement: any ShardDirectory, peers: (any ShardPeers)?, fanOutMetrics: FanOutMetrics
     ) {
+        self.placement = placement
+        self.peers = peers
+        self.fanOut = FanOut(fanOutMetrics)
         self.settings = settings
         self.clock = clock
         self.journal = journal

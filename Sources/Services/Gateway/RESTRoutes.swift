@@ -167,7 +167,7 @@ extension Gateway {
             tenant: call.optionalParameter("tenant") ?? "")
         request.read = try call.readOptions(nil)
         let response = try await self.read(GetOperation.self, request, context, on: self.anyLoop) {
-            VecraftV1.GetResponse($0.view)
+            VecraftV1.GetResponse($0)
         }
         guard let point = response.points.first else {
             throw VecraftError(.notFound, "there is no point \"\(call.parameter("id"))\"", field: "id", reason: "POINT_NOT_FOUND")
@@ -202,7 +202,7 @@ extension Gateway {
         let context = try self.context(call)
         let limit = self.settings.maxReplyBytes
         let (bytes, session) = try await self.read(Op.self, request, context, on: self.anyLoop) { reply in
-            (reply.view.json(includingDefaults: true, upTo: limit), Op.info(reply).map { [UInt8]($0.sessionToken) })
+            (reply.json(includingDefaults: true, upTo: limit), Op.info(of: reply).map { [UInt8]($0.sessionToken) })
         }
         guard let bytes else { throw AnswerRoom.exceeded(limit) }
         return HTTPReply.json(bytes).session(session)

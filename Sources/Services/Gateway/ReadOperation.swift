@@ -1,3 +1,4 @@
+internal import JournalService
 internal import MetaManager
 internal import Observability
 internal import Primitives
@@ -11,12 +12,18 @@ enum ReadOutcome<Reply> {
     case answered(Reply, ConsistencyLevel)
     /// The replica must first have applied more; ask again with the same plan then.
     case behind(ParkedRead)
+    /// Other nodes hold some of the shards.
+    case scattered(ParkedRead)
 }
 
 /// A read that waits for its replica.
 struct ParkedRead: Sendable {
     var plan: ReadPlan
     let replica: CollectionReplica
+    /// Those that answer, here.
+    var shards: [ShardReplica]
+    /// Those that others must answer for.
+    var elsewhere: [UInt32] = []
 }
 
 /// A read of the public API: request and reply in place, on whichever wire they travel.
@@ -24,18 +31,37 @@ protocol ReadOperation: SendableMetatype {
     associatedtype Request: WireView, SendableMetatype
     associatedtype Reply: WireBuilder, SendableMetatype
     static func metrics(_ operations: Operations) -> OperationMetrics
-    /// What the answer was made from.
-    static func info(_ reply: Reply) -> VecraftV1.ReadInfo.View?
     /// - Parameters:
     ///   - parked: What an earlier attempt waited for; nil at the first.
     ///   - arena: Holds request and reply.
     static func run(
         _ gateway: Gateway, _ request: Request, _ context: RequestContext, _ parked: ParkedRead?, _ arena: Arena
     ) throws(VecraftError) -> ReadOutcome<Reply>
+
+    /// How it is asked of another node.
+    static var shardOperation: VecraftInternalV1.ShardOperation { get }
+    static func infoSlot(_ reply: Reply) -> MessageSlot<VecraftV1.ReadInfo.Builder>
+    /// What the answer was made from.
+    static func info(of reply: Reply.View) -> VecraftV1.ReadInfo.View?
+    /// Shards that can have anything to say; nil: all.
+    static func concerned(_ request: Request, _ schema: CollectionSchema) -> Set<UInt32>?
+    /// Makes one answer of those of several nodes, but for its info.
+    static func merge(
+        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, into reply: Reply
+    ) throws(VecraftError)
+}
+
+extension ReadOperation {
+    static func concerned(_ request: Request, _ schema: CollectionSchema) -> Set<UInt32>? { nil }
 }
 
 extension Gateway {
-    /// Collection and tenant of a request.
+    /// Collection and tenant of a request; of another node's question the collection that it means.
+    func schema(_ name: TextView, _ tenant: TextView, _ context: RequestContext) throws(VecraftError) -> CollectionSchema {
+        guard let scope = context.scope else { return try self.schema(name, tenant) }
+        return try self.query.replica(scope.collection).schema
+    }
+
     func schema(_ name: TextView, _ tenant: TextView) throws(VecraftError) -> CollectionSchema {
         guard !name.isEmpty else { throw .invalid("collection", "must be given") }
         return try self.meta.collection(tenant: tenant.isEmpty ? "default" : tenant.string, name: name.string)
@@ -47,6 +73,7 @@ extension Gateway {
     ) throws(VecraftError) -> ParkedRead {
         if let parked { return parked }
         let replica = try self.query.replica(schema.id)
+        if let scope = context.scope { return try self.prepare(replica, scope) }
         var requirement = ReadRequirement(session: context.session)
         if let options {
             requirement.level = try ConsistencyLevel(wire: options.consistency)
@@ -61,7 +88,42 @@ extension Gateway {
         if requirement.level == .readYourWrites {
             requirement.remembered = self.recent.offset(context.caller, schema.partition)
         }
-        return ParkedRead(plan: try self.query.plan(requirement, replica: replica), replica: replica)
+        var read = ParkedRead(
+            plan: try self.query.plan(requirement, replica: replica), replica: replica, shards: replica.shards)
+        if !replica.isWhole {
+            let here = Set(replica.shards.map(\.engine.id.shard))
+            read.elsewhere = (0..<schema.shards).filter { !here.contains($0) }
+        }
+        return read
+    }
+
+    /// For another node, which has decided what must have been applied.
+    private func prepare(_ replica: CollectionReplica, _ scope: ShardScope) throws(VecraftError) -> ParkedRead {
+        var requirement = ReadRequirement(level: .eventual)
+        if let staleness = scope.maxStalenessMilliseconds {
+            requirement.level = .bounded
+            requirement.maxStalenessMilliseconds = staleness
+        } else if scope.needed > 0 {
+            requirement.level = .readYourWrites
+            requirement.remembered = scope.needed
+        }
+        var shards: [ShardReplica] = []
+        for index in scope.shards {
+            guard let shard = replica.shard(index) else {
+                throw VecraftError(
+                    .unavailable, "shard \(index) of collection \"\(replica.schema.name)\" is not on this node",
+                    reason: Self.shardNotHere, retryAfter: .milliseconds(100))
+            }
+            shards.append(shard)
+        }
+        return ParkedRead(plan: try self.query.plan(requirement, replica: replica), replica: replica, shards: shards)
+    }
+    static let shardNotHere = "SHARD_NOT_HERE"
+
+    /// Why a read cannot be answered at once, if so.
+    func obstacle<Reply>(_ read: ParkedRead) -> ReadOutcome<Reply>? {
+        guard read.elsewhere.isEmpty else { return .scattered(read) }
+        return read.plan.isSatisfied(by: read.replica.replay.waiters.applied) ? nil : .behind(read)
     }
 
     /// How large an answer may become.

@@ -8,16 +8,17 @@ internal import StorageNode
 internal import Wire
 
 enum SearchOperation: ReadOperation {
+    typealias Request = VecraftV1.SearchRequest.View
+    typealias Reply = VecraftV1.SearchResponse.Builder
     static let defaultLimit = 10
 
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.search }
-    static func info(_ reply: VecraftV1.SearchResponse.Builder) -> VecraftV1.ReadInfo.View? { reply.view.info }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.SearchRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
         _ arena: Arena
     ) throws(VecraftError) -> ReadOutcome<VecraftV1.SearchResponse.Builder> {
-        let schema = try gateway.schema(request.collection, request.tenant)
+        let schema = try gateway.schema(request.collection, request.tenant, context)
         let using = request.using.string
         guard let index = schema.vectorIndex(using) else {
             throw .invalid("using", "collection \"\(schema.name)\" has no vector \"\(using)\"")
@@ -31,14 +32,14 @@ enum SearchOperation: ReadOperation {
         let filter = try request.filter.map { (view) throws(VecraftError) in try Filter(wire: view) }
 
         let read = try gateway.prepare(schema, request.read, context, parked)
-        guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
+        if let obstacle: ReadOutcome<Reply> = gateway.obstacle(read) { return obstacle }
         var search = ShardSearch(
             query: components.assumingMemoryBound(to: Float.self), using: using, limit: limit, filter: filter,
             ef: Int(request.ef), exact: request.exact, deadline: context.deadline, withVectors: request.withVectors,
             withPayload: !request.withoutPayload)
         search.onlyUsedVector = true
         search.room = gateway.room(context)
-        let (result, answer, spent) = try gateway.query.search(search, plan: read.plan, replica: read.replica)
+        let (result, answer, spent) = try gateway.query.search(search, plan: read.plan, replica: read.replica, shards: read.shards)
         try context.checkDeadline()
 
         let reply = VecraftV1.SearchResponse.Builder(in: arena)
@@ -73,23 +74,24 @@ enum SearchOperation: ReadOperation {
 }
 
 enum GetOperation: ReadOperation {
+    typealias Request = VecraftV1.GetRequest.View
+    typealias Reply = VecraftV1.GetResponse.Builder
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.get }
-    static func info(_ reply: VecraftV1.GetResponse.Builder) -> VecraftV1.ReadInfo.View? { reply.view.info }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.GetRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
         _ arena: Arena
     ) throws(VecraftError) -> ReadOutcome<VecraftV1.GetResponse.Builder> {
-        let schema = try gateway.schema(request.collection, request.tenant)
+        let schema = try gateway.schema(request.collection, request.tenant, context)
         let ids = request.ids
         guard (1...Limits.idsPerRequest).contains(ids.count) else {
             throw .invalid("ids", "\(ids.count) ids; 1 to \(Limits.idsPerRequest)")
         }
         let read = try gateway.prepare(schema, request.read, context, parked)
-        guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
+        if let obstacle: ReadOutcome<Reply> = gateway.obstacle(read) { return obstacle }
         let (result, answer) = try gateway.query.get(
             ids: ids.map(\.bytes), withVectors: request.withVectors, withPayload: !request.withoutPayload,
-            room: gateway.room(context), plan: read.plan, replica: read.replica)
+            room: gateway.room(context), plan: read.plan, replica: read.replica, shards: read.shards)
         try context.checkDeadline()
         let reply = VecraftV1.GetResponse.Builder(in: arena)
         StoredPoints.fill(reply.points, result.points)
@@ -100,19 +102,20 @@ enum GetOperation: ReadOperation {
 }
 
 enum CountOperation: ReadOperation {
+    typealias Request = VecraftV1.CountRequest.View
+    typealias Reply = VecraftV1.CountResponse.Builder
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.count }
-    static func info(_ reply: VecraftV1.CountResponse.Builder) -> VecraftV1.ReadInfo.View? { reply.view.info }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.CountRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
         _ arena: Arena
     ) throws(VecraftError) -> ReadOutcome<VecraftV1.CountResponse.Builder> {
-        let schema = try gateway.schema(request.collection, request.tenant)
+        let schema = try gateway.schema(request.collection, request.tenant, context)
         let filter = try request.filter.map { (view) throws(VecraftError) in try Filter(wire: view) }
         let read = try gateway.prepare(schema, request.read, context, parked)
-        guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
+        if let obstacle: ReadOutcome<Reply> = gateway.obstacle(read) { return obstacle }
         let (result, answer) = try gateway.query.count(
-            filter, deadline: context.deadline, plan: read.plan, replica: read.replica)
+            filter, deadline: context.deadline, plan: read.plan, replica: read.replica, shards: read.shards)
         let reply = VecraftV1.CountResponse.Builder(in: arena)
         reply.count = result.count
         gateway.fill(reply.info.make(), answer, context)
@@ -121,26 +124,27 @@ enum CountOperation: ReadOperation {
 }
 
 enum ScrollOperation: ReadOperation {
+    typealias Request = VecraftV1.ScrollRequest.View
+    typealias Reply = VecraftV1.ScrollResponse.Builder
     static let defaultPageSize = 100
 
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.scroll }
-    static func info(_ reply: VecraftV1.ScrollResponse.Builder) -> VecraftV1.ReadInfo.View? { reply.view.info }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.ScrollRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
         _ arena: Arena
     ) throws(VecraftError) -> ReadOutcome<VecraftV1.ScrollResponse.Builder> {
-        let schema = try gateway.schema(request.collection, request.tenant)
+        let schema = try gateway.schema(request.collection, request.tenant, context)
         let filter = try request.filter.map { (view) throws(VecraftError) in try Filter(wire: view) }
         let token = request.pageToken.string
         let after = token.isEmpty ? nil : try PageToken.decode(token, collection: schema.id, filter: filter)
         let size = request.pageSize == 0 ? Self.defaultPageSize : min(Int(request.pageSize), Limits.scrollPageSize)
         let read = try gateway.prepare(schema, request.read, context, parked)
-        guard read.plan.isSatisfied(by: read.replica.replay.waiters.applied) else { return .behind(read) }
+        if let obstacle: ReadOutcome<Reply> = gateway.obstacle(read) { return obstacle }
         let (result, answer) = try gateway.query.scroll(
             after: after, filter: filter, limit: size, withVectors: request.withVectors,
             withPayload: !request.withoutPayload, deadline: context.deadline, room: gateway.pageRoom(context),
-            plan: read.plan, replica: read.replica)
+            plan: read.plan, replica: read.replica, shards: read.shards)
         try context.checkDeadline()
         let reply = VecraftV1.ScrollResponse.Builder(in: arena)
         StoredPoints.fill(reply.points, result.points)

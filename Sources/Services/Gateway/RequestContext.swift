@@ -25,6 +25,20 @@ package struct RequestContext: Sendable {
     package var answersText = false
     /// Most bytes of one page of points.
     package var pageBytes = Limits.scrollPageBytes
+    /// Some shards alone are meant: another node asks.
+    var scope: ShardScope?
+
+    /// Of another node's question.
+    init(deadline: UInt64, arrived: UInt64, scope: ShardScope) {
+        self.arrived = arrived
+        self.deadline = deadline
+        self.requestID = ""
+        self.idempotencyKey = ""
+        self.principal = ""
+        self.caller = 0
+        self.session = SessionToken()
+        self.scope = scope
+    }
 
     /// Reads metadata or headers by lower-case name.
     init(
@@ -56,6 +70,15 @@ package struct RequestContext: Sendable {
             self.session = SessionToken()
         }
     }
+}
+
+/// What another node wants of some shards.
+struct ShardScope: Sendable {
+    var collection: UInt64
+    var shards: [UInt32]
+    var needed: JournalOffset
+    /// Where they are staler, what is committed now must be applied first.
+    var maxStalenessMilliseconds: UInt64?
 }
 
 extension RequestContext {

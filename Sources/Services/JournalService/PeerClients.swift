@@ -1,7 +1,7 @@
 package import GRPC
 package import NIOCore
 package import PeerTransport
-internal import Primitives
+package import Primitives
 package import Raft
 internal import Synchronization
 internal import Wire
@@ -63,6 +63,23 @@ package final class PeerClients: Sendable {
             completion(
                 result.flatMap { reply in
                     reply.message.withUnsafeReadableBytes { raw in Result { () throws(VecraftError) in try Reply.decode(raw) } }
+                })
+        }
+    }
+
+    /// Asks another node for its shards (`vecraft.internal.v1.ShardReads/Read`); `completion` gets the public method's reply.
+    package func readShards(
+        _ request: [UInt8], at node: ReplicaID, timeout: Duration,
+        completion: @escaping @Sendable (Result<[UInt8], VecraftError>) -> Void
+    ) {
+        let client: GRPCClient
+        do throws(VecraftError) { client = try self.client(node) } catch { return completion(.failure(error)) }
+        client.unary("/vecraft.internal.v1.ShardReads/Read", ByteBuffer(bytes: request), timeout: timeout) { result in
+            completion(
+                result.flatMap { reply in
+                    reply.message.withUnsafeReadableBytes { raw in
+                        Result { () throws(VecraftError) in try VecraftInternalV1.ShardReadResponse.decode(raw).reply }
+                    }
                 })
         }
     }

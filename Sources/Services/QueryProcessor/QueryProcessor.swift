@@ -84,10 +84,10 @@ package final class QueryProcessor: Sendable {
     }
 
     package func search(
-        _ request: ShardSearch, plan: ReadPlan, replica: CollectionReplica
+        _ request: ShardSearch, plan: ReadPlan, replica: CollectionReplica, shards: [ShardReplica]
     ) throws(VecraftError) -> (MergedSearch, ReadAnswer, nanoseconds: UInt64) {
         let start = SystemTime.monotonicNanoseconds
-        let result = try Self.search(request, replica)
+        let result = try Self.search(request, shards)
         let spent = SystemTime.monotonicNanoseconds &- start
         self.metrics.engineSeconds.observe(nanoseconds: spent)
         self.metrics.visited.increment(by: result.plan.visited)
@@ -96,21 +96,21 @@ package final class QueryProcessor: Sendable {
     }
 
     private static func search(
-        _ request: ShardSearch, _ replica: CollectionReplica
+        _ request: ShardSearch, _ shards: [ShardReplica]
     ) throws(VecraftError) -> MergedSearch {
         var results: [ShardSearchResult] = []
-        results.reserveCapacity(replica.shards.count)
-        for shard in replica.shards { results.append(try shard.engine.search(request)) }
+        results.reserveCapacity(shards.count)
+        for shard in shards { results.append(try shard.engine.search(request)) }
         return Merging.search(results, limit: request.limit)
     }
 
     package func get(
         ids: [UnsafeRawBufferPointer], withVectors: Bool, withPayload: Bool, room: AnswerRoom, plan: ReadPlan,
-        replica: CollectionReplica
+        replica: CollectionReplica, shards held: [ShardReplica]
     ) throws(VecraftError) -> (MergedGet, ReadAnswer) {
         let shards = replica.schema.shards
         if shards == 1 {
-            let result = try replica.shards[0].engine.get(
+            let result = try held[0].engine.get(
                 ids: ids, withVectors: withVectors, withPayload: withPayload, room: room)
             let merged = MergedGet(points: MergedPoints(result.points), missing: result.missing, applied: result.applied)
             return (merged, self.answer(plan, replica, applied: result.applied))
@@ -119,30 +119,33 @@ package final class QueryProcessor: Sendable {
         for (position, id) in ids.enumerated() { positions[Int(ShardSlots.shard(of: id, of: shards))].append(position) }
         var results = [ShardGetResult?](repeating: nil, count: Int(shards))
         for (shard, wanted) in positions.enumerated() where !wanted.isEmpty {
-            guard let found = replica.shard(UInt32(shard)) else { throw Self.absent(UInt32(shard), replica) }
+            // Of another part of the answer.
+            guard let found = held.first(where: { $0.engine.id.shard == UInt32(shard) }) else { continue }
             results[shard] = try found.engine.get(
                 ids: wanted.map { ids[$0] }, withVectors: withVectors, withPayload: withPayload, room: room)
         }
-        let result = Merging.get(results, positions: positions, count: ids.count)
+        var result = Merging.get(results, positions: positions, count: ids.count)
+        // Of shards that nothing was asked of it is known as well that they have none.
+        if result.applied == 0 { result.applied = held.map(\.engine.applied).min() ?? 0 }
         // Each part is held to the limit; together they may still break it.
         try room.check(result.points.batches)
         return (result, self.answer(plan, replica, applied: result.applied))
     }
 
     package func count(
-        _ filter: Filter?, deadline: UInt64, plan: ReadPlan, replica: CollectionReplica
+        _ filter: Filter?, deadline: UInt64, plan: ReadPlan, replica: CollectionReplica, shards: [ShardReplica]
     ) throws(VecraftError) -> (ShardCountResult, ReadAnswer) {
-        var total = try replica.shards[0].engine.count(filter, deadline: deadline)
-        for shard in replica.shards.dropFirst() { total.add(try shard.engine.count(filter, deadline: deadline)) }
+        var total = try shards[0].engine.count(filter, deadline: deadline)
+        for shard in shards.dropFirst() { total.add(try shard.engine.count(filter, deadline: deadline)) }
         return (total, self.answer(plan, replica, applied: total.applied))
     }
 
     package func scroll(
         after: [UInt8]?, filter: Filter?, limit: Int, withVectors: Bool, withPayload: Bool, deadline: UInt64,
-        room: AnswerRoom, plan: ReadPlan, replica: CollectionReplica
+        room: AnswerRoom, plan: ReadPlan, replica: CollectionReplica, shards: [ShardReplica]
     ) throws(VecraftError) -> (MergedScroll, ReadAnswer) {
         var pages: [ShardScrollResult] = []
-        for shard in replica.shards {
+        for shard in shards {
             pages.append(
                 try shard.engine.scroll(
                     after: after, filter: filter, limit: limit, withVectors: withVectors, withPayload: withPayload,
@@ -152,14 +155,16 @@ package final class QueryProcessor: Sendable {
         return (result, self.answer(plan, replica, applied: result.applied))
     }
 
-    private static func absent(_ shard: UInt32, _ replica: CollectionReplica) -> VecraftError {
-        VecraftError(
-            .unavailable, "shard \(shard) of collection \"\(replica.schema.name)\" is not on this node",
-            reason: "SHARD_NOT_HERE", retryAfter: .milliseconds(100))
+    private func answer(_ plan: ReadPlan, _ replica: CollectionReplica, applied: JournalOffset) -> ReadAnswer {
+        self.answer(plan, applied: applied, stalenessMilliseconds: replica.replay.staleness(applied: applied))
     }
 
-    private func answer(_ plan: ReadPlan, _ replica: CollectionReplica, applied: JournalOffset) -> ReadAnswer {
-        let staleness = replica.replay.staleness(applied: applied)
+    /// - Parameters:
+    ///   - applied: By every shard that was asked, wherever it is.
+    ///   - staleness: Of the stalest.
+    package func answer(
+        _ plan: ReadPlan, applied: JournalOffset, stalenessMilliseconds staleness: UInt64
+    ) -> ReadAnswer {
         let achieved = plan.achieved(applied: applied, stalenessMilliseconds: staleness)
         self.byLevel.staleness(achieved).observe(nanoseconds: staleness &* 1_000_000)
         var session = plan.requirement.session

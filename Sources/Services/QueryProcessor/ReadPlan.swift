@@ -71,6 +71,12 @@ package struct ReadPlan: Sendable {
         self.committedAtStart = committed
     }
 
+    /// Of a bounded read from several nodes: each part is judged where it is.
+    package mutating func leaveToParts() {
+        self.needsConfirmation = false
+        self.needed = 0
+    }
+
     package func isSatisfied(by applied: JournalOffset) -> Bool { !self.needsConfirmation && applied >= self.needed }
 
     /// The strongest level that an answer from `applied` is known to satisfy. Never weaker than asked for.

@@ -31,16 +31,21 @@ package final class StorageNode: Sendable {
     let gauges: StorageMetrics
     private let workers: ShardWorkers
     private let catalogReached: (@Sendable () -> UInt64)?
+    private let directoryOfShards: any ShardDirectory
     private let replicas: Mutex<[UInt64: CollectionReplica]> = Mutex([:])
     private let replays: Mutex<[PartitionID: PartitionReplay]> = Mutex([:])
     private let log = Logger(label: "vecraft.storage")
 
-    /// - Parameter catalogReached: HLC up to which this node has applied `sys-0`, where other nodes make collections too.
+    /// - Parameters:
+    ///   - catalogReached: HLC up to which this node has applied `sys-0`, where other nodes make collections too.
+    ///   - shards: Says which are to be held here.
     package init(
         directory: String, settings: StorageSettings, journal: any JournalClient, clock: HLCClock, files: any FileStore,
-        metrics: StorageMetrics, catalogReached: (@Sendable () -> UInt64)? = nil
+        metrics: StorageMetrics, catalogReached: (@Sendable () -> UInt64)? = nil,
+        shards directoryOfShards: any ShardDirectory = EverythingHere()
     ) throws(VecraftError) {
         try settings.shard.validate()
+        self.directoryOfShards = directoryOfShards
         self.catalogReached = catalogReached
         self.directory = directory
         self.settings = settings
@@ -68,7 +73,7 @@ package final class StorageNode: Sendable {
         try self.removeOrphans(schemas, dropped)
         var opened: [PartitionID: [(CollectionSchema, ShardEngine, String)]] = [:]
         for schema in schemas {
-            for shard in 0..<schema.shards {
+            for shard in self.held(of: schema) {
                 let (engine, directory) = try self.open(schema, shard)
                 opened[schema.partition, default: []].append((schema, engine, directory))
             }
@@ -85,6 +90,7 @@ package final class StorageNode: Sendable {
                 )
             }
             let replay = try self.makeReplay(partition, start: min(start, position.committed))
+            for schema in schemas where schema.partition == partition { self.register(schema, replay) }
             for (schema, engine, directory) in shards {
                 self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
             }
@@ -130,9 +136,10 @@ package final class StorageNode: Sendable {
             throw VecraftError(.internalError, "no replay of \(schema.partition)")
         }
         var opened: [(ShardEngine, String)] = []
-        for shard in 0..<schema.shards { opened.append(try self.open(schema, shard)) }
+        for shard in self.held(of: schema) { opened.append(try self.open(schema, shard)) }
         let engines = opened
         try replay.betweenBatches { (applied) throws(VecraftError) in
+            self.register(schema, replay)
             for (engine, directory) in engines {
                 // Every entry of the collection comes after this moment: a restart need not replay what lies before.
                 if engine.applied < applied {
@@ -167,10 +174,18 @@ package final class StorageNode: Sendable {
 
     // MARK: Inside
 
+    private func held(of schema: CollectionSchema) -> [UInt32] {
+        (0..<schema.shards).filter { self.directoryOfShards.holdsHere($0, of: schema) }
+    }
+
+    /// Every collection is known here, whether or not one of its shards is.
+    private func register(_ schema: CollectionSchema, _ replay: PartitionReplay) {
+        self.replicas.withLock { $0[schema.id] = CollectionReplica(schema: schema, replay: replay, shards: []) }
+    }
+
     private func register(_ replica: ShardReplica) {
         self.replicas.withLock { replicas in
-            let known = replicas[replica.schema.id]
-                ?? CollectionReplica(schema: replica.schema, replay: replica.replay, shards: [])
+            guard let known = replicas[replica.schema.id] else { preconditionFailure("\(replica.engine.id) of no collection") }
             replicas[replica.schema.id] = known.with(replica)
         }
         replica.replay.add(replica)

@@ -23,7 +23,7 @@ package struct ClusterAudit {
     /// - The nodes agree on every entry of every partition, byte by byte; offsets have no gap, terms and HLCs never fall.
     /// - Each acknowledged write stands where its answer said, each key once.
     /// - All nodes read every register alike, strongly, and the whole history, these reads in it, is linearizable.
-    /// - The shards of all nodes have one digest.
+    /// - Every replica of a shard has the same digest, and every shard is somewhere.
     ///
     /// All nodes must run, and nobody write.
     package func findings(_ record: LoadRecord, collection: String, registers: Int) async throws -> [String] {
@@ -157,20 +157,26 @@ package struct ClusterAudit {
     // MARK: Shards
 
     private func digestFindings(_ collection: String) async throws -> [String] {
-        var digests: [Int: String] = [:]
+        var seen: [UInt32: [Int: String]] = [:]
         do {
-            try await eventually("the shards of all nodes have one digest", within: .seconds(60)) {
+            try await eventually("all replicas of each shard to have one digest", within: .seconds(60)) {
+                seen = [:]
+                var shards: UInt32 = 0
                 for node in self.cluster.nodes {
-                    let status = try await self.cluster.describe(collection, on: node).status
-                    digests[node.id] = status.map { "\($0.digest), \($0.points) points" }
+                    let described = try await self.cluster.describe(collection, on: node)
+                    shards = described.config?.shards ?? 0
+                    for shard in described.status?.shards ?? [] {
+                        seen[shard.shard, default: [:]][node.id] = "\(shard.digest), \(shard.points) points"
+                    }
                 }
-                return Set(digests.values).count == 1
+                return shards > 0 && seen.count == Int(shards) && seen.values.allSatisfy { Set($0.values).count == 1 }
             }
             return []
         } catch {
-            return [
-                "\(error); \(digests.sorted { $0.key < $1.key }.map { "node \($0.key): \($0.value)" }.joined(separator: "; "))"
-            ]
+            let found = seen.sorted { $0.key < $1.key }.map { shard, nodes in
+                "shard \(shard): " + nodes.sorted { $0.key < $1.key }.map { "node \($0.key): \($0.value)" }.joined(separator: ", ")
+            }
+            return ["\(error); \(found.joined(separator: "; "))"]
         }
     }
 }

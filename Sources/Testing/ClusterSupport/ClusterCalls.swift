@@ -16,11 +16,11 @@ extension TestCluster {
     }
 
     /// Makes a collection and returns it once every node knows it.
-    package func create(_ name: String, dimension: Int) async throws -> VecraftV1.Collection {
+    package func create(_ name: String, dimension: Int, shards: UInt32 = 1) async throws -> VecraftV1.Collection {
         let request = VecraftV1.CreateCollectionRequest(
             name: name,
             config: VecraftV1.CollectionConfig(
-                vector: VecraftV1.VectorConfig(dimension: UInt32(dimension), distance: .l2)))
+                vector: VecraftV1.VectorConfig(dimension: UInt32(dimension), distance: .l2), shards: shards))
         let reply: VecraftV1.CreateCollectionResponse = try await self.call(
             "vecraft.v1.Collections/CreateCollection", request)
         for node in self.nodes where node.isRunning { _ = try await self.describe(name, on: node) }

@@ -7,6 +7,7 @@
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
 #include "vecraft/internal/v1/journal.pb-c.h"
 #include "vecraft/internal/v1/raft.pb-c.h"
+#include "vecraft/internal/v1/shard_reads.pb-c.h"
 #include "vecraft/v1/cluster.pb-c.h"
 #include "vecraft/v1/collections.pb-c.h"
 #include "vecraft/v1/lineage.pb-c.h"
@@ -279,6 +280,16 @@ _Static_assert(offsetof(Vecraft__Internal__V1__LogKey, hlc) == 64, "vecraft.inte
 _Static_assert(offsetof(Vecraft__Internal__V1__LogKey, term) == 72, "vecraft.internal.v1.LogKey.term");
 _Static_assert(offsetof(Vecraft__Internal__V1__LogEnd, key_count) == 24, "vecraft.internal.v1.LogEnd.key_count");
 _Static_assert(offsetof(Vecraft__Internal__V1__InstallLogResponse, through) == 24, "vecraft.internal.v1.InstallLogResponse.through");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, operation) == 24, "vecraft.internal.v1.ShardReadRequest.operation");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, request) == 32, "vecraft.internal.v1.ShardReadRequest.request");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, collection) == 48, "vecraft.internal.v1.ShardReadRequest.collection");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, shards) == 64, "vecraft.internal.v1.ShardReadRequest.shards");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, n_shards) == 56, "vecraft.internal.v1.ShardReadRequest.shards");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, needed_offset) == 72, "vecraft.internal.v1.ShardReadRequest.needed_offset");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, max_staleness_ms) == 80, "vecraft.internal.v1.ShardReadRequest.max_staleness_ms");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, page_bytes) == 88, "vecraft.internal.v1.ShardReadRequest.page_bytes");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, answers_text) == 96, "vecraft.internal.v1.ShardReadRequest.answers_text");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardReadResponse, reply) == 24, "vecraft.internal.v1.ShardReadResponse.reply");
 _Static_assert(offsetof(Vecraft__V1__WatchStatusRequest, interval_ms) == 24, "vecraft.v1.WatchStatusRequest.interval_ms");
 _Static_assert(offsetof(Vecraft__V1__Check, name) == 24, "vecraft.v1.Check.name");
 _Static_assert(offsetof(Vecraft__V1__Check, ok) == 32, "vecraft.v1.Check.ok");
@@ -342,6 +353,12 @@ _Static_assert(offsetof(Vecraft__V1__CollectionStatus, applied_offset) == 80, "v
 _Static_assert(offsetof(Vecraft__V1__CollectionStatus, committed_offset) == 88, "vecraft.v1.CollectionStatus.committed_offset");
 _Static_assert(offsetof(Vecraft__V1__CollectionStatus, digest) == 96, "vecraft.v1.CollectionStatus.digest");
 _Static_assert(offsetof(Vecraft__V1__CollectionStatus, recoding_segments) == 104, "vecraft.v1.CollectionStatus.recoding_segments");
+_Static_assert(offsetof(Vecraft__V1__CollectionStatus, shards) == 120, "vecraft.v1.CollectionStatus.shards");
+_Static_assert(offsetof(Vecraft__V1__CollectionStatus, n_shards) == 112, "vecraft.v1.CollectionStatus.shards");
+_Static_assert(offsetof(Vecraft__V1__ShardStatus, shard) == 24, "vecraft.v1.ShardStatus.shard");
+_Static_assert(offsetof(Vecraft__V1__ShardStatus, points) == 32, "vecraft.v1.ShardStatus.points");
+_Static_assert(offsetof(Vecraft__V1__ShardStatus, applied_offset) == 40, "vecraft.v1.ShardStatus.applied_offset");
+_Static_assert(offsetof(Vecraft__V1__ShardStatus, digest) == 48, "vecraft.v1.ShardStatus.digest");
 _Static_assert(offsetof(Vecraft__V1__CreateCollectionRequest, name) == 24, "vecraft.v1.CreateCollectionRequest.name");
 _Static_assert(offsetof(Vecraft__V1__CreateCollectionRequest, config) == 32, "vecraft.v1.CreateCollectionRequest.config");
 _Static_assert(offsetof(Vecraft__V1__CreateCollectionRequest, tenant) == 40, "vecraft.v1.CreateCollectionRequest.tenant");
@@ -591,21 +608,23 @@ _Static_assert(offsetof(Vecraft__V1__WriteInfo, replayed) == 80, "vecraft.v1.Wri
 
 static const wire_enum_value enum_0_values[] = {{"UNKNOWN", 7, 0}, {"SERVING", 7, 1}, {"NOT_SERVING", 11, 2}, {"SERVICE_UNKNOWN", 15, 3}, };
 static const wire_enum_value enum_1_values[] = {{"PARTITION_KIND_UNSPECIFIED", 26, 0}, {"PARTITION_KIND_DATA", 19, 1}, {"PARTITION_KIND_TXN", 18, 2}, {"PARTITION_KIND_SYS", 18, 3}, };
-static const wire_enum_value enum_2_values[] = {{"QUANTISATION_UNSPECIFIED", 24, 0}, {"QUANTISATION_AUTO", 17, 1}, {"QUANTISATION_NONE", 17, 2}, {"QUANTISATION_INT8", 17, 3}, {"QUANTISATION_INT4", 17, 4}, };
-static const wire_enum_value enum_3_values[] = {{"FIELD_TYPE_UNSPECIFIED", 22, 0}, {"FIELD_TYPE_KEYWORD", 18, 1}, {"FIELD_TYPE_INTEGER", 18, 2}, {"FIELD_TYPE_FLOAT", 16, 3}, {"FIELD_TYPE_BOOL", 15, 4}, };
-static const wire_enum_value enum_4_values[] = {{"CONSISTENCY_LEVEL_UNSPECIFIED", 29, 0}, {"CONSISTENCY_LEVEL_EVENTUAL", 26, 1}, {"CONSISTENCY_LEVEL_BOUNDED", 25, 2}, {"CONSISTENCY_LEVEL_READ_YOUR_WRITES", 34, 3}, {"CONSISTENCY_LEVEL_STRONG", 24, 4}, };
-static const wire_enum_value enum_5_values[] = {{"WAIT_UNSPECIFIED", 16, 0}, {"WAIT_COMMITTED", 14, 1}, {"WAIT_APPLIED", 12, 2}, };
-static const wire_enum_value enum_6_values[] = {{"DISTANCE_UNSPECIFIED", 20, 0}, {"DISTANCE_COSINE", 15, 1}, {"DISTANCE_DOT", 12, 2}, {"DISTANCE_L2", 11, 3}, };
+static const wire_enum_value enum_2_values[] = {{"SHARD_OPERATION_UNSPECIFIED", 27, 0}, {"SHARD_OPERATION_SEARCH", 22, 1}, {"SHARD_OPERATION_GET", 19, 2}, {"SHARD_OPERATION_COUNT", 21, 3}, {"SHARD_OPERATION_SCROLL", 22, 4}, };
+static const wire_enum_value enum_3_values[] = {{"QUANTISATION_UNSPECIFIED", 24, 0}, {"QUANTISATION_AUTO", 17, 1}, {"QUANTISATION_NONE", 17, 2}, {"QUANTISATION_INT8", 17, 3}, {"QUANTISATION_INT4", 17, 4}, };
+static const wire_enum_value enum_4_values[] = {{"FIELD_TYPE_UNSPECIFIED", 22, 0}, {"FIELD_TYPE_KEYWORD", 18, 1}, {"FIELD_TYPE_INTEGER", 18, 2}, {"FIELD_TYPE_FLOAT", 16, 3}, {"FIELD_TYPE_BOOL", 15, 4}, };
+static const wire_enum_value enum_5_values[] = {{"CONSISTENCY_LEVEL_UNSPECIFIED", 29, 0}, {"CONSISTENCY_LEVEL_EVENTUAL", 26, 1}, {"CONSISTENCY_LEVEL_BOUNDED", 25, 2}, {"CONSISTENCY_LEVEL_READ_YOUR_WRITES", 34, 3}, {"CONSISTENCY_LEVEL_STRONG", 24, 4}, };
+static const wire_enum_value enum_6_values[] = {{"WAIT_UNSPECIFIED", 16, 0}, {"WAIT_COMMITTED", 14, 1}, {"WAIT_APPLIED", 12, 2}, };
+static const wire_enum_value enum_7_values[] = {{"DISTANCE_UNSPECIFIED", 20, 0}, {"DISTANCE_COSINE", 15, 1}, {"DISTANCE_DOT", 12, 2}, {"DISTANCE_L2", 11, 3}, };
 const wire_enum wire_enums[] = {
     {"grpc.health.v1.HealthCheckResponse.ServingStatus", enum_0_values, 4, 0},
     {"vecraft.internal.v1.PartitionKind", enum_1_values, 4, 15},
-    {"vecraft.v1.Quantisation", enum_2_values, 5, 13},
-    {"vecraft.v1.FieldType", enum_3_values, 5, 11},
-    {"vecraft.v1.ConsistencyLevel", enum_4_values, 5, 18},
-    {"vecraft.v1.Wait", enum_5_values, 3, 5},
-    {"vecraft.v1.Distance", enum_6_values, 4, 9},
+    {"vecraft.internal.v1.ShardOperation", enum_2_values, 5, 16},
+    {"vecraft.v1.Quantisation", enum_3_values, 5, 13},
+    {"vecraft.v1.FieldType", enum_4_values, 5, 11},
+    {"vecraft.v1.ConsistencyLevel", enum_5_values, 5, 18},
+    {"vecraft.v1.Wait", enum_6_values, 3, 5},
+    {"vecraft.v1.Distance", enum_7_values, 4, 9},
 };
-const size_t wire_enum_count = 7;
+const size_t wire_enum_count = 8;
 
 static const uint8_t by_number_0[] = {0, 1, 2, 3};
 static const wire_field fields_0[] = {
@@ -1024,19 +1043,34 @@ static const uint8_t by_number_70[] = {0, 1};
 static const wire_field fields_70[] = {
     {"through", "through", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_71[] = {0};
+static const uint8_t by_number_71[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_71[] = {
+    {"operation", "operation", NULL, &wire_enums[2], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
+    {"request", "request", NULL, NULL, 2, 32, 0, 7, 7, WIRE_BYTES, WIRE_SINGULAR},
+    {"collection", "collection", NULL, NULL, 3, 48, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"shards", "shards", NULL, NULL, 4, 64, 56, 6, 6, WIRE_UINT32, WIRE_REPEATED},
+    {"needed_offset", "neededOffset", NULL, NULL, 5, 72, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
+    {"max_staleness_ms", "maxStalenessMs", NULL, NULL, 6, 80, 0, 16, 14, WIRE_UINT32, WIRE_SINGULAR},
+    {"page_bytes", "pageBytes", NULL, NULL, 7, 88, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
+    {"answers_text", "answersText", NULL, NULL, 8, 96, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
+};
 static const uint8_t by_number_72[] = {0, 1};
 static const wire_field fields_72[] = {
+    {"reply", "reply", NULL, NULL, 1, 24, 0, 5, 5, WIRE_BYTES, WIRE_SINGULAR},
+};
+static const uint8_t by_number_73[] = {0};
+static const uint8_t by_number_74[] = {0, 1};
+static const wire_field fields_74[] = {
     {"interval_ms", "intervalMs", NULL, NULL, 1, 24, 0, 11, 10, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_73[] = {0, 1, 2, 3};
-static const wire_field fields_73[] = {
+static const uint8_t by_number_75[] = {0, 1, 2, 3};
+static const wire_field fields_75[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"ok", "ok", NULL, NULL, 2, 32, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
     {"detail", "detail", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_74[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_74[] = {
+static const uint8_t by_number_76[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_76[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 3, 40, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
@@ -1049,61 +1083,61 @@ static const wire_field fields_74[] = {
     {"lag_bytes", "lagBytes", NULL, NULL, 10, 96, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"lag_ms", "lagMs", NULL, NULL, 11, 104, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_75[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-static const wire_field fields_75[] = {
+static const uint8_t by_number_77[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_77[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"revision", "revision", NULL, NULL, 3, 40, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 4, 48, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"uptime_ms", "uptimeMs", NULL, NULL, 5, 56, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"roles", "roles", NULL, NULL, 6, 72, 64, 5, 5, WIRE_STRING, WIRE_REPEATED},
-    {"checks", "checks", &wire_messages[73], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"partitions", "partitions", &wire_messages[74], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"checks", "checks", &wire_messages[75], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[76], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
     {"replay_progress", "replayProgress", NULL, NULL, 9, 112, 0, 15, 14, WIRE_DOUBLE, WIRE_SINGULAR},
     {"replay_eta_ms", "replayEtaMs", NULL, NULL, 10, 120, 0, 13, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"grpc_address", "grpcAddress", NULL, NULL, 11, 128, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
     {"http_address", "httpAddress", NULL, NULL, 12, 136, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_76[] = {0, 1, 2};
-static const wire_field fields_76[] = {
+static const uint8_t by_number_78[] = {0, 1, 2};
+static const wire_field fields_78[] = {
     {"m", "m", NULL, NULL, 1, 24, 0, 1, 1, WIRE_UINT32, WIRE_SINGULAR},
     {"ef_construction", "efConstruction", NULL, NULL, 2, 28, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_77[] = {0, 1, 2, 3, 4};
-static const wire_field fields_77[] = {
-    {"dimension", "dimension", NULL, NULL, 1, 24, 0, 9, 9, WIRE_UINT32, WIRE_SINGULAR},
-    {"distance", "distance", NULL, &wire_enums[6], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
-    {"hnsw", "hnsw", &wire_messages[76], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"quantisation", "quantisation", NULL, &wire_enums[2], 4, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
-};
-static const uint8_t by_number_78[] = {0, 1, 2};
-static const wire_field fields_78[] = {
-    {"field", "field", NULL, NULL, 1, 24, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
-    {"type", "type", NULL, &wire_enums[3], 2, 32, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
-};
 static const uint8_t by_number_79[] = {0, 1, 2, 3, 4};
 static const wire_field fields_79[] = {
-    {"vector", "vector", &wire_messages[77], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[80], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload_indexes", "payloadIndexes", &wire_messages[78], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
-    {"shards", "shards", NULL, NULL, 4, 64, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
+    {"dimension", "dimension", NULL, NULL, 1, 24, 0, 9, 9, WIRE_UINT32, WIRE_SINGULAR},
+    {"distance", "distance", NULL, &wire_enums[7], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
+    {"hnsw", "hnsw", &wire_messages[78], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"quantisation", "quantisation", NULL, &wire_enums[3], 4, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
 };
 static const uint8_t by_number_80[] = {0, 1, 2};
 static const wire_field fields_80[] = {
-    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[77], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"field", "field", NULL, NULL, 1, 24, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
+    {"type", "type", NULL, &wire_enums[4], 2, 32, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_81[] = {0, 1, 2, 3, 4, 5, 6};
+static const uint8_t by_number_81[] = {0, 1, 2, 3, 4};
 static const wire_field fields_81[] = {
+    {"vector", "vector", &wire_messages[79], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[82], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload_indexes", "payloadIndexes", &wire_messages[80], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", NULL, NULL, 4, 64, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
+};
+static const uint8_t by_number_82[] = {0, 1, 2};
+static const wire_field fields_82[] = {
+    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[79], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_83[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_83[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[79], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[81], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"created", "created", NULL, NULL, 4, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"status", "status", &wire_messages[82], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"status", "status", &wire_messages[84], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_82[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_82[] = {
+static const uint8_t by_number_84[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_84[] = {
     {"points", "points", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"segments", "segments", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"indexed_vectors", "indexedVectors", NULL, NULL, 3, 40, 0, 15, 14, WIRE_UINT64, WIRE_SINGULAR},
@@ -1115,83 +1149,91 @@ static const wire_field fields_82[] = {
     {"committed_offset", "committedOffset", NULL, NULL, 9, 88, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 10, 96, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"recoding_segments", "recodingSegments", NULL, NULL, 11, 104, 0, 17, 16, WIRE_UINT64, WIRE_SINGULAR},
+    {"shards", "shards", &wire_messages[85], NULL, 12, 120, 112, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_83[] = {0, 1, 2, 3};
-static const wire_field fields_83[] = {
+static const uint8_t by_number_85[] = {0, 1, 2, 3, 4};
+static const wire_field fields_85[] = {
+    {"shard", "shard", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
+    {"points", "points", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
+    {"digest", "digest", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_86[] = {0, 1, 2, 3};
+static const wire_field fields_86[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[79], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[81], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_84[] = {0, 1, 2};
-static const wire_field fields_84[] = {
-    {"collection", "collection", &wire_messages[81], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[139], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_87[] = {0, 1, 2};
+static const wire_field fields_87[] = {
+    {"collection", "collection", &wire_messages[83], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[142], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_85[] = {0, 1, 2};
-static const wire_field fields_85[] = {
+static const uint8_t by_number_88[] = {0, 1, 2};
+static const wire_field fields_88[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_86[] = {0, 1};
-static const wire_field fields_86[] = {
-    {"collection", "collection", &wire_messages[81], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_89[] = {0, 1};
+static const wire_field fields_89[] = {
+    {"collection", "collection", &wire_messages[83], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_87[] = {0, 1};
-static const wire_field fields_87[] = {
+static const uint8_t by_number_90[] = {0, 1};
+static const wire_field fields_90[] = {
     {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_88[] = {0, 1};
-static const wire_field fields_88[] = {
-    {"collections", "collections", &wire_messages[81], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_91[] = {0, 1};
+static const wire_field fields_91[] = {
+    {"collections", "collections", &wire_messages[83], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_89[] = {0, 1, 2, 3, 4};
-static const wire_field fields_89[] = {
+static const uint8_t by_number_92[] = {0, 1, 2, 3, 4};
+static const wire_field fields_92[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"quantisation", "quantisation", NULL, &wire_enums[2], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
+    {"quantisation", "quantisation", NULL, &wire_enums[3], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
     {"vectors", "vectors", NULL, NULL, 4, 56, 48, 7, 7, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_90[] = {0, 1, 2};
-static const wire_field fields_90[] = {
-    {"collection", "collection", &wire_messages[81], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[139], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_93[] = {0, 1, 2};
+static const wire_field fields_93[] = {
+    {"collection", "collection", &wire_messages[83], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[142], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_91[] = {0, 1, 2};
-static const wire_field fields_91[] = {
+static const uint8_t by_number_94[] = {0, 1, 2};
+static const wire_field fields_94[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_92[] = {0, 1};
-static const wire_field fields_92[] = {
-    {"write", "write", &wire_messages[139], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_95[] = {0, 1};
+static const wire_field fields_95[] = {
+    {"write", "write", &wire_messages[142], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_93[] = {0, 1, 2, 3};
-static const wire_field fields_93[] = {
+static const uint8_t by_number_96[] = {0, 1, 2, 3};
+static const wire_field fields_96[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"start_hlc", "startHlc", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"end_hlc", "endHlc", NULL, NULL, 3, 40, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_94[] = {0, 1, 2, 3, 4};
-static const wire_field fields_94[] = {
+static const uint8_t by_number_97[] = {0, 1, 2, 3, 4};
+static const wire_field fields_97[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"operation", "operation", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[122], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[95], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[125], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[98], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
 };
-static const uint8_t by_number_95[] = {0, 1, 2};
-static const wire_field fields_95[] = {
+static const uint8_t by_number_98[] = {0, 1, 2};
+static const wire_field fields_98[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"value", "value", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_96[] = {0, 1, 2, 3, 4};
-static const wire_field fields_96[] = {
+static const uint8_t by_number_99[] = {0, 1, 2, 3, 4};
+static const wire_field fields_99[] = {
     {"replica", "replica", NULL, NULL, 1, 24, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_hlc", "appliedHlc", NULL, NULL, 4, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_97[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
-static const wire_field fields_97[] = {
+static const uint8_t by_number_100[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
+static const wire_field fields_100[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -1207,49 +1249,49 @@ static const wire_field fields_97[] = {
     {"tier", "tier", NULL, NULL, 13, 116, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"trace_id", "traceId", NULL, NULL, 14, 120, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"span_id", "spanId", NULL, NULL, 15, 128, 0, 7, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"spans", "spans", &wire_messages[93], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
-    {"points", "points", &wire_messages[94], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"spans", "spans", &wire_messages[96], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[97], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"point_count", "pointCount", NULL, NULL, 18, 168, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"body_bytes", "bodyBytes", NULL, NULL, 19, 176, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"receipts", "receipts", &wire_messages[96], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"receipts", "receipts", &wire_messages[99], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
     {"filter_json", "filterJson", NULL, NULL, 21, 200, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
     {"current", "current", NULL, NULL, 22, 208, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
     {"refused", "refused", NULL, NULL, 23, 216, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_98[] = {0, 1, 2, 3, 4};
-static const wire_field fields_98[] = {
+static const uint8_t by_number_101[] = {0, 1, 2, 3, 4};
+static const wire_field fields_101[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_99[] = {0, 1, 2};
-static const wire_field fields_99[] = {
+static const uint8_t by_number_102[] = {0, 1, 2};
+static const wire_field fields_102[] = {
     {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_100[] = {0, 1, 2};
-static const wire_field fields_100[] = {
+static const uint8_t by_number_103[] = {0, 1, 2};
+static const wire_field fields_103[] = {
     {"trace_id", "traceId", NULL, NULL, 1, 24, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_101[] = {0, 1, 2};
-static const wire_field fields_101[] = {
+static const uint8_t by_number_104[] = {0, 1, 2};
+static const wire_field fields_104[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_102[] = {0, 1, 2, 3};
-static const wire_field fields_102[] = {
-    {"entries", "entries", &wire_messages[97], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_105[] = {0, 1, 2, 3};
+static const wire_field fields_105[] = {
+    {"entries", "entries", &wire_messages[100], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
     {"truncated", "truncated", NULL, NULL, 2, 40, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
     {"scanned", "scanned", NULL, NULL, 3, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_103[] = {0, 1};
-static const wire_field fields_103[] = {
+static const uint8_t by_number_106[] = {0, 1};
+static const wire_field fields_106[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_104[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_104[] = {
+static const uint8_t by_number_107[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_107[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
@@ -1258,235 +1300,235 @@ static const wire_field fields_104[] = {
     {"segments", "segments", NULL, NULL, 6, 64, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"faults", "faults", NULL, NULL, 7, 80, 72, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_105[] = {0, 1, 2};
-static const wire_field fields_105[] = {
+static const uint8_t by_number_108[] = {0, 1, 2};
+static const wire_field fields_108[] = {
     {"ok", "ok", NULL, NULL, 1, 24, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
-    {"partitions", "partitions", &wire_messages[104], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[107], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_106[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_106[] = {
+static const uint8_t by_number_109[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_109[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"points", "points", &wire_messages[126], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"wait", "wait", NULL, &wire_enums[5], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"points", "points", &wire_messages[129], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"wait", "wait", NULL, &wire_enums[6], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 4, 56, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 5, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_107[] = {0, 1, 2, 3, 4};
-static const wire_field fields_107[] = {
-    {"write", "write", &wire_messages[139], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_110[] = {0, 1, 2, 3, 4};
+static const wire_field fields_110[] = {
+    {"write", "write", &wire_messages[142], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"accepted", "accepted", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"code", "code", NULL, NULL, 3, 36, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"message", "message", NULL, NULL, 4, 40, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_108[] = {0, 1, 2, 3};
-static const wire_field fields_108[] = {
+static const uint8_t by_number_111[] = {0, 1, 2, 3};
+static const wire_field fields_111[] = {
     {"accepted", "accepted", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"requests", "requests", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[139], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[142], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_109[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_109[] = {
+static const uint8_t by_number_112[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_112[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
-    {"filter", "filter", &wire_messages[130], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"wait", "wait", NULL, &wire_enums[5], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[133], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"wait", "wait", NULL, &wire_enums[6], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 5, 64, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_110[] = {0, 1};
-static const wire_field fields_110[] = {
-    {"write", "write", &wire_messages[139], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_113[] = {0, 1};
+static const wire_field fields_113[] = {
+    {"write", "write", &wire_messages[142], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_111[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_111[] = {
+static const uint8_t by_number_114[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_114[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
     {"with_vectors", "withVectors", NULL, NULL, 3, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 4, 52, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[136], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[139], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_112[] = {0, 1, 2, 3};
-static const wire_field fields_112[] = {
-    {"points", "points", &wire_messages[128], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_115[] = {0, 1, 2, 3};
+static const wire_field fields_115[] = {
+    {"points", "points", &wire_messages[131], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"missing", "missing", NULL, NULL, 2, 48, 40, 7, 7, WIRE_STRING, WIRE_REPEATED},
-    {"info", "info", &wire_messages[138], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[141], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_113[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_113[] = {
+static const uint8_t by_number_116[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_116[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[121], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[124], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"using", "using", NULL, NULL, 3, 40, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[130], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[133], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"ef", "ef", NULL, NULL, 6, 64, 0, 2, 2, WIRE_UINT32, WIRE_SINGULAR},
     {"exact", "exact", NULL, NULL, 7, 68, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 8, 72, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 9, 76, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[136], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[139], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 11, 88, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_114[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_114[] = {
+static const uint8_t by_number_117[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_117[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"distance", "distance", NULL, NULL, 2, 32, 0, 8, 8, WIRE_FLOAT, WIRE_SINGULAR},
     {"score", "score", NULL, NULL, 3, 36, 0, 5, 5, WIRE_FLOAT, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 4, 40, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[122], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[121], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"payload", "payload", &wire_messages[125], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[124], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_115[] = {0, 1, 2, 3};
-static const wire_field fields_115[] = {
-    {"hits", "hits", &wire_messages[114], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"info", "info", &wire_messages[138], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"plan", "plan", &wire_messages[116], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_118[] = {0, 1, 2, 3};
+static const wire_field fields_118[] = {
+    {"hits", "hits", &wire_messages[117], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"info", "info", &wire_messages[141], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"plan", "plan", &wire_messages[119], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_116[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_116[] = {
+static const uint8_t by_number_119[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_119[] = {
     {"strategy", "strategy", NULL, NULL, 1, 24, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"visited", "visited", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"matching", "matching", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"unindexed", "unindexed", NULL, NULL, 4, 56, 48, 9, 9, WIRE_STRING, WIRE_REPEATED},
     {"engine_time_us", "engineTimeUs", NULL, NULL, 5, 64, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_117[] = {0, 1, 2, 3, 4};
-static const wire_field fields_117[] = {
+static const uint8_t by_number_120[] = {0, 1, 2, 3, 4};
+static const wire_field fields_120[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[130], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[136], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[133], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[139], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_118[] = {0, 1, 2};
-static const wire_field fields_118[] = {
+static const uint8_t by_number_121[] = {0, 1, 2};
+static const wire_field fields_121[] = {
     {"count", "count", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[138], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[141], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_119[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_119[] = {
+static const uint8_t by_number_122[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_122[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[130], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[133], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"page_size", "pageSize", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"page_token", "pageToken", NULL, NULL, 4, 48, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 5, 56, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 6, 60, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[136], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[139], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 8, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_120[] = {0, 1, 2, 3};
-static const wire_field fields_120[] = {
-    {"points", "points", &wire_messages[128], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_123[] = {0, 1, 2, 3};
+static const wire_field fields_123[] = {
+    {"points", "points", &wire_messages[131], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"next_page_token", "nextPageToken", NULL, NULL, 2, 40, 0, 15, 13, WIRE_STRING, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[138], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[141], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_121[] = {0, 1, 2};
-static const wire_field fields_121[] = {
+static const uint8_t by_number_124[] = {0, 1, 2};
+static const wire_field fields_124[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_FLOAT, WIRE_REPEATED},
     {"packed", "packed", NULL, NULL, 2, 40, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_122[] = {0, 1};
-static const wire_field fields_122[] = {
+static const uint8_t by_number_125[] = {0, 1};
+static const wire_field fields_125[] = {
     {"json", "json", NULL, NULL, 1, 24, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_123[] = {0, 1, 2, 3, 4};
-static const wire_field fields_123[] = {
+static const uint8_t by_number_126[] = {0, 1, 2, 3, 4};
+static const wire_field fields_126[] = {
     {"string_value", "stringValue", NULL, NULL, 1, 32, 24, 12, 11, WIRE_STRING, WIRE_ONEOF},
     {"integer_value", "integerValue", NULL, NULL, 2, 32, 24, 13, 12, WIRE_INT64, WIRE_ONEOF},
     {"float_value", "floatValue", NULL, NULL, 3, 32, 24, 11, 10, WIRE_DOUBLE, WIRE_ONEOF},
     {"bool_value", "boolValue", NULL, NULL, 4, 32, 24, 10, 9, WIRE_BOOL, WIRE_ONEOF},
 };
-static const uint8_t by_number_124[] = {0, 1};
-static const wire_field fields_124[] = {
-    {"values", "values", &wire_messages[123], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_127[] = {0, 1};
+static const wire_field fields_127[] = {
+    {"values", "values", &wire_messages[126], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_125[] = {0, 1};
-static const wire_field fields_125[] = {
+static const uint8_t by_number_128[] = {0, 1};
+static const wire_field fields_128[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_126[] = {0, 1, 2, 3, 4};
-static const wire_field fields_126[] = {
+static const uint8_t by_number_129[] = {0, 1, 2, 3, 4};
+static const wire_field fields_129[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[121], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[127], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[122], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[124], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[130], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[125], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_127[] = {0, 1, 2};
-static const wire_field fields_127[] = {
+static const uint8_t by_number_130[] = {0, 1, 2};
+static const wire_field fields_130[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[121], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[124], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_128[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_128[] = {
+static const uint8_t by_number_131[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_131[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[121], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[129], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[122], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[124], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[132], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[125], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_129[] = {0, 1, 2};
-static const wire_field fields_129[] = {
-    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[121], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_130[] = {0, 1, 2, 3};
-static const wire_field fields_130[] = {
-    {"must", "must", &wire_messages[131], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"should", "should", &wire_messages[131], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"must_not", "mustNot", &wire_messages[131], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
-};
-static const uint8_t by_number_131[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_131[] = {
-    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"match", "match", &wire_messages[132], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"range", "range", &wire_messages[134], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"is_null", "isNull", &wire_messages[135], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"has_id", "hasId", &wire_messages[125], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"filter", "filter", &wire_messages[130], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-};
-static const uint8_t by_number_132[] = {0, 1, 2, 3};
+static const uint8_t by_number_132[] = {0, 1, 2};
 static const wire_field fields_132[] = {
-    {"value", "value", &wire_messages[123], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"any", "any", &wire_messages[124], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
-    {"except", "except", &wire_messages[124], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[124], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_133[] = {0, 1};
+static const uint8_t by_number_133[] = {0, 1, 2, 3};
 static const wire_field fields_133[] = {
+    {"must", "must", &wire_messages[134], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"should", "should", &wire_messages[134], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"must_not", "mustNot", &wire_messages[134], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_134[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_134[] = {
+    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"match", "match", &wire_messages[135], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"range", "range", &wire_messages[137], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"is_null", "isNull", &wire_messages[138], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"has_id", "hasId", &wire_messages[128], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"filter", "filter", &wire_messages[133], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+};
+static const uint8_t by_number_135[] = {0, 1, 2, 3};
+static const wire_field fields_135[] = {
+    {"value", "value", &wire_messages[126], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"any", "any", &wire_messages[127], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"except", "except", &wire_messages[127], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+};
+static const uint8_t by_number_136[] = {0, 1};
+static const wire_field fields_136[] = {
     {"value", "value", NULL, NULL, 1, 24, 0, 5, 5, WIRE_DOUBLE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_134[] = {0, 1, 2, 3, 4};
-static const wire_field fields_134[] = {
-    {"gt", "gt", &wire_messages[133], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"gte", "gte", &wire_messages[133], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lt", "lt", &wire_messages[133], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lte", "lte", &wire_messages[133], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_137[] = {0, 1, 2, 3, 4};
+static const wire_field fields_137[] = {
+    {"gt", "gt", &wire_messages[136], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"gte", "gte", &wire_messages[136], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lt", "lt", &wire_messages[136], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lte", "lte", &wire_messages[136], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_135[] = {0, 1};
-static const wire_field fields_135[] = {
+static const uint8_t by_number_138[] = {0, 1};
+static const wire_field fields_138[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_136[] = {0, 1, 2, 3};
-static const wire_field fields_136[] = {
-    {"consistency", "consistency", NULL, &wire_enums[4], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
+static const uint8_t by_number_139[] = {0, 1, 2, 3};
+static const wire_field fields_139[] = {
+    {"consistency", "consistency", NULL, &wire_enums[5], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
     {"max_staleness_ms", "maxStalenessMs", NULL, NULL, 2, 28, 0, 16, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 3, 32, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_137[] = {0, 1, 2};
-static const wire_field fields_137[] = {
+static const uint8_t by_number_140[] = {0, 1, 2};
+static const wire_field fields_140[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_138[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_138[] = {
-    {"requested", "requested", NULL, &wire_enums[4], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
-    {"achieved", "achieved", NULL, &wire_enums[4], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
+static const uint8_t by_number_141[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_141[] = {
+    {"requested", "requested", NULL, &wire_enums[5], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
+    {"achieved", "achieved", NULL, &wire_enums[5], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
     {"staleness_ms", "stalenessMs", NULL, NULL, 3, 32, 0, 12, 11, WIRE_UINT32, WIRE_SINGULAR},
-    {"index_version", "indexVersion", &wire_messages[137], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
+    {"index_version", "indexVersion", &wire_messages[140], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
     {"cache_hit", "cacheHit", NULL, NULL, 5, 56, 0, 9, 8, WIRE_BOOL, WIRE_SINGULAR},
     {"sync_performed", "syncPerformed", NULL, NULL, 6, 60, 0, 14, 13, WIRE_BOOL, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 7, 64, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
     {"server_time_us", "serverTimeUs", NULL, NULL, 8, 80, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_139[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_139[] = {
+static const uint8_t by_number_142[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_142[] = {
     {"hlc", "hlc", NULL, NULL, 1, 24, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 3, 40, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
@@ -1568,77 +1610,80 @@ const wire_message wire_messages[] = {
     {"vecraft.internal.v1.LogKey", &vecraft__internal__v1__log_key__descriptor, fields_68, by_number_68, sizeof(Vecraft__Internal__V1__LogKey), 7, 7, WIRE_SHAPE_OBJECT},
     {"vecraft.internal.v1.LogEnd", &vecraft__internal__v1__log_end__descriptor, fields_69, by_number_69, sizeof(Vecraft__Internal__V1__LogEnd), 1, 1, WIRE_SHAPE_OBJECT},
     {"vecraft.internal.v1.InstallLogResponse", &vecraft__internal__v1__install_log_response__descriptor, fields_70, by_number_70, sizeof(Vecraft__Internal__V1__InstallLogResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_71, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_72, by_number_72, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_73, by_number_73, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_74, by_number_74, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_75, by_number_75, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_76, by_number_76, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_77, by_number_77, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_78, by_number_78, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_79, by_number_79, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_80, by_number_80, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_81, by_number_81, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_82, by_number_82, sizeof(Vecraft__V1__CollectionStatus), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_83, by_number_83, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_84, by_number_84, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_85, by_number_85, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_86, by_number_86, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_87, by_number_87, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_88, by_number_88, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_89, by_number_89, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_90, by_number_90, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_91, by_number_91, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_92, by_number_92, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_93, by_number_93, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_94, by_number_94, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_95, by_number_95, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_96, by_number_96, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_97, by_number_97, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_98, by_number_98, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_99, by_number_99, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_100, by_number_100, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_101, by_number_101, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_102, by_number_102, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_103, by_number_103, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_104, by_number_104, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_105, by_number_105, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_106, by_number_106, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_107, by_number_107, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_108, by_number_108, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_109, by_number_109, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_110, by_number_110, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_111, by_number_111, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_112, by_number_112, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_113, by_number_113, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_114, by_number_114, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_115, by_number_115, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_116, by_number_116, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_117, by_number_117, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_118, by_number_118, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_119, by_number_119, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_120, by_number_120, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_121, by_number_121, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
-    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_122, by_number_122, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
-    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
-    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_129, by_number_129, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
-    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_132, by_number_132, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
-    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardReadRequest", &vecraft__internal__v1__shard_read_request__descriptor, fields_71, by_number_71, sizeof(Vecraft__Internal__V1__ShardReadRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardReadResponse", &vecraft__internal__v1__shard_read_response__descriptor, fields_72, by_number_72, sizeof(Vecraft__Internal__V1__ShardReadResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_73, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_74, by_number_74, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_75, by_number_75, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_76, by_number_76, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_77, by_number_77, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_78, by_number_78, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_79, by_number_79, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_80, by_number_80, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_81, by_number_81, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_82, by_number_82, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_83, by_number_83, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_84, by_number_84, sizeof(Vecraft__V1__CollectionStatus), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardStatus", &vecraft__v1__shard_status__descriptor, fields_85, by_number_85, sizeof(Vecraft__V1__ShardStatus), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_86, by_number_86, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_87, by_number_87, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_88, by_number_88, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_89, by_number_89, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_90, by_number_90, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_91, by_number_91, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_92, by_number_92, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_93, by_number_93, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_94, by_number_94, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_95, by_number_95, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_96, by_number_96, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_97, by_number_97, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_98, by_number_98, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_99, by_number_99, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_100, by_number_100, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_101, by_number_101, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_102, by_number_102, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_103, by_number_103, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_104, by_number_104, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_105, by_number_105, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_106, by_number_106, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_107, by_number_107, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_108, by_number_108, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_109, by_number_109, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_110, by_number_110, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_111, by_number_111, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_112, by_number_112, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_113, by_number_113, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_114, by_number_114, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_115, by_number_115, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_116, by_number_116, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_117, by_number_117, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_118, by_number_118, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_119, by_number_119, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_120, by_number_120, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_121, by_number_121, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_122, by_number_122, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
+    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
+    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
+    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_129, by_number_129, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_132, by_number_132, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
+    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
+    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_140, by_number_140, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_141, by_number_141, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_142, by_number_142, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
 };
-const size_t wire_message_count = 140;
+const size_t wire_message_count = 143;
 
 static const uint8_t file_0[] = {
     10, 23, 103, 111, 111, 103, 108, 101, 47, 114, 112, 99, 47, 115, 116, 97, 116, 117, 115, 46, 112, 114, 111, 116, 111, 18, 10, 103, 111, 111, 103, 108,
@@ -2035,6 +2080,31 @@ static const uint8_t file_5[] = {
     110, 115, 101, 40, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 static const uint8_t file_6[] = {
+    10, 37, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 115, 104, 97, 114, 100, 95, 114, 101, 97, 100,
+    115, 46, 112, 114, 111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 26, 22, 118, 101,
+    99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 184, 2, 10, 16, 83, 104, 97, 114, 100, 82, 101,
+    97, 100, 82, 101, 113, 117, 101, 115, 116, 18, 65, 10, 9, 111, 112, 101, 114, 97, 116, 105, 111, 110, 24, 1, 32, 1, 40, 14, 50, 35, 46, 118,
+    101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 79, 112, 101, 114, 97, 116, 105, 111,
+    110, 82, 9, 111, 112, 101, 114, 97, 116, 105, 111, 110, 18, 24, 10, 7, 114, 101, 113, 117, 101, 115, 116, 24, 2, 32, 1, 40, 12, 82, 7, 114,
+    101, 113, 117, 101, 115, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 3, 32, 1, 40, 4, 82, 10, 99, 111, 108, 108,
+    101, 99, 116, 105, 111, 110, 18, 22, 10, 6, 115, 104, 97, 114, 100, 115, 24, 4, 32, 3, 40, 13, 82, 6, 115, 104, 97, 114, 100, 115, 18, 35,
+    10, 13, 110, 101, 101, 100, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 5, 32, 1, 40, 4, 82, 12, 110, 101, 101, 100, 101, 100, 79, 102, 102,
+    115, 101, 116, 18, 40, 10, 16, 109, 97, 120, 95, 115, 116, 97, 108, 101, 110, 101, 115, 115, 95, 109, 115, 24, 6, 32, 1, 40, 13, 82, 14, 109,
+    97, 120, 83, 116, 97, 108, 101, 110, 101, 115, 115, 77, 115, 18, 29, 10, 10, 112, 97, 103, 101, 95, 98, 121, 116, 101, 115, 24, 7, 32, 1, 40,
+    4, 82, 9, 112, 97, 103, 101, 66, 121, 116, 101, 115, 18, 33, 10, 12, 97, 110, 115, 119, 101, 114, 115, 95, 116, 101, 120, 116, 24, 8, 32, 1,
+    40, 8, 82, 11, 97, 110, 115, 119, 101, 114, 115, 84, 101, 120, 116, 34, 41, 10, 17, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 115, 112,
+    111, 110, 115, 101, 18, 20, 10, 5, 114, 101, 112, 108, 121, 24, 1, 32, 1, 40, 12, 82, 5, 114, 101, 112, 108, 121, 42, 157, 1, 10, 14, 83,
+    104, 97, 114, 100, 79, 112, 101, 114, 97, 116, 105, 111, 110, 18, 31, 10, 27, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79, 78,
+    95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 26, 10, 22, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79,
+    78, 95, 83, 69, 65, 82, 67, 72, 16, 1, 18, 23, 10, 19, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79, 78, 95, 71, 69,
+    84, 16, 2, 18, 25, 10, 21, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79, 78, 95, 67, 79, 85, 78, 84, 16, 3, 18, 26,
+    10, 22, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79, 78, 95, 83, 67, 82, 79, 76, 76, 16, 4, 50, 99, 10, 10, 83, 104,
+    97, 114, 100, 82, 101, 97, 100, 115, 18, 85, 10, 4, 82, 101, 97, 100, 18, 37, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114,
+    110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 113, 117, 101, 115, 116, 26, 38, 46, 118, 101, 99, 114, 97, 102,
+    116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 115, 112, 111, 110, 115, 101, 98,
+    6, 112, 114, 111, 116, 111, 51,
+};
+static const uint8_t file_7[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 108, 117, 115, 116, 101, 114, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 34, 15, 10, 13, 83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 34, 53, 10, 18, 87, 97, 116, 99, 104,
     83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 18, 31, 10, 11, 105, 110, 116, 101, 114, 118, 97, 108, 95, 109, 115, 24, 1, 32, 1,
@@ -2071,7 +2141,7 @@ static const uint8_t file_6[] = {
     46, 118, 49, 46, 87, 97, 116, 99, 104, 83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116,
     46, 118, 49, 46, 83, 116, 97, 116, 117, 115, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_7[] = {
+static const uint8_t file_8[] = {
     10, 28, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 46, 112, 114, 111, 116, 111, 18, 10,
     118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111,
     116, 111, 34, 67, 10, 10, 72, 110, 115, 119, 67, 111, 110, 102, 105, 103, 18, 12, 10, 1, 109, 24, 1, 32, 1, 40, 13, 82, 1, 109, 18, 39,
@@ -2102,7 +2172,7 @@ static const uint8_t file_7[] = {
     24, 4, 32, 1, 40, 4, 82, 7, 99, 114, 101, 97, 116, 101, 100, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 5, 32, 1,
     40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 52, 10, 6, 115, 116, 97, 116, 117, 115, 24, 6, 32, 1, 40, 11, 50, 28, 46,
     118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 82, 6, 115, 116, 97,
-    116, 117, 115, 34, 144, 3, 10, 16, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 18, 22, 10, 6, 112, 111, 105, 110,
+    116, 117, 115, 34, 193, 3, 10, 16, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 18, 22, 10, 6, 112, 111, 105, 110,
     116, 115, 24, 1, 32, 1, 40, 4, 82, 6, 112, 111, 105, 110, 116, 115, 18, 26, 10, 8, 115, 101, 103, 109, 101, 110, 116, 115, 24, 2, 32, 1,
     40, 4, 82, 8, 115, 101, 103, 109, 101, 110, 116, 115, 18, 39, 10, 15, 105, 110, 100, 101, 120, 101, 100, 95, 118, 101, 99, 116, 111, 114, 115, 24,
     3, 32, 1, 40, 4, 82, 14, 105, 110, 100, 101, 120, 101, 100, 86, 101, 99, 116, 111, 114, 115, 18, 35, 10, 13, 116, 111, 116, 97, 108, 95, 118,
@@ -2114,64 +2184,69 @@ static const uint8_t file_7[] = {
     79, 102, 102, 115, 101, 116, 18, 41, 10, 16, 99, 111, 109, 109, 105, 116, 116, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 9, 32, 1, 40, 4,
     82, 15, 99, 111, 109, 109, 105, 116, 116, 101, 100, 79, 102, 102, 115, 101, 116, 18, 22, 10, 6, 100, 105, 103, 101, 115, 116, 24, 10, 32, 1, 40,
     9, 82, 6, 100, 105, 103, 101, 115, 116, 18, 43, 10, 17, 114, 101, 99, 111, 100, 105, 110, 103, 95, 115, 101, 103, 109, 101, 110, 116, 115, 24, 11,
-    32, 1, 40, 4, 82, 16, 114, 101, 99, 111, 100, 105, 110, 103, 83, 101, 103, 109, 101, 110, 116, 115, 34, 123, 10, 23, 67, 114, 101, 97, 116, 101,
-    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82,
-    4, 110, 97, 109, 101, 18, 52, 10, 6, 99, 111, 110, 102, 105, 103, 24, 2, 32, 1, 40, 11, 50, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46,
-    118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 67, 111, 110, 102, 105, 103, 82, 6, 99, 111, 110, 102, 105, 103, 18, 22, 10, 6, 116,
-    101, 110, 97, 110, 116, 24, 3, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 127, 10, 24, 67, 114, 101, 97, 116, 101, 67, 111, 108,
-    108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32,
-    1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108,
-    108, 101, 99, 116, 105, 111, 110, 18, 43, 10, 5, 119, 114, 105, 116, 101, 24, 2, 32, 1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116,
-    46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111, 82, 5, 119, 114, 105, 116, 101, 34, 71, 10, 25, 68, 101, 115, 99, 114, 105, 98, 101,
-    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82,
-    4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 84, 10,
-    26, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99,
-    111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108,
-    108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 34, 48, 10, 22, 76, 105, 115, 116, 67, 111, 108, 108, 101,
-    99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 1, 32, 1, 40, 9, 82, 6, 116,
-    101, 110, 97, 110, 116, 34, 83, 10, 23, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101,
-    18, 56, 10, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 24, 1, 32, 3, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46,
-    118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 34, 157, 1, 10, 23, 85,
-    112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1,
-    32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97,
-    110, 116, 18, 60, 10, 12, 113, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 24, 3, 32, 1, 40, 14, 50, 24, 46, 118, 101, 99, 114, 97,
-    102, 116, 46, 118, 49, 46, 81, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 82, 12, 113, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110,
-    18, 24, 10, 7, 118, 101, 99, 116, 111, 114, 115, 24, 4, 32, 3, 40, 9, 82, 7, 118, 101, 99, 116, 111, 114, 115, 34, 127, 10, 24, 85, 112,
-    100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99,
-    116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105,
-    111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 43, 10, 5, 119, 114, 105, 116, 101, 24, 2, 32, 1, 40, 11, 50, 21, 46,
-    118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111, 82, 5, 119, 114, 105, 116, 101, 34, 67, 10, 21, 68,
-    114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1,
-    40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116,
-    34, 69, 10, 22, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 43, 10, 5, 119, 114,
-    105, 116, 101, 24, 1, 32, 1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111,
-    82, 5, 119, 114, 105, 116, 101, 42, 136, 1, 10, 12, 81, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 18, 28, 10, 24, 81, 85, 65, 78,
-    84, 73, 83, 65, 84, 73, 79, 78, 95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73,
-    83, 65, 84, 73, 79, 78, 95, 65, 85, 84, 79, 16, 1, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 78, 79,
-    78, 69, 16, 2, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 73, 78, 84, 56, 16, 3, 18, 21, 10, 17, 81,
-    85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 73, 78, 84, 52, 16, 4, 42, 130, 1, 10, 9, 70, 105, 101, 108, 100, 84, 121, 112, 101,
-    18, 26, 10, 22, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 22, 10, 18,
-    70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 75, 69, 89, 87, 79, 82, 68, 16, 1, 18, 22, 10, 18, 70, 73, 69, 76, 68, 95, 84, 89,
-    80, 69, 95, 73, 78, 84, 69, 71, 69, 82, 16, 2, 18, 20, 10, 16, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 70, 76, 79, 65, 84,
-    16, 3, 18, 19, 10, 15, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 66, 79, 79, 76, 16, 4, 50, 229, 3, 10, 11, 67, 111, 108, 108,
-    101, 99, 116, 105, 111, 110, 115, 18, 93, 10, 16, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 46, 118, 101,
-    99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116,
-    26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101,
-    115, 112, 111, 110, 115, 101, 18, 99, 10, 18, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 37, 46, 118,
-    101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117,
-    101, 115, 116, 26, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116,
-    105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 90, 10, 15, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 18, 34,
-    46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101,
-    115, 116, 26, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82,
-    101, 115, 112, 111, 110, 115, 101, 18, 93, 10, 16, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 46, 118, 101,
-    99, 114, 97, 102, 116, 46, 118, 49, 46, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116,
-    26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101,
-    115, 112, 111, 110, 115, 101, 18, 87, 10, 14, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 33, 46, 118, 101, 99, 114, 97,
-    102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 34, 46, 118, 101,
-    99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98,
-    6, 112, 114, 111, 116, 111, 51,
+    32, 1, 40, 4, 82, 16, 114, 101, 99, 111, 100, 105, 110, 103, 83, 101, 103, 109, 101, 110, 116, 115, 18, 47, 10, 6, 115, 104, 97, 114, 100, 115,
+    24, 12, 32, 3, 40, 11, 50, 23, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 104, 97, 114, 100, 83, 116, 97, 116, 117, 115, 82,
+    6, 115, 104, 97, 114, 100, 115, 34, 122, 10, 11, 83, 104, 97, 114, 100, 83, 116, 97, 116, 117, 115, 18, 20, 10, 5, 115, 104, 97, 114, 100, 24,
+    1, 32, 1, 40, 13, 82, 5, 115, 104, 97, 114, 100, 18, 22, 10, 6, 112, 111, 105, 110, 116, 115, 24, 2, 32, 1, 40, 4, 82, 6, 112, 111,
+    105, 110, 116, 115, 18, 37, 10, 14, 97, 112, 112, 108, 105, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 3, 32, 1, 40, 4, 82, 13, 97, 112,
+    112, 108, 105, 101, 100, 79, 102, 102, 115, 101, 116, 18, 22, 10, 6, 100, 105, 103, 101, 115, 116, 24, 4, 32, 1, 40, 9, 82, 6, 100, 105, 103,
+    101, 115, 116, 34, 123, 10, 23, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18,
+    10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 52, 10, 6, 99, 111, 110, 102, 105, 103, 24, 2, 32, 1,
+    40, 11, 50, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 67, 111, 110, 102, 105, 103,
+    82, 6, 99, 111, 110, 102, 105, 103, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 3, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116,
+    34, 127, 10, 24, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10,
+    99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111,
+    108, 108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 43, 10, 5, 119, 114, 105, 116, 101, 24, 2, 32,
+    1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111, 82, 5, 119, 114, 105, 116,
+    101, 34, 71, 10, 25, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18,
+    10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1,
+    40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 84, 10, 26, 68, 101, 115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110,
+    82, 101, 115, 112, 111, 110, 115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118,
+    101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110,
+    34, 48, 10, 22, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116, 18, 22, 10, 6, 116, 101,
+    110, 97, 110, 116, 24, 1, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 83, 10, 23, 76, 105, 115, 116, 67, 111, 108, 108, 101, 99,
+    116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 56, 10, 11, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 24, 1, 32, 3,
+    40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 11, 99, 111, 108, 108,
+    101, 99, 116, 105, 111, 110, 115, 34, 157, 1, 10, 23, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117,
+    101, 115, 116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110,
+    116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 18, 60, 10, 12, 113, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 24,
+    3, 32, 1, 40, 14, 50, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 81, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 82,
+    12, 113, 117, 97, 110, 116, 105, 115, 97, 116, 105, 111, 110, 18, 24, 10, 7, 118, 101, 99, 116, 111, 114, 115, 24, 4, 32, 3, 40, 9, 82, 7,
+    118, 101, 99, 116, 111, 114, 115, 34, 127, 10, 24, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111,
+    110, 115, 101, 18, 54, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 11, 50, 22, 46, 118, 101, 99, 114, 97, 102,
+    116, 46, 118, 49, 46, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 43, 10, 5, 119,
+    114, 105, 116, 101, 24, 2, 32, 1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102,
+    111, 82, 5, 119, 114, 105, 116, 101, 34, 67, 10, 21, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115,
+    116, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24,
+    2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 34, 69, 10, 22, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82,
+    101, 115, 112, 111, 110, 115, 101, 18, 43, 10, 5, 119, 114, 105, 116, 101, 24, 1, 32, 1, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116,
+    46, 118, 49, 46, 87, 114, 105, 116, 101, 73, 110, 102, 111, 82, 5, 119, 114, 105, 116, 101, 42, 136, 1, 10, 12, 81, 117, 97, 110, 116, 105, 115,
+    97, 116, 105, 111, 110, 18, 28, 10, 24, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69,
+    68, 16, 0, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 65, 85, 84, 79, 16, 1, 18, 21, 10, 17, 81, 85,
+    65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 78, 79, 78, 69, 16, 2, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79,
+    78, 95, 73, 78, 84, 56, 16, 3, 18, 21, 10, 17, 81, 85, 65, 78, 84, 73, 83, 65, 84, 73, 79, 78, 95, 73, 78, 84, 52, 16, 4, 42,
+    130, 1, 10, 9, 70, 105, 101, 108, 100, 84, 121, 112, 101, 18, 26, 10, 22, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 85, 78, 83, 80,
+    69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 22, 10, 18, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 75, 69, 89, 87, 79, 82, 68, 16,
+    1, 18, 22, 10, 18, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 73, 78, 84, 69, 71, 69, 82, 16, 2, 18, 20, 10, 16, 70, 73, 69,
+    76, 68, 95, 84, 89, 80, 69, 95, 70, 76, 79, 65, 84, 16, 3, 18, 19, 10, 15, 70, 73, 69, 76, 68, 95, 84, 89, 80, 69, 95, 66, 79,
+    79, 76, 16, 4, 50, 229, 3, 10, 11, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 18, 93, 10, 16, 67, 114, 101, 97, 116, 101, 67, 111,
+    108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116, 101, 67, 111, 108, 108,
+    101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 114, 101, 97, 116,
+    101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 99, 10, 18, 68, 101, 115, 99, 114, 105, 98, 101, 67,
+    111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 37, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 101, 115, 99, 114, 105, 98, 101, 67,
+    111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 101,
+    115, 99, 114, 105, 98, 101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 90, 10, 15, 76, 105, 115, 116,
+    67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 18, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 115, 116, 67, 111, 108,
+    108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 113, 117, 101, 115, 116, 26, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 115,
+    116, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 93, 10, 16, 85, 112, 100, 97, 116, 101, 67, 111,
+    108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 85, 112, 100, 97, 116, 101, 67, 111, 108, 108,
+    101, 99, 116, 105, 111, 110, 82, 101, 113, 117, 101, 115, 116, 26, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 85, 112, 100, 97, 116,
+    101, 67, 111, 108, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 18, 87, 10, 14, 68, 114, 111, 112, 67, 111, 108, 108, 101,
+    99, 116, 105, 111, 110, 18, 33, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99, 116, 105, 111,
+    110, 82, 101, 113, 117, 101, 115, 116, 26, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99,
+    116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_8[] = {
+static const uint8_t file_9[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 80,
     10, 4, 83, 112, 97, 110, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 27, 10, 9, 115, 116,
@@ -2250,7 +2325,7 @@ static const uint8_t file_8[] = {
     115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6,
     112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_9[] = {
+static const uint8_t file_10[] = {
     10, 23, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 112, 111, 105, 110, 116, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97,
     102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 193, 1,
     10, 13, 85, 112, 115, 101, 114, 116, 82, 101, 113, 117, 101, 115, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32,
@@ -2355,7 +2430,7 @@ static const uint8_t file_9[] = {
     25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99,
     114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_10[] = {
+static const uint8_t file_11[] = {
     10, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97, 102,
     116, 46, 118, 49, 34, 56, 10, 6, 86, 101, 99, 116, 111, 114, 18, 22, 10, 6, 118, 97, 108, 117, 101, 115, 24, 1, 32, 3, 40, 2, 82, 6,
     118, 97, 108, 117, 101, 115, 18, 22, 10, 6, 112, 97, 99, 107, 101, 100, 24, 2, 32, 1, 40, 12, 82, 6, 112, 97, 99, 107, 101, 100, 34, 29,
@@ -2454,10 +2529,11 @@ const wire_file wire_files[] = {
     {"grpc/reflection/v1alpha/reflection.proto", file_3, sizeof file_3},
     {"vecraft/internal/v1/journal.proto", file_4, sizeof file_4},
     {"vecraft/internal/v1/raft.proto", file_5, sizeof file_5},
-    {"vecraft/v1/cluster.proto", file_6, sizeof file_6},
-    {"vecraft/v1/collections.proto", file_7, sizeof file_7},
-    {"vecraft/v1/lineage.proto", file_8, sizeof file_8},
-    {"vecraft/v1/points.proto", file_9, sizeof file_9},
-    {"vecraft/v1/types.proto", file_10, sizeof file_10},
+    {"vecraft/internal/v1/shard_reads.proto", file_6, sizeof file_6},
+    {"vecraft/v1/cluster.proto", file_7, sizeof file_7},
+    {"vecraft/v1/collections.proto", file_8, sizeof file_8},
+    {"vecraft/v1/lineage.proto", file_9, sizeof file_9},
+    {"vecraft/v1/points.proto", file_10, sizeof file_10},
+    {"vecraft/v1/types.proto", file_11, sizeof file_11},
 };
-const size_t wire_file_count = 11;
+const size_t wire_file_count = 12;

@@ -124,6 +124,18 @@ package struct RepeatedSlot<Builder: WireBuilder> {
         self.base.store(count, self.count)
     }
 
+    /// Takes messages that live elsewhere into the field, without copying them.
+    /// - Parameter views: Must stay valid until the message is encoded.
+    package func adopt(_ views: [Builder.View]) {
+        let pointers = self.base.allocate(max(1, views.count) * MemoryLayout<UnsafeRawPointer>.stride)
+        for (i, view) in views.enumerated() {
+            pointers.storeBytes(
+                of: view.base.raw, toByteOffset: i * MemoryLayout<UnsafeRawPointer>.stride, as: UnsafeRawPointer.self)
+        }
+        self.base.store(pointers, self.offset)
+        self.base.store(views.count, self.count)
+    }
+
     package func set<Message: WireMessage>(_ messages: [Message]) where Message.Builder == Builder {
         let made = self.make(messages.count)
         for i in messages.indices { messages[i].build(made[i]) }

@@ -38,6 +38,10 @@ enum CollectionView {
             )
         }
         fields.add("payload indexes", config.payloadIndexes.map { "\($0.field) (\($0.type))" }.joined(separator: ", "))
+        if config.shards > 1 {
+            let here = status.shards.map { "\($0.shard)" }.joined(separator: ", ")
+            fields.add("shards", status.shards.count == Int(config.shards) ? "\(config.shards)" : "\(config.shards), here \(here)")
+        }
         fields.add("points", Figures.count(status.points))
         fields.add(
             "graph",

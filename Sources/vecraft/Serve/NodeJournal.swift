@@ -1,6 +1,7 @@
 internal import FileStore
 internal import Foundation
 internal import GRPC
+internal import Gateway
 internal import HLC
 internal import JournalService
 internal import JournalStore
@@ -12,12 +13,15 @@ internal import PeerTransport
 internal import Primitives
 internal import Raft
 internal import ServiceHost
+internal import Synchronization
 
 /// The journal of a node: alone, or one of a cluster's with its listener for the other nodes.
 struct NodeJournal: Sendable {
     let client: any JournalClient
     let clock: HLCClock
     let replicated: ReplicatedJournal?
+    /// Answers other nodes' reads of shards, once there are some.
+    let shardReads: LateMethod
     private let peers: GRPCServer?
     private let alone: Journal?
 
@@ -34,7 +38,8 @@ struct NodeJournal: Sendable {
                 directory: home, dataPartitions: settings.journal.dataPartitions, settings: settings.journal.store, files: files,
                 maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds), observer: reporting)
             return NodeJournal(
-                client: LocalJournal(journal), clock: journal.clock, replicated: nil, peers: nil, alone: journal)
+                client: LocalJournal(journal), clock: journal.clock, replicated: nil, shardReads: LateMethod(), peers: nil,
+                alone: journal)
         }
         return try await Self.replica(settings, home, files, registry, reporting, group)
     }
@@ -67,15 +72,17 @@ struct NodeJournal: Sendable {
         serving.maxMessageBytes = settings.grpc.maxMessageBytes + (1 << 20)
         serving.prepareForPeers()
         do throws(VecraftError) {
-            let server = try GRPCServer(
-                settings: serving, methods: PeerAPI.methods(links).merging(PeerJournalAPI.methods(journal)) { own, _ in own },
-                observer: nil, group: group)
+            let shardReads = LateMethod()
+            var methods = PeerAPI.methods(links).merging(PeerJournalAPI.methods(journal)) { own, _ in own }
+            methods["/vecraft.internal.v1.ShardReads/Read"] = shardReads.method
+            let server = try GRPCServer(settings: serving, methods: methods, observer: nil, group: group)
             guard let own = PeerAddress(parsing: cluster.addresses[cluster.nodeID] ?? "") else {
                 throw .invalid("cluster.peers", "the address of node \(node) is not host:port")
             }
             _ = try await server.start(host: own.host, port: own.port, tls: listening)
             journal.start()
-            return NodeJournal(client: journal, clock: home.clock, replicated: journal, peers: server, alone: nil)
+            return NodeJournal(
+                client: journal, clock: home.clock, replicated: journal, shardReads: shardReads, peers: server, alone: nil)
         } catch {
             await journal.close()
             throw error
@@ -125,4 +132,30 @@ struct NodeJournal: Sendable {
         }
         self.alone?.close()
     }
+}
+
+/// A method of a listener that stands before what answers it.
+final class LateMethod: Sendable {
+    private let handler = Mutex<GRPCUnaryHandler?>(nil)
+
+    func set(_ handler: @escaping GRPCUnaryHandler) { self.handler.withLock { $0 = handler } }
+
+    var method: GRPCMethod {
+        .unary { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
+            guard let handler = self.handler.withLock({ $0 }) else {
+                throw VecraftError(.unavailable, "the node is starting", reason: "STARTING", retryAfter: .milliseconds(200))
+            }
+            return try handler(call, message, &out)
+        }
+    }
+}
+
+/// Reads of shards that other nodes hold, over the connections that nodes have to each other.
+struct PeerShards: ShardPeers {
+    let journal: ReplicatedJournal
+
+    func read(
+        _ request: [UInt8], at node: UInt64, timeout: Duration,
+        completion: @escaping @Sendable (Result<[UInt8], VecraftError>) -> Void
+    ) { self.journal.readShards(request, at: ReplicaID(node), timeout: timeout, completion: completion) }
 }

@@ -185,12 +185,14 @@ final class ServedNode: Sendable {
             let reached: (@Sendable () -> UInt64)? = journal.replicated == nil ? nil : { @Sendable in meta.reachedHLC }
             let storage = try StorageNode(
                 directory: directory, settings: self.settings.storage.node, journal: journal.client, clock: clock,
-                files: self.files, metrics: StorageMetrics(self.registry), catalogReached: reached)
+                files: self.files, metrics: StorageMetrics(self.registry), catalogReached: reached,
+                shards: self.placement)
             try storage.start(Array(meta.catalog.byID.values)) { (ids) throws(VecraftError) in
                 try meta.dropped(among: ids)
             }
             try meta.start(CatalogToStorage(storage))
-            let gateway = self.gateway(journal.client, clock, meta, storage)
+            let gateway = self.gateway(journal, meta, storage)
+            journal.shardReads.set(gateway.shardRead)
             let grpc = try self.grpcServer(gateway)
             http.complete(with: gateway.routes())
             return Parts(
@@ -232,9 +234,17 @@ final class ServedNode: Sendable {
         }
     }
 
-    private func gateway(
-        _ journal: any JournalClient, _ clock: HLCClock, _ meta: MetaManager, _ storage: StorageNode
-    ) -> Gateway {
+    /// Which nodes hold which shards.
+    private var placement: any ShardDirectory {
+        let cluster = self.settings.cluster
+        guard cluster.isClustered, cluster.shardReplicas > 0 else { return EverythingHere() }
+        // One that joins later holds none: the others, who say so too, do not know of it.
+        let nodes = cluster.addresses.keys.filter { !cluster.join || $0 != cluster.nodeID }.map { UInt64($0) }
+        return FixedPlacement(own: UInt64(cluster.nodeID), nodes: nodes, replicas: cluster.shardReplicas)
+    }
+
+    private func gateway(_ node: NodeJournal, _ meta: MetaManager, _ storage: StorageNode) -> Gateway {
+        let journal = node.client
         let name = self.settings.node.name.isEmpty ? ProcessInfo.processInfo.hostName : self.settings.node.name
         var settings = GatewaySettings()
         settings.defaultTimeout = .milliseconds(self.settings.query.defaultTimeoutMilliseconds)
@@ -250,9 +260,10 @@ final class ServedNode: Sendable {
             startedMilliseconds: SystemTime.coarseMilliseconds, grpcAddress: { self.addresses.grpc },
             httpAddress: { self.addresses.http }, source: NodeState(self.readiness, ReplayGoals(storage)))
         return Gateway(
-            settings: settings, clock: clock, journal: journal, meta: meta, storage: storage,
+            settings: settings, clock: node.clock, journal: journal, meta: meta, storage: storage,
             query: QueryProcessor(storage: storage, journal: journal, metrics: QueryMetrics(self.registry)), lineage: lineage,
-            requestMetrics: RequestMetrics(self.registry), status: status)
+            requestMetrics: RequestMetrics(self.registry), status: status, placement: self.placement,
+            peers: node.replicated.map { PeerShards(journal: $0) }, fanOutMetrics: FanOutMetrics(self.registry))
     }
 
     private func grpcServer(_ gateway: Gateway) throws -> GRPCServer {

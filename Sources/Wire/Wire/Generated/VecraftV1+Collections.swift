@@ -16,7 +16,7 @@ extension VecraftV1 {
         @inlinable package static var int8: Self { Self(rawValue: 3) }
         /// Half a byte a component.
         @inlinable package static var int4: Self { Self(rawValue: 4) }
-        package static var schema: EnumSchema { EnumSchema(index: 2) }
+        package static var schema: EnumSchema { EnumSchema(index: 3) }
     }
     /// Type of a payload index. A value of another type is stored but not indexed; it matches by the exact rule all the same.
     package struct FieldType: WireEnum {
@@ -27,7 +27,7 @@ extension VecraftV1 {
         @inlinable package static var integer: Self { Self(rawValue: 2) }
         @inlinable package static var float: Self { Self(rawValue: 3) }
         @inlinable package static var bool: Self { Self(rawValue: 4) }
-        package static var schema: EnumSchema { EnumSchema(index: 3) }
+        package static var schema: EnumSchema { EnumSchema(index: 4) }
     }
     /// Graph parameters (Malkov and Yashunin, arXiv:1603.09320). 0 means the default.
     package struct HnswConfig: WireMessage {
@@ -39,7 +39,7 @@ extension VecraftV1 {
             self.m = m
             self.efConstruction = efConstruction
         }
-        package static var schema: MessageSchema { MessageSchema(index: 76) }
+        package static var schema: MessageSchema { MessageSchema(index: 78) }
         package init(_ view: View) {
             self.m = view.m
             self.efConstruction = view.efConstruction
@@ -77,7 +77,7 @@ extension VecraftV1 {
             self.hnsw = hnsw
             self.quantisation = quantisation
         }
-        package static var schema: MessageSchema { MessageSchema(index: 77) }
+        package static var schema: MessageSchema { MessageSchema(index: 79) }
         package init(_ view: View) {
             self.dimension = view.dimension
             self.distance = view.distance
@@ -118,7 +118,7 @@ extension VecraftV1 {
             self.field = field
             self.type = type
         }
-        package static var schema: MessageSchema { MessageSchema(index: 78) }
+        package static var schema: MessageSchema { MessageSchema(index: 80) }
         package init(_ view: View) {
             self.field = view.field.string
             self.type = view.type
@@ -160,7 +160,7 @@ extension VecraftV1 {
             self.payloadIndexes = payloadIndexes
             self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 79) }
+        package static var schema: MessageSchema { MessageSchema(index: 81) }
         package init(_ view: View) {
             self.vector = view.vector.map(VecraftV1.VectorConfig.init)
             self.vectors = view.vectors.dictionary { $0.value.map(VecraftV1.VectorConfig.init) ?? VecraftV1.VectorConfig() }
@@ -193,7 +193,7 @@ extension VecraftV1 {
             @inlinable package var shards: UInt32 { get { self.base.load(64) } nonmutating set { self.base.store(newValue, 64) } }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 80) }
+            package static var schema: MessageSchema { MessageSchema(index: 82) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -229,7 +229,7 @@ extension VecraftV1 {
             self.partition = partition
             self.status = status
         }
-        package static var schema: MessageSchema { MessageSchema(index: 81) }
+        package static var schema: MessageSchema { MessageSchema(index: 83) }
         package init(_ view: View) {
             self.name = view.name.string
             self.id = view.id
@@ -270,7 +270,7 @@ extension VecraftV1 {
             @inlinable package var status: MessageSlot<VecraftV1.CollectionStatus.Builder> { MessageSlot(self.base, 64) }
         }
     }
-    /// What the local replicas of a collection's shards hold, together.
+    /// What the shards hold that the node asked has, together; with shards on other nodes too that is not all of the collection.
     package struct CollectionStatus: WireMessage {
         package var points: UInt64
         package var segments: UInt64
@@ -287,7 +287,9 @@ extension VecraftV1 {
         /// Sealed segments whose graphs are not walked on the codes asked for yet: 0 when a change of quantisation is done. What
         /// still grows takes them when it is sealed.
         package var recodingSegments: UInt64
-        package init(points: UInt64 = 0, segments: UInt64 = 0, indexedVectors: UInt64 = 0, totalVectors: UInt64 = 0, deletedRows: UInt64 = 0, diskBytes: UInt64 = 0, memoryBytes: UInt64 = 0, appliedOffset: UInt64 = 0, committedOffset: UInt64 = 0, digest: String = "", recodingSegments: UInt64 = 0) {
+        /// Those that this node holds, in order.
+        package var shards: [VecraftV1.ShardStatus]
+        package init(points: UInt64 = 0, segments: UInt64 = 0, indexedVectors: UInt64 = 0, totalVectors: UInt64 = 0, deletedRows: UInt64 = 0, diskBytes: UInt64 = 0, memoryBytes: UInt64 = 0, appliedOffset: UInt64 = 0, committedOffset: UInt64 = 0, digest: String = "", recodingSegments: UInt64 = 0, shards: [VecraftV1.ShardStatus] = []) {
             self.points = points
             self.segments = segments
             self.indexedVectors = indexedVectors
@@ -299,8 +301,9 @@ extension VecraftV1 {
             self.committedOffset = committedOffset
             self.digest = digest
             self.recodingSegments = recodingSegments
+            self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 82) }
+        package static var schema: MessageSchema { MessageSchema(index: 84) }
         package init(_ view: View) {
             self.points = view.points
             self.segments = view.segments
@@ -313,6 +316,7 @@ extension VecraftV1 {
             self.committedOffset = view.committedOffset
             self.digest = view.digest.string
             self.recodingSegments = view.recodingSegments
+            self.shards = view.shards.map(VecraftV1.ShardStatus.init)
         }
         package func build(_ out: Builder) {
             out.points = self.points
@@ -326,6 +330,7 @@ extension VecraftV1 {
             out.committedOffset = self.committedOffset
             out.digest.set(self.digest)
             out.recodingSegments = self.recodingSegments
+            out.shards.set(self.shards)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -342,6 +347,7 @@ extension VecraftV1 {
             @inlinable package var committedOffset: UInt64 { self.base.load(88) }
             @inlinable package var digest: TextView { self.base.text(96) }
             @inlinable package var recodingSegments: UInt64 { self.base.load(104) }
+            @inlinable package var shards: RepeatedView<VecraftV1.ShardStatus.View> { self.base.repeated(120, 112) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -359,6 +365,53 @@ extension VecraftV1 {
             @inlinable package var committedOffset: UInt64 { get { self.base.load(88) } nonmutating set { self.base.store(newValue, 88) } }
             @inlinable package var digest: TextSlot { TextSlot(self.base, 96) }
             @inlinable package var recodingSegments: UInt64 { get { self.base.load(104) } nonmutating set { self.base.store(newValue, 104) } }
+            @inlinable package var shards: RepeatedSlot<VecraftV1.ShardStatus.Builder> { RepeatedSlot(self.base, 120, 112) }
+        }
+    }
+    /// One shard of a collection, as the node asked holds it.
+    package struct ShardStatus: WireMessage {
+        package var shard: UInt32
+        package var points: UInt64
+        package var appliedOffset: UInt64
+        /// Two replicas at one offset have the same. 16 hex digits.
+        package var digest: String
+        package init(shard: UInt32 = 0, points: UInt64 = 0, appliedOffset: UInt64 = 0, digest: String = "") {
+            self.shard = shard
+            self.points = points
+            self.appliedOffset = appliedOffset
+            self.digest = digest
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 85) }
+        package init(_ view: View) {
+            self.shard = view.shard
+            self.points = view.points
+            self.appliedOffset = view.appliedOffset
+            self.digest = view.digest.string
+        }
+        package func build(_ out: Builder) {
+            out.shard = self.shard
+            out.points = self.points
+            out.appliedOffset = self.appliedOffset
+            out.digest.set(self.digest)
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.ShardStatus.schema }
+            @inlinable package var shard: UInt32 { self.base.load(24) }
+            @inlinable package var points: UInt64 { self.base.load(32) }
+            @inlinable package var appliedOffset: UInt64 { self.base.load(40) }
+            @inlinable package var digest: TextView { self.base.text(48) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.ShardStatus.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.ShardStatus.schema }
+            @inlinable package var shard: UInt32 { get { self.base.load(24) } nonmutating set { self.base.store(newValue, 24) } }
+            @inlinable package var points: UInt64 { get { self.base.load(32) } nonmutating set { self.base.store(newValue, 32) } }
+            @inlinable package var appliedOffset: UInt64 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
+            @inlinable package var digest: TextSlot { TextSlot(self.base, 48) }
         }
     }
     package struct CreateCollectionRequest: WireMessage {
@@ -372,7 +425,7 @@ extension VecraftV1 {
             self.config = config
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 83) }
+        package static var schema: MessageSchema { MessageSchema(index: 86) }
         package init(_ view: View) {
             self.name = view.name.string
             self.config = view.config.map(VecraftV1.CollectionConfig.init)
@@ -408,7 +461,7 @@ extension VecraftV1 {
             self.collection = collection
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 84) }
+        package static var schema: MessageSchema { MessageSchema(index: 87) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
             self.write = view.write.map(VecraftV1.WriteInfo.init)
@@ -440,7 +493,7 @@ extension VecraftV1 {
             self.name = name
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 85) }
+        package static var schema: MessageSchema { MessageSchema(index: 88) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -470,7 +523,7 @@ extension VecraftV1 {
         package init(collection: VecraftV1.Collection? = nil) {
             self.collection = collection
         }
-        package static var schema: MessageSchema { MessageSchema(index: 86) }
+        package static var schema: MessageSchema { MessageSchema(index: 89) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
         }
@@ -496,7 +549,7 @@ extension VecraftV1 {
         package init(tenant: String = "") {
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 87) }
+        package static var schema: MessageSchema { MessageSchema(index: 90) }
         package init(_ view: View) {
             self.tenant = view.tenant.string
         }
@@ -522,7 +575,7 @@ extension VecraftV1 {
         package init(collections: [VecraftV1.Collection] = []) {
             self.collections = collections
         }
-        package static var schema: MessageSchema { MessageSchema(index: 88) }
+        package static var schema: MessageSchema { MessageSchema(index: 91) }
         package init(_ view: View) {
             self.collections = view.collections.map(VecraftV1.Collection.init)
         }
@@ -556,7 +609,7 @@ extension VecraftV1 {
             self.quantisation = quantisation
             self.vectors = vectors
         }
-        package static var schema: MessageSchema { MessageSchema(index: 89) }
+        package static var schema: MessageSchema { MessageSchema(index: 92) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -597,7 +650,7 @@ extension VecraftV1 {
             self.collection = collection
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 90) }
+        package static var schema: MessageSchema { MessageSchema(index: 93) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
             self.write = view.write.map(VecraftV1.WriteInfo.init)
@@ -629,7 +682,7 @@ extension VecraftV1 {
             self.name = name
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 91) }
+        package static var schema: MessageSchema { MessageSchema(index: 94) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -659,7 +712,7 @@ extension VecraftV1 {
         package init(write: VecraftV1.WriteInfo? = nil) {
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 92) }
+        package static var schema: MessageSchema { MessageSchema(index: 95) }
         package init(_ view: View) {
             self.write = view.write.map(VecraftV1.WriteInfo.init)
         }

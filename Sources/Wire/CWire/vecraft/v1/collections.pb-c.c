@@ -284,6 +284,51 @@ void   vecraft__v1__collection_status__free_unpacked
   assert(message->base.descriptor == &vecraft__v1__collection_status__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   vecraft__v1__shard_status__init
+                     (Vecraft__V1__ShardStatus         *message)
+{
+  static const Vecraft__V1__ShardStatus init_value = VECRAFT__V1__SHARD_STATUS__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__shard_status__get_packed_size
+                     (const Vecraft__V1__ShardStatus *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_status__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__shard_status__pack
+                     (const Vecraft__V1__ShardStatus *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_status__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__shard_status__pack_to_buffer
+                     (const Vecraft__V1__ShardStatus *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_status__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__ShardStatus *
+       vecraft__v1__shard_status__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__ShardStatus *)
+     protobuf_c_message_unpack (&vecraft__v1__shard_status__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__shard_status__free_unpacked
+                     (Vecraft__V1__ShardStatus *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__shard_status__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   vecraft__v1__create_collection_request__init
                      (Vecraft__V1__CreateCollectionRequest         *message)
 {
@@ -1144,7 +1189,7 @@ const ProtobufCMessageDescriptor vecraft__v1__collection__descriptor =
   (ProtobufCMessageInit) vecraft__v1__collection__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__collection_status__field_descriptors[11] =
+static const ProtobufCFieldDescriptor vecraft__v1__collection_status__field_descriptors[12] =
 {
   {
     "points",
@@ -1278,6 +1323,18 @@ static const ProtobufCFieldDescriptor vecraft__v1__collection_status__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "shards",
+    12,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__CollectionStatus, n_shards),
+    offsetof(Vecraft__V1__CollectionStatus, shards),
+    &vecraft__v1__shard_status__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__collection_status__field_indices_by_name[] = {
   7,   /* field[7] = applied_offset */
@@ -1290,12 +1347,13 @@ static const unsigned vecraft__v1__collection_status__field_indices_by_name[] = 
   0,   /* field[0] = points */
   10,   /* field[10] = recoding_segments */
   1,   /* field[1] = segments */
+  11,   /* field[11] = shards */
   3,   /* field[3] = total_vectors */
 };
 static const ProtobufCIntRange vecraft__v1__collection_status__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__collection_status__descriptor =
 {
@@ -1305,11 +1363,88 @@ const ProtobufCMessageDescriptor vecraft__v1__collection_status__descriptor =
   "Vecraft__V1__CollectionStatus",
   "vecraft.v1",
   sizeof(Vecraft__V1__CollectionStatus),
-  11,
+  12,
   vecraft__v1__collection_status__field_descriptors,
   vecraft__v1__collection_status__field_indices_by_name,
   1,  vecraft__v1__collection_status__number_ranges,
   (ProtobufCMessageInit) vecraft__v1__collection_status__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__shard_status__field_descriptors[4] =
+{
+  {
+    "shard",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardStatus, shard),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "points",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardStatus, points),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "applied_offset",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardStatus, applied_offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "digest",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardStatus, digest),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__shard_status__field_indices_by_name[] = {
+  2,   /* field[2] = applied_offset */
+  3,   /* field[3] = digest */
+  1,   /* field[1] = points */
+  0,   /* field[0] = shard */
+};
+static const ProtobufCIntRange vecraft__v1__shard_status__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__shard_status__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.ShardStatus",
+  "ShardStatus",
+  "Vecraft__V1__ShardStatus",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__ShardStatus),
+  4,
+  vecraft__v1__shard_status__field_descriptors,
+  vecraft__v1__shard_status__field_indices_by_name,
+  1,  vecraft__v1__shard_status__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__shard_status__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor vecraft__v1__create_collection_request__field_descriptors[3] =

@@ -19,6 +19,7 @@ typedef struct Vecraft__V1__CollectionConfig Vecraft__V1__CollectionConfig;
 typedef struct Vecraft__V1__CollectionConfig__VectorsEntry Vecraft__V1__CollectionConfig__VectorsEntry;
 typedef struct Vecraft__V1__Collection Vecraft__V1__Collection;
 typedef struct Vecraft__V1__CollectionStatus Vecraft__V1__CollectionStatus;
+typedef struct Vecraft__V1__ShardStatus Vecraft__V1__ShardStatus;
 typedef struct Vecraft__V1__CreateCollectionRequest Vecraft__V1__CreateCollectionRequest;
 typedef struct Vecraft__V1__CreateCollectionResponse Vecraft__V1__CreateCollectionResponse;
 typedef struct Vecraft__V1__DescribeCollectionRequest Vecraft__V1__DescribeCollectionRequest;
@@ -194,7 +195,7 @@ struct  Vecraft__V1__Collection
 
 
 /*
- * What the local replicas of a collection's shards hold, together.
+ * What the shards hold that the node asked has, together; with shards on other nodes too that is not all of the collection.
  */
 struct  Vecraft__V1__CollectionStatus
 {
@@ -220,10 +221,34 @@ struct  Vecraft__V1__CollectionStatus
    * still grows takes them when it is sealed.
    */
   uint64_t recoding_segments;
+  /*
+   * Those that this node holds, in order.
+   */
+  size_t n_shards;
+  Vecraft__V1__ShardStatus **shards;
 };
 #define VECRAFT__V1__COLLECTION_STATUS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__collection_status__descriptor) \
-    , 0, 0, 0, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0 }
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0,NULL }
+
+
+/*
+ * One shard of a collection, as the node asked holds it.
+ */
+struct  Vecraft__V1__ShardStatus
+{
+  ProtobufCMessage base;
+  uint32_t shard;
+  uint64_t points;
+  uint64_t applied_offset;
+  /*
+   * Two replicas at one offset have the same. 16 hex digits.
+   */
+  char *digest;
+};
+#define VECRAFT__V1__SHARD_STATUS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__shard_status__descriptor) \
+    , 0, 0, 0, (char *)protobuf_c_empty_string }
 
 
 struct  Vecraft__V1__CreateCollectionRequest
@@ -469,6 +494,25 @@ Vecraft__V1__CollectionStatus *
 void   vecraft__v1__collection_status__free_unpacked
                      (Vecraft__V1__CollectionStatus *message,
                       ProtobufCAllocator *allocator);
+/* Vecraft__V1__ShardStatus methods */
+void   vecraft__v1__shard_status__init
+                     (Vecraft__V1__ShardStatus         *message);
+size_t vecraft__v1__shard_status__get_packed_size
+                     (const Vecraft__V1__ShardStatus   *message);
+size_t vecraft__v1__shard_status__pack
+                     (const Vecraft__V1__ShardStatus   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__shard_status__pack_to_buffer
+                     (const Vecraft__V1__ShardStatus   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__ShardStatus *
+       vecraft__v1__shard_status__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__shard_status__free_unpacked
+                     (Vecraft__V1__ShardStatus *message,
+                      ProtobufCAllocator *allocator);
 /* Vecraft__V1__CreateCollectionRequest methods */
 void   vecraft__v1__create_collection_request__init
                      (Vecraft__V1__CreateCollectionRequest         *message);
@@ -682,6 +726,9 @@ typedef void (*Vecraft__V1__Collection_Closure)
 typedef void (*Vecraft__V1__CollectionStatus_Closure)
                  (const Vecraft__V1__CollectionStatus *message,
                   void *closure_data);
+typedef void (*Vecraft__V1__ShardStatus_Closure)
+                 (const Vecraft__V1__ShardStatus *message,
+                  void *closure_data);
 typedef void (*Vecraft__V1__CreateCollectionRequest_Closure)
                  (const Vecraft__V1__CreateCollectionRequest *message,
                   void *closure_data);
@@ -784,6 +831,7 @@ extern const ProtobufCMessageDescriptor vecraft__v1__collection_config__descript
 extern const ProtobufCMessageDescriptor vecraft__v1__collection_config__vectors_entry__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__collection__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__collection_status__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__shard_status__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__create_collection_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__create_collection_response__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__describe_collection_request__descriptor;

@@ -1,0 +1,309 @@
+internal import JournalService
+internal import NIOCore
+internal import Observability
+package import Primitives
+internal import QueryProcessor
+internal import ShardEngine
+internal import StorageNode
+internal import Synchronization
+internal import Wire
+
+/// Asks other nodes for their shards.
+package protocol ShardPeers: Sendable {
+    /// - Parameters:
+    ///   - request: A `vecraft.internal.v1.ShardReadRequest`.
+    ///   - completion: With the public method's reply; from any thread.
+    func read(
+        _ request: [UInt8], at node: UInt64, timeout: Duration,
+        completion: @escaping @Sendable (Result<[UInt8], VecraftError>) -> Void)
+}
+
+/// A read whose shards lie on several nodes: each node is asked once for all it holds, a node that fails or keeps silent is replaced by
+/// another that holds the same, and the answers become one.
+///
+/// Slow nodes are not waited for alone: once a part has taken longer than 95 of 100 do, another holder is asked as well and the first
+/// answer counts (Dean and Barroso, "The Tail at Scale", 2013).
+final class ScatteredRead<Op: ReadOperation>: Sendable {
+    typealias Completion = @Sendable (Result<([UInt8], ConsistencyLevel), VecraftError>) -> Void
+
+    private struct State {
+        /// Replies so far, each of other shards.
+        var replies: [[UInt8]] = []
+        var covered: Set<UInt32> = []
+        var tried: [UInt32: Set<UInt64>] = [:]
+        /// Questions under way, by shard.
+        var pending: [UInt32: Int] = [:]
+        var completion: Completion?
+    }
+    private let state: Mutex<State>
+    private let gateway: Gateway
+    private let peers: any ShardPeers
+    private let message: ByteBuffer
+    private let context: RequestContext
+    private let read: ParkedRead
+    private let wanted: Set<UInt32>
+    private let loop: any EventLoop
+
+    init(
+        _ gateway: Gateway, _ peers: any ShardPeers, _ message: ByteBuffer, _ context: RequestContext, _ read: ParkedRead,
+        on loop: any EventLoop, _ completion: @escaping Completion
+    ) throws(VecraftError) {
+        let schema = read.replica.schema
+        let concerned = try ArenaPool.shared.withArena { arena throws(VecraftError) in
+            Op.concerned(try message.decode(Op.Request.self, in: arena), schema)
+        }
+        let wanted = concerned ?? Set(0..<schema.shards)
+        self.wanted = wanted
+        var read = read
+        read.elsewhere.removeAll { !wanted.contains($0) }
+        read.shards.removeAll { !wanted.contains($0.engine.id.shard) }
+        self.gateway = gateway
+        self.peers = peers
+        self.message = message
+        self.context = context
+        self.read = read
+        self.loop = loop
+        self.state = Mutex(State(completion: completion))
+    }
+
+    private var schema: CollectionSchema { self.read.replica.schema }
+
+    /// What is committed is known, or each part finds out for itself.
+    func start() {
+        let late = self.loop.scheduleTask(deadline: .uptimeNanoseconds(self.context.lagDeadline)) { self.timeOut() }
+        self.loop.execute {
+            self.askHere()
+            self.ask(self.read.elsewhere, after: nil)
+        }
+        // The timer must not outlive the read: it holds the request.
+        let completion = self.state.withLock { $0.completion }
+        self.state.withLock { state in
+            state.completion = { result in
+                late.cancel()
+                completion?(result)
+            }
+        }
+    }
+
+    // MARK: This node's part
+
+    private func askHere() {
+        guard !self.read.shards.isEmpty else { return }
+        var here = self.read
+        here.elsewhere = []
+        let own = here
+        let shards = own.shards.map(\.engine.id.shard)
+        if own.plan.isSatisfied(by: own.replica.replay.waiters.applied) { return self.answerHere(own, shards) }
+        let since = SystemTime.monotonicNanoseconds
+        self.gateway.wait(for: own, until: self.context.lagDeadline, on: self.loop, cancelled: { _ in }) { result in
+            self.gateway.query.waited(own.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
+            switch result {
+            case .success(let ready): self.answerHere(ready, shards)
+            case .failure(let error): self.fail(error)
+            }
+        }
+    }
+
+    private func answerHere(_ own: ParkedRead, _ shards: [UInt32]) {
+        do throws(VecraftError) {
+            let reply = try ArenaPool.shared.withArena { arena throws(VecraftError) in
+                let request = try self.message.decode(Op.Request.self, in: arena)
+                guard case .answered(let reply, _) = try Op.run(self.gateway, request, self.context, own, arena) else {
+                    throw VecraftError(.internalError, "a part was woken before its offset was applied")
+                }
+                return reply.encode()
+            }
+            self.take(reply, of: shards)
+        } catch { self.fail(error) }
+    }
+
+    // MARK: The others'
+
+    /// Asks for shards, each at the next node that holds it and was not asked yet.
+    ///
+    /// - Parameter error: Why they are asked again; what the caller hears if nobody is left.
+    private func ask(_ shards: [UInt32], after error: VecraftError?) {
+        var byNode: [UInt64: [UInt32]] = [:]
+        var isLost = false
+        self.state.withLock { state in
+            for shard in shards where !state.covered.contains(shard) {
+                let holders = self.gateway.placement.holders(of: shard, in: self.schema)
+                let left = holders.filter { !state.tried[shard, default: []].contains($0) }
+                guard let node = self.gateway.fanOut.prefer(left, like: byNode.keys) else {
+                    if state.pending[shard, default: 0] == 0 { isLost = true }
+                    continue
+                }
+                state.tried[shard, default: []].insert(node)
+                state.pending[shard, default: 0] += 1
+                byNode[node, default: []].append(shard)
+            }
+        }
+        if isLost {
+            return self.fail(
+                error
+                    ?? VecraftError(
+                        .unavailable, "no node is known to hold a shard of collection \"\(self.schema.name)\"",
+                        reason: "SHARD_LOST", retryAfter: .milliseconds(200)))
+        }
+        for (node, shards) in byNode { self.ask(node, shards) }
+    }
+
+    private func ask(_ node: UInt64, _ shards: [UInt32]) {
+        let now = SystemTime.monotonicNanoseconds
+        guard now < self.context.deadline else { return }
+        let request = self.request(shards)
+        let hedge = self.hedge(node, shards)
+        self.peers.read(request, at: node, timeout: .nanoseconds(self.context.deadline - now)) { result in
+            self.loop.execute {
+                hedge.cancel()
+                self.gateway.fanOut.answered(node, result, nanoseconds: SystemTime.monotonicNanoseconds &- now)
+                self.state.withLock { state in for shard in shards { state.pending[shard, default: 1] -= 1 } }
+                switch result {
+                case .success(let reply): self.take(reply, of: shards)
+                case .failure(let error) where Self.isWorthAgain(error): self.ask(shards, after: error)
+                case .failure(let error): self.fail(error)
+                }
+            }
+        }
+    }
+
+    private func request(_ shards: [UInt32]) -> [UInt8] {
+        let requirement = self.read.plan.requirement
+        let message = self.message.withUnsafeReadableBytes { [UInt8]($0) }
+        return VecraftInternalV1.ShardReadRequest(
+            operation: Op.shardOperation, request: message, collection: self.schema.id, shards: shards,
+            neededOffset: self.read.plan.needed,
+            maxStalenessMs: requirement.level == .bounded
+                ? UInt32(clamping: max(1, requirement.maxStalenessMilliseconds)) : 0,
+            pageBytes: UInt64(self.context.pageBytes), answersText: self.context.answersText
+        ).encode()
+    }
+
+    /// A node that is away, stopping, starting or behind; another one may not be.
+    private static func isWorthAgain(_ error: VecraftError) -> Bool {
+        if error.code == .unavailable || error.reason == "REPLICA_BEHIND" { return true }
+        return error.reason == "COLLECTION_DROPPED"
+    }
+
+    private func hedge(_ node: UInt64, _ shards: [UInt32]) -> Scheduled<Void> {
+        self.loop.scheduleTask(in: .nanoseconds(Int64(self.gateway.fanOut.hedgeDelay))) {
+            self.gateway.fanOut.late(node)
+            // Only where one node can take all of it: parts that overlap could not be told apart.
+            let other = self.state.withLock { state -> UInt64? in
+                guard state.completion != nil, !shards.contains(where: { state.covered.contains($0) }) else { return nil }
+                var common: Set<UInt64>?
+                for shard in shards {
+                    let left = Set(self.gateway.placement.holders(of: shard, in: self.schema))
+                        .subtracting(state.tried[shard, default: []])
+                    common = common.map { $0.intersection(left) } ?? left
+                }
+                guard let node = common?.min() else { return nil }
+                for shard in shards {
+                    state.tried[shard, default: []].insert(node)
+                    state.pending[shard, default: 0] += 1
+                }
+                return node
+            }
+            guard let other, self.gateway.fanOut.takeHedge() else { return }
+            self.ask(other, shards)
+        }
+    }
+
+    // MARK: Putting together
+
+    private func take(_ reply: [UInt8], of shards: [UInt32]) {
+        let replies = self.state.withLock { state -> [[UInt8]]? in
+            guard state.completion != nil, !shards.contains(where: { state.covered.contains($0) }) else { return nil }
+            state.covered.formUnion(shards)
+            state.replies.append(reply)
+            return state.covered == self.wanted ? state.replies : nil
+        }
+        guard let replies else { return }
+        self.complete(Result { () throws(VecraftError) in try self.merge(replies) })
+    }
+
+    private func merge(_ replies: [[UInt8]]) throws(VecraftError) -> ([UInt8], ConsistencyLevel) {
+        try ArenaPool.shared.withArena { arena throws(VecraftError) in
+            let request = try self.message.decode(Op.Request.self, in: arena)
+            var parts: [Op.Reply.View] = []
+            for reply in replies {
+                parts.append(try reply.withBytes { (raw) throws(VecraftError) in try Op.Reply.View.decode(raw, in: arena) })
+            }
+            let merged = Op.Reply(in: arena)
+            try Op.merge(parts, request, self.schema, self.gateway.pageRoom(self.context), into: merged)
+            let answer = try self.answer(parts.map { Op.info(of: $0) })
+            self.gateway.fill(Op.infoSlot(merged).make(), answer, self.context)
+            guard merged.encodedSize <= self.gateway.settings.maxReplyBytes else {
+                throw AnswerRoom.exceeded(self.gateway.settings.maxReplyBytes)
+            }
+            return (merged.encode(), answer.achieved)
+        }
+    }
+
+    private func answer(_ infos: [VecraftV1.ReadInfo.View?]) throws(VecraftError) -> ReadAnswer {
+        var applied = JournalOffset.max
+        var staleness: UInt64 = 0
+        var plan = self.read.plan
+        for info in infos {
+            guard let info, let version = info.indexVersion.first else {
+                throw VecraftError(.internalError, "a node did not say what its answer was made from")
+            }
+            applied = min(applied, version.offset)
+            staleness = max(staleness, UInt64(info.stalenessMs))
+            if info.syncPerformed { plan.waited = true }
+        }
+        guard plan.isSatisfied(by: applied) else {
+            throw VecraftError(.internalError, "a node answered at offset \(applied), asked for \(plan.needed)")
+        }
+        return self.gateway.query.answer(plan, applied: applied, stalenessMilliseconds: staleness)
+    }
+
+    private func timeOut() {
+        self.fail(self.gateway.query.behind(self.read.plan, replica: self.read.replica))
+    }
+    private func fail(_ error: VecraftError) { self.complete(.failure(error)) }
+    private func complete(_ result: Result<([UInt8], ConsistencyLevel), VecraftError>) {
+        let completion = self.state.withLock { state in
+            defer { state.completion = nil }
+            return state.completion
+        }
+        completion?(result)
+    }
+}
+
+extension Gateway {
+    /// Answers a read from shards here and elsewhere; `body` runs once, on `loop`.
+    func scatter<Op: ReadOperation>(
+        _: Op.Type, _ message: ByteBuffer, _ context: RequestContext, _ read: ParkedRead, on loop: any EventLoop,
+        _ body: @escaping ScatteredRead<Op>.Completion
+    ) {
+        guard let peers = self.peers else {
+            return body(
+                .failure(VecraftError(.unavailable, "a shard of the collection is not on this node", reason: Self.shardNotHere)))
+        }
+        let begin: @Sendable (ReadPlan) -> Void = { plan in
+            var ready = read
+            ready.plan = plan
+            do throws(VecraftError) {
+                try ScatteredRead<Op>(self, peers, message, context, ready, on: loop, body).start()
+            } catch { body(.failure(error)) }
+        }
+        var plan = read.plan
+        guard plan.requirement.level == .strong else {
+            // How stale a part is it finds out itself.
+            if plan.requirement.level == .bounded { plan.leaveToParts() }
+            return begin(plan)
+        }
+        self.query.journal.readIndex(plan.partition) { result in
+            loop.execute {
+                switch result {
+                case .failure(let error): body(.failure(error))
+                case .success(let committed):
+                    var confirmed = read.plan
+                    confirmed.confirm(committed)
+                    begin(confirmed)
+                }
+            }
+        }
+    }
+}
