@@ -121,3 +121,8 @@ package final class GRPCClient: Sendable {
     /// Cancels what is running, closes the connection, refuses what follows.
     package func close() async { await self.core.close() }
 }
+
+extension VecraftError {
+    /// The call never left, since there was no connection to send it on. A connection lost under a call has no `retryAfter`.
+    package var wasNeverSent: Bool { self.reason == "CONNECTION_LOST" && self.retryAfter != nil }
+}
