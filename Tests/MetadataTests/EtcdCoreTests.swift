@@ -80,6 +80,7 @@ import Wire
         }
         #expect(
             EtcdVerdict(VecraftError(.unavailable, "no", reason: "CONNECTION_LOST", retryAfter: .zero)) == .notApplied)
+        #expect(EtcdVerdict(VecraftError(.deadlineExceeded, "late", reason: VecraftError.notSent)) == .notApplied)
         // Lost under the call.
         #expect(EtcdVerdict(VecraftError(.unavailable, "no", reason: "CONNECTION_LOST")) == .unknown)
         #expect(verdict(.unavailable, "etcdserver: no leader") == .notApplied)

@@ -90,8 +90,9 @@ struct EtcdLeaseTests {
     }
 
     /// Three candidates, an etcd that stops and dies: whoever believes that it leads is alone with that.
-    @Test func neverTwoAtOnce() async throws {
-        let etcd = try await EtcdProcess.start()
+    @Test(arguments: [1, 3])
+    func neverTwoAtOnce(members: Int) async throws {
+        let etcd = try await EtcdProcess.start(members: members)
         let stores = try (0..<3).map { _ in try etcd.store() }
         let board = Board()
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -130,9 +131,10 @@ struct EtcdLeaseTests {
             }
             for _ in 0..<2 {
                 try await Task.sleep(for: .seconds(2))
-                etcd.suspend()
+                let leader = try await etcd.leader()
+                etcd.suspend(leader)
                 try await Task.sleep(for: .seconds(Int.random(in: 1...3)))
-                etcd.resume()
+                etcd.resume(leader)
             }
             etcd.kill()
             try etcd.restart()

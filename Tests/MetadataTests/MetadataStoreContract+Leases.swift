@@ -158,6 +158,25 @@ extension MetadataStoreContract {
             }
             #expect(seen.map { $0?.value } == [nil, [1], nil, [2]])
         },
+        MetadataStoreContract(name: "a-leader-whose-key-is-taken-away-stops") { store, prefix in
+            let election = try Election(store, key: prefix + "leader", ttl: .seconds(60))
+            for byDeletion in [true, false] {
+                let leading = try await election.campaign([1])
+                #expect(leading.isHeld)
+                if byDeletion {
+                    _ = try await store.delete(election.key)
+                } else {
+                    _ = try await store.put(election.key, [9])
+                    // Written over is not taken away: its lease does not hold the key any more, but nobody else leads.
+                    #expect(try await election.leader()?.fencingToken == leading.fencingToken)
+                    _ = try await store.delete(election.key)
+                    _ = try await store.put(election.key, [9])
+                }
+                await leading.lost()
+                #expect(!leading.isHeld)
+                _ = try await store.delete(election.key)
+            }
+        },
         MetadataStoreContract(name: "a-candidate-can-leave") { store, prefix in
             let election = try Election(store, key: prefix + "leader", ttl: .seconds(30))
             let leading = try await election.campaign([1])

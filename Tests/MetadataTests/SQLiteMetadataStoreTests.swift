@@ -84,6 +84,34 @@ import Testing
         #expect(error?.code == .unavailable)
     }
 
+    @Test func aClosedStoreRefuses() async throws {
+        let folder = try Folder()
+        let store = try SQLiteMetadataStore(path: folder.file)
+        _ = try await store.put("k", [1])
+        // Some come before, some after, and some while it is being closed.
+        let errors = await withTaskGroup(of: VecraftError?.self) { group in
+            for i in 0..<64 {
+                group.addTask {
+                    do throws(VecraftError) {
+                        if i % 2 == 0 {
+                            _ = try await store.list(prefix: "")
+                        } else {
+                            _ = try await store.put("k", [1])
+                        }
+                        return nil
+                    } catch {
+                        return error
+                    }
+                }
+                if i == 32 { group.addTask { (try? store.close()) == nil ? VecraftError(.unknown, "close") : nil } }
+            }
+            return await group.reduce(into: [VecraftError]()) { if let error = $1 { $0.append(error) } }
+        }
+        #expect(errors.allSatisfy { $0.code == .unavailable && $0.reason == "CLOSED" }, "\(errors)")
+        let error = await #expect(throws: VecraftError.self) { try await store.get("k") }
+        #expect(error?.code == .unavailable && error?.reason == "CLOSED")
+    }
+
     @Test func aSecondOpenerIsRefused() async throws {
         let folder = try Folder()
         let store = try SQLiteMetadataStore(path: folder.file)

@@ -123,11 +123,13 @@ final class EtcdClient: Sendable {
                 try self.check()
                 if Task.isCancelled { throw VecraftError(.cancelled, "the call was cancelled") }
                 self.failed(number, error, &course)
+                if course.end(after: error) == nil, let pause = course.nextPause(upTo: self.settings.maxPause) {
+                    try? await Task.sleep(for: pause)
+                }
                 if let end = course.end(after: error) {
                     if end.code == .unavailable { self.count { $0.unanswered += 1 } }
                     throw end
                 }
-                if let pause = course.nextPause(upTo: self.settings.maxPause) { try? await Task.sleep(for: pause) }
                 self.count { $0.repeats += 1 }
             }
         }

@@ -16,7 +16,7 @@ package struct ElectedLeader: Sendable, Equatable {
 
 /// One of several candidates leads: whoever made the election's key, for as long as its lease holds.
 ///
-/// Only elections may touch the key. Candidates are not served in turn: when the key goes, all that wait try at once, so
+/// Candidates are not served in turn: when the key goes, all that wait try at once, so
 /// this is for few candidates.
 package struct Election: Sendable {
     package let key: String
@@ -58,11 +58,11 @@ package struct Election: Sendable {
                     switch swap {
                     case .swapped(let revision):
                         try MetadataLimits.check(lease: lease)
-                        return Leadership(ElectedLeader(value: value, fencingToken: revision), lease)
+                        return Leadership(ElectedLeader(value: value, fencingToken: revision), lease, self)
                     case .conflict(let found?) where found.lease == lease.id:
                         // Made by an attempt whose answer did not come.
                         try MetadataLimits.check(lease: lease)
-                        return Leadership(ElectedLeader(value: value, fencingToken: found.created), lease)
+                        return Leadership(ElectedLeader(value: value, fencingToken: found.created), lease, self)
                     case .conflict(let found?): try await self.vacancy(after: found.modified, lease)
                     case .conflict(nil): break
                     }
@@ -129,11 +129,24 @@ package struct Election: Sendable {
 package final class Leadership: Sendable {
     package let leader: ElectedLeader
     private let lease: MetadataLease
+    /// Its parent is this object.
+    private let guardian: Task<Void, any Error>
 
-    init(_ leader: ElectedLeader, _ lease: MetadataLease) {
+    init(_ leader: ElectedLeader, _ lease: MetadataLease, _ election: Election) {
         self.leader = leader
         self.lease = lease
+        // A key can go before its lease has run out: by an administrator's hand, or revoked by a leader of etcd's that was
+        // stopped for long and does not know that it was deposed (etcd issue 15247). The clock would tell the holder too late;
+        // this tells it about when the other candidates hear of it.
+        self.guardian = Task { [weak lease] in
+            for try await seen in election.observe() where seen?.fencingToken != leader.fencingToken {
+                lease?.end(.gone)
+                return
+            }
+        }
     }
+
+    deinit { self.guardian.cancel() }
 
     package var fencingToken: Revision { self.leader.fencingToken }
     /// To be asked before each act of a leader. False is for good, and comes before another can lead.

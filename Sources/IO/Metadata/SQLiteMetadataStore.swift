@@ -153,13 +153,16 @@ package final class SQLiteMetadataStore: MetadataStore {
             dropped: {
                 guard self.leases.withLock({ $0.removeValue(forKey: id) != nil }) else { return }
                 // Should this fail, the keys go when the store is next opened.
-                self.database.asyncWrite(
-                    { database in
-                        try self.deleteKeys(of: id, database)
-                        self.announce(try Self.revision(database), database)
-                    }, completion: { _, _ in })
+                self.database.asyncWriteWithoutTransaction { database in
+                    try? self.transaction(database) { try self.deleteKeys(of: id, database) }
+                }
             })
         self.leases.withLock { $0[id] = HeldLease(lease: lease) }
+        // Closed between the two: nobody else would end it.
+        guard !self.signal.isClosed else {
+            lease.end(.gone)
+            throw Self.closed
+        }
         return lease
     }
 
@@ -353,9 +356,18 @@ package final class SQLiteMetadataStore: MetadataStore {
         return ("key >= ? AND key < ?", [from, from.dropLast() + [last + 1]])
     }
 
+    // Looked at on the database's own queue, where the closing is done too: GRDB's `read` of a closed database ends the process.
+    private func checkOpen() throws {
+        if self.signal.isClosed { throw Self.closed }
+    }
+
+    /// Nobody else has the connection meanwhile, so what is read is of one state.
     private func read<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws(VecraftError) -> T {
         do {
-            return try await self.database.read(body)
+            return try await self.database.writeWithoutTransaction { database in
+                try self.checkOpen()
+                return try body(database)
+            }
         } catch {
             throw Self.fault(error, self.path)
         }
@@ -364,15 +376,24 @@ package final class SQLiteMetadataStore: MetadataStore {
     private func change<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws(VecraftError) -> T
     {
         do {
-            return try await self.database.write { database in
-                let result = try body(database)
-                let revision = try Self.revision(database)
-                self.announce(revision, database)
-                return result
+            return try await self.database.writeWithoutTransaction { database in
+                try self.transaction(database) { try body(database) }
             }
         } catch {
             throw Self.fault(error, self.path)
         }
+    }
+
+    private func transaction<T>(_ database: Database, _ body: () throws -> T) throws -> T {
+        try self.checkOpen()
+        var result: T?
+        try database.inTransaction(.immediate) {
+            result = try body()
+            self.announce(try Self.revision(database), database)
+            return .commit
+        }
+        // It is there if nothing was thrown.
+        return result!
     }
 
     /// At the commit itself: a caller cancelled just after it must not keep watchers asleep.

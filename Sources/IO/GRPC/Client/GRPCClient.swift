@@ -123,6 +123,11 @@ package final class GRPCClient: Sendable {
 }
 
 extension VecraftError {
+    /// The reason of a deadline that passed while the call waited for a connection.
+    package static let notSent = "NOT_SENT"
+
     /// The call never left, since there was no connection to send it on. A connection lost under a call has no `retryAfter`.
-    package var wasNeverSent: Bool { self.reason == "CONNECTION_LOST" && self.retryAfter != nil }
+    package var wasNeverSent: Bool {
+        self.reason == Self.notSent || self.reason == "CONNECTION_LOST" && self.retryAfter != nil
+    }
 }
