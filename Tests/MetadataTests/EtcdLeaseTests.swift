@@ -132,7 +132,7 @@ struct EtcdLeaseTests {
             for _ in 0..<2 {
                 try await Task.sleep(for: .seconds(2))
                 let leader = try await etcd.leader()
-                etcd.suspend(leader)
+                try await etcd.suspend(leader)
                 try await Task.sleep(for: .seconds(Int.random(in: 1...3)))
                 etcd.resume(leader)
             }

@@ -228,7 +228,7 @@ struct EtcdMetadataStoreTests {
         let patient = try etcd.store()
         let revision = try await patient.put("k", [1])
         try await eventually("a connection") { try await store.get("k") != nil }
-        etcd.suspend()
+        try await etcd.suspend()
         let read = await #expect(throws: VecraftError.self) { try await store.get("k") }
         #expect(read?.code == .unavailable && read?.reason == nil)
         let write = await #expect(throws: VecraftError.self) { try await store.put("k", [2]) }

@@ -101,8 +101,19 @@ package final class EtcdProcess: Sendable {
         if process.isRunning { Foundation.kill(process.processIdentifier, signal) }
     }
 
-    /// SIGSTOP: connections stay, nobody answers, until ``resume(_:)``.
-    package func suspend(_ member: Int = 0) { self.signal(member, SIGSTOP) }
+    /// SIGSTOP: connections stay, nobody answers, until ``resume(_:)``. Returns when all its threads stand still.
+    package func suspend(_ member: Int = 0) async throws {
+        self.signal(member, SIGSTOP)
+        let tasks = "/proc/\(self.processes.withLock { $0[member].processIdentifier })/task"
+        try await eventually("etcd stands still") {
+            try FileManager.default.contentsOfDirectory(atPath: tasks).allSatisfy { task in
+                // "1 (name) T ...": the name may hold anything, so what is behind its last parenthesis.
+                let status = try String(contentsOfFile: "\(tasks)/\(task)/stat", encoding: .utf8)
+                return status[(status.lastIndex(of: ")") ?? status.startIndex)...].hasPrefix(") T")
+            }
+        }
+    }
+
     package func resume(_ member: Int = 0) { self.signal(member, SIGCONT) }
 
     /// kill -9.
