@@ -12,7 +12,7 @@ let strict: [SwiftSetting] = [
 ]
 
 /// Modules whose tests look inside. Demo and tests share one release build, which has no testability of its own.
-let lookedInto: Set = ["GRPC", "JournalStore", "PeerTransport", "ShardEngine", "Wire"]
+let lookedInto: Set = ["Etcd", "GRPC", "JournalStore", "PeerTransport", "ShardEngine", "Wire"]
 
 func layer(_ folder: String, _ name: String, _ needs: [Target.Dependency]) -> Target {
     let settings = strict + (lookedInto.contains(name) ? [.unsafeFlags(["-enable-testing"])] : [])
@@ -91,6 +91,7 @@ let package = Package(
         io("Observability", ["Primitives", "HLC", "CPlatform", logging, metrics, tracing]),
         io("HTTP", ["Primitives", "Observability", hummingbird, hummingbirdTLS, lifecycle, nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
         io("Metadata", ["Primitives", "CPlatform", sqlite]),
+        io("Etcd", ["Primitives", "Metadata", "Wire", "GRPC", nioCore]),
         io("PeerTransport", ["Primitives", "JournalFormat", "Raft", "Wire", "GRPC", "Observability", nioCore, logging]),
         io("ServiceHost", ["Primitives", "Observability", yaml, lifecycle, logging]),
 
@@ -134,6 +135,9 @@ let package = Package(
         .executableTarget(
             name: "simulate", dependencies: ["Primitives", "Raft", "Simulation"], path: "Sources/Testing/Simulate",
             swiftSettings: strict),
+        .executableTarget(
+            name: "lease-holder", dependencies: ["Primitives", "Metadata", "Etcd", nioPosix],
+            path: "Sources/Testing/LeaseHolder", swiftSettings: strict),
         tests("Primitives", ["Primitives", "CChecksum"]),
         tests("Raft", ["Raft", "Simulation", "Primitives"], resources: ["Transcripts"]),
         tests("Linearizability", ["Linearizability", "Primitives"]),
@@ -148,7 +152,7 @@ let package = Package(
         tests("GRPC", ["GRPC", "Primitives", "TestSupport", nioCore, nioPosix, nioHTTP2, nioHPACK, nioSSL], resources: ["Python"]),
         tests("Observability", ["Observability", "Primitives", "TestSupport", logging, metrics, tracing]),
         tests("HTTP", ["HTTP", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
-        tests("Metadata", ["Metadata", "Primitives", "TestSupport"]),
+        tests("Metadata", ["Metadata", "Etcd", "GRPC", "Wire", "Primitives", "TestSupport", nioCore, nioPosix]),
         tests("PeerTransport", [
             "PeerTransport", "GRPC", "Wire", "Raft", "JournalFormat", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, logging,
         ]),

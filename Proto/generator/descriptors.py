@@ -11,7 +11,11 @@ NAMESPACES = {
     "google.rpc": "GoogleRPC",
     "grpc.reflection.v1": "GRPCReflectionV1",
     "grpc.reflection.v1alpha": "GRPCReflectionV1Alpha",
+    "mvccpb": "EtcdMVCC",
+    "etcdserverpb": "EtcdV3",
 }
+# Others' services, of which we are clients alone: not among those that reflection and health speak of.
+FOREIGN = {"mvccpb", "etcdserverpb"}
 # Descriptor type number -> (our type, Swift type, bytes in the C struct).
 TYPES = {
     1: ("DOUBLE", "Double", 8), 2: ("FLOAT", "Float", 4), 3: ("INT64", "Int64", 8), 4: ("UINT64", "UInt64", 8),

@@ -1,5 +1,5 @@
 """Writes the Swift side: a value, a view and a builder for each message."""
-from generator.descriptors import BOOL, BYTES, ENUM, MESSAGE, NAMESPACES, NOTICE, STRING, TYPES, camel, fail, number, text
+from generator.descriptors import BOOL, BYTES, ENUM, FOREIGN, MESSAGE, NAMESPACES, NOTICE, STRING, TYPES, camel, fail, number, text
 
 SWIFT_KEYWORDS = {"in", "is", "as", "default", "self", "init", "case", "for", "repeat", "where", "operator", "any", "some", "import", "return"}
 
@@ -227,7 +227,8 @@ def swift_catalog(files):
         out += [f"/// Protobuf package `{package}`.", f"package enum {namespace} {{}}", ""]
     out += ["extension ServiceDescriptors {", "    package static let all: [ServiceDescriptor] = ["]
     for f in files:
-        out += [f"        {NAMESPACES[f.package]}.{service}.descriptor," for service, _, _ in f.services]
+        if f.package not in FOREIGN:
+            out += [f"        {NAMESPACES[f.package]}.{service}.descriptor," for service, _, _ in f.services]
     out += ["    ]", "}", "", "extension FileDescriptors {", "    package static let all: [FileDescriptor] = ["]
     for i, f in enumerate(files):
         dependencies = ", ".join(f'"{d}"' for d in f.dependencies)

@@ -25,6 +25,32 @@ import Testing
         }
     }
 
+    @Test func aTaskThatIsCancelledAlreadyIsAnswered() async throws {
+        try await withPair(Methods.all) { client in
+            // Cancelled before the call is known anywhere: its end races with its beginning, so many of them.
+            let outcomes = await withTaskGroup(of: [VecraftError.Code].self) { group in
+                for _ in 0..<4 {
+                    group.addTask {
+                        withUnsafeCurrentTask { $0?.cancel() }
+                        var codes: [VecraftError.Code] = []
+                        for _ in 0..<2_000 {
+                            do throws(VecraftError) {
+                                _ = try await client.unary("/test.Test/Echo", bytes("1"))
+                                codes.append(.ok)
+                            } catch {
+                                codes.append(error.code)
+                            }
+                        }
+                        return codes
+                    }
+                }
+                return await group.reduce(into: []) { $0 += $1 }
+            }
+            #expect(outcomes.count == 8_000)
+            #expect(outcomes.allSatisfy { $0 == .cancelled })
+        }
+    }
+
     @Test func theDeadlineReachesTheHandler() async throws {
         let method = GRPCMethod.unary { (call, _, reply) throws(VecraftError) in
             let left = call.deadline.map { $0 - .now() }

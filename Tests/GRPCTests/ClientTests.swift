@@ -106,6 +106,26 @@ import Testing
         try await channel.close().get()
     }
 
+    @Test func aCallKnowsWhetherItWasSent() async throws {
+        // Takes connections and says nothing: the deadline of a call passes while it waits for a connection.
+        let channel = try await ServerBootstrap(group: testLoops).bind(host: "127.0.0.1", port: 0).get()
+        let port = try #require(channel.localAddress?.port)
+        let client = try GRPCClient(host: "127.0.0.1", port: port, settings: .patient, group: testLoops)
+        let late = await #expect(throws: VecraftError.self) {
+            try await client.unary("/test.Test/Echo", bytes("1"), timeout: .milliseconds(50))
+        }
+        #expect(late?.code == .deadlineExceeded && late?.wasNeverSent == true)
+        await client.close()
+        try await channel.close().get()
+        // Nobody there.
+        let refused = try GRPCClient(host: "127.0.0.1", port: port, settings: .patient, group: testLoops)
+        let error = await #expect(throws: VecraftError.self) {
+            try await refused.unary("/test.Test/Echo", bytes("1"))
+        }
+        #expect(error?.code == .unavailable && error?.wasNeverSent == true)
+        await refused.close()
+    }
+
     @Test func aDroppedClientLetsItsConnectionGo() async throws {
         try await withServer(Methods.all) { server, port in
             do {

@@ -88,7 +88,9 @@ import Testing
         }
 
         private static var header: EntryHeader {
-            EntryHeader(partition: .sys, tier: .critical, operation: .ddl, tenant: "default", requestID: "test", trace: .init(traceHigh: 1, traceLow: 2, spanID: 3, sampled: false))
+            EntryHeader(
+                partition: .sys, tier: .critical, operation: .ddl, tenant: "default", requestID: "test",
+                trace: .init(traceHigh: 1, traceLow: 2, spanID: 3, sampled: false))
         }
     }
 
@@ -147,7 +149,9 @@ import Testing
             catalog.update(id, at: offset) { _ in result }
         }
         guard case .none = update(8, 2, nil) else { return #expect(Bool(false), "another collection was updated") }
-        guard case .refused = update(9, 3, nil) else { return #expect(Bool(false), "what does not fit was not refused") }
+        guard case .refused = update(9, 3, nil) else {
+            return #expect(Bool(false), "what does not fit was not refused")
+        }
         guard case .none = update(9, 4, schema) else { return #expect(Bool(false), "an update that changes nothing") }
         var other = schema
         other.vectors[0].quantisation = .none
@@ -216,7 +220,8 @@ import Testing
         var truth: [UInt64: CollectionSchema] = [:]
         for survived in 0..<8 {
             let dying = DyingStore(store, changes: survived)
-            truth = try await place.change(dying, create: ["c\(survived)"], drop: survived % 3 == 2 ? ["c\(survived - 1)"] : [])
+            truth = try await place.change(
+                dying, create: ["c\(survived)"], drop: survived % 3 == 2 ? ["c\(survived - 1)"] : [])
             #expect(try await place.load(store) == truth, "after \(survived) changes")
         }
         truth = try await place.change(store, create: ["last"])
@@ -295,18 +300,25 @@ private final class DyingStore: MetadataStore {
     }
 
     func get(_ key: String) async throws(VecraftError) -> MetadataEntry? { try await self.inner.get(key) }
-    func put(_ key: String, _ value: [UInt8]) async throws(VecraftError) -> Revision {
+    func put(_ key: String, _ value: [UInt8], lease: MetadataLease?) async throws(VecraftError) -> Revision {
         try self.die()
-        return try await self.inner.put(key, value)
+        return try await self.inner.put(key, value, lease: lease)
     }
     func delete(_ key: String) async throws(VecraftError) -> Revision? {
         try self.die()
         return try await self.inner.delete(key)
     }
-    func compareAndSwap(_ key: String, expected: Revision?, value: [UInt8]?) async throws(VecraftError) -> MetadataSwap {
+    func compareAndSwap(
+        _ key: String, expected: Revision?, value: [UInt8]?, lease: MetadataLease?
+    ) async throws(VecraftError) -> MetadataSwap {
         try self.die()
-        return try await self.inner.compareAndSwap(key, expected: expected, value: value)
+        return try await self.inner.compareAndSwap(key, expected: expected, value: value, lease: lease)
     }
-    func list(prefix: String) async throws(VecraftError) -> MetadataListing { try await self.inner.list(prefix: prefix) }
+    func grantLease(ttl: Duration) async throws(VecraftError) -> MetadataLease {
+        try await self.inner.grantLease(ttl: ttl)
+    }
+    func list(prefix: String) async throws(VecraftError) -> MetadataListing {
+        try await self.inner.list(prefix: prefix)
+    }
     func watch(prefix: String, after: Revision) -> MetadataWatch { self.inner.watch(prefix: prefix, after: after) }
 }

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// Wakes watchers when the store's revision has moved on.
-final class ChangeSignal: Sendable {
+/// Wakes those who wait for a number that only grows: watchers for the store's revision, holders for the end of a lease.
+package final class ChangeSignal: Sendable {
     private struct State {
         var revision: Revision
         var closed = false
@@ -12,13 +12,13 @@ final class ChangeSignal: Sendable {
     }
     private let state: Mutex<State>
 
-    init(revision: Revision) { self.state = Mutex(State(revision: revision)) }
+    package init(revision: Revision) { self.state = Mutex(State(revision: revision)) }
 
-    func advance(to revision: Revision) {
+    package func advance(to revision: Revision) {
         self.wake { $0.revision = max($0.revision, revision) }
     }
 
-    func close() { self.wake { $0.closed = true } }
+    package func close() { self.wake { $0.closed = true } }
 
     private func wake(_ change: (inout sending State) -> Void) {
         let waiters = self.state.withLock { state in
@@ -31,7 +31,7 @@ final class ChangeSignal: Sendable {
 
     /// Returns once the revision is above `seen`, the store is closed, or the task is cancelled; the caller looks
     /// which.
-    func wait(beyond seen: Revision) async {
+    package func wait(beyond seen: Revision) async {
         let id = self.state.withLock { state in
             state.nextWaiter += 1
             return state.nextWaiter
@@ -57,5 +57,5 @@ final class ChangeSignal: Sendable {
         _ = self.state.withLock { $0.cancelled.remove(id) }
     }
 
-    var isClosed: Bool { self.state.withLock { $0.closed } }
+    package var isClosed: Bool { self.state.withLock { $0.closed } }
 }

@@ -1,6 +1,7 @@
 package import Primitives
 
-/// Counts the changes of one store, from 1; 0 is before the first. Every change has one of its own.
+/// Counts the changes of one store, from 1; 0 is before the first. Every change has one of its own, except that all keys of
+/// a lease may go at one.
 package typealias Revision = UInt64
 
 /// A key with its value, as of a revision.
@@ -9,14 +10,17 @@ package struct MetadataEntry: Sendable, Equatable {
     package let value: [UInt8]
     /// When the key was last created; deleting and writing it again is a new creation.
     package let created: Revision
-    /// When it was last written: what ``MetadataStore/compareAndSwap(_:expected:value:)`` compares.
+    /// When it was last written: what ``MetadataStore/compareAndSwap(_:expected:value:lease:)`` compares.
     package let modified: Revision
+    /// The lease it goes with; nil: it stays until it is deleted.
+    package let lease: LeaseID?
 
-    package init(key: String, value: [UInt8], created: Revision, modified: Revision) {
+    package init(key: String, value: [UInt8], created: Revision, modified: Revision, lease: LeaseID? = nil) {
         self.key = key
         self.value = value
         self.created = created
         self.modified = modified
+        self.lease = lease
     }
 }
 
@@ -65,13 +69,15 @@ package struct MetadataListing: Sendable, Equatable {
 /// implementation passes.
 ///
 /// Keys are 1 to 1,024 bytes of UTF-8 without NUL and values at most 1 MiB; otherwise `.invalidArgument`. A full disk
-/// is `.resourceExhausted` reason `DISK_FULL`; a store that cannot be asked now is `.unavailable`; one that lost data
-/// is `.dataLoss`.
+/// is `.resourceExhausted` reason `DISK_FULL`; a store that cannot be asked now is `.unavailable`, reason `OUTCOME_UNKNOWN` if
+/// a change may have been made all the same, and reason `CLOSED` if it is closed for good; one that lost data is `.dataLoss`. A
+/// lease that is not held any more is `.failedPrecondition` reason `LEASE_LOST`.
 package protocol MetadataStore: Sendable {
     func get(_ key: String) async throws(VecraftError) -> MetadataEntry?
 
     /// Writes whatever was there. Returns the change's revision.
-    func put(_ key: String, _ value: [UInt8]) async throws(VecraftError) -> Revision
+    /// - Parameter lease: The key goes with it; nil: the key stays, also if it had a lease before.
+    func put(_ key: String, _ value: [UInt8], lease: MetadataLease?) async throws(VecraftError) -> Revision
 
     /// Returns the change's revision, or nil if there was nothing to delete.
     func delete(_ key: String) async throws(VecraftError) -> Revision?
@@ -80,67 +86,38 @@ package protocol MetadataStore: Sendable {
     /// - Parameters:
     ///   - expected: The ``MetadataEntry/modified`` it must have; nil: it must not exist.
     ///   - value: Nil deletes.
+    ///   - lease: As of ``put(_:_:lease:)``.
     func compareAndSwap(
-        _ key: String, expected: Revision?, value: [UInt8]?
+        _ key: String, expected: Revision?, value: [UInt8]?, lease: MetadataLease?
     ) async throws(VecraftError) -> MetadataSwap
 
     /// All keys that begin with `prefix`; the empty prefix is every key.
+    /// - Throws: `.resourceExhausted` reason `LISTING_TOO_LARGE` beyond ``MetadataLimits/listingBytes``.
     func list(prefix: String) async throws(VecraftError) -> MetadataListing
 
     /// Every later change of a key that begins with `prefix`, once each, in order of revision, without end.
     ///
-    /// The usual way: ``list(prefix:)``, then watch from the listing's revision.
+    /// The usual way: ``list(prefix:)``, then watch from the listing's revision. A store that cannot be asked for a while
+    /// delays a watch and does not end it. When a watch ends, all changes of the last revision it gave were given.
     /// - Parameter after: The last revision already seen. The sequence ends with `.outOfRange` reason `COMPACTED` if
     ///   changes since then are no longer kept: list again, and watch from there.
     func watch(prefix: String, after: Revision) -> MetadataWatch
+
+    /// A lease that keeps itself alive until it is revoked, lost, or dropped by all who hold it.
+    /// - Parameter ttl: How long after the holder's last sign of life its keys go, at the earliest:
+    ///   ``MetadataLimits/leaseTTL``. A store may round up.
+    func grantLease(ttl: Duration) async throws(VecraftError) -> MetadataLease
 }
 
-/// A watch's changes. Each iterator starts over from the revision the watch was made with.
-///
-/// Pulls: a slow reader costs nothing but its own delay, since changes wait in the store, not in a queue.
-package struct MetadataWatch: AsyncSequence, Sendable {
-    /// Gives the next few changes after a revision, waiting until there is one, and the revision to go on from.
-    package typealias Pull =
-        @Sendable (_ after: Revision) async throws(VecraftError) -> (events: [MetadataEvent], through: Revision)
-
-    private let after: Revision
-    private let pull: Pull
-
-    package init(after: Revision, pull: @escaping Pull) {
-        self.after = after
-        self.pull = pull
+extension MetadataStore {
+    package func put(_ key: String, _ value: [UInt8]) async throws(VecraftError) -> Revision {
+        try await self.put(key, value, lease: nil)
     }
 
-    package func makeAsyncIterator() -> Iterator { Iterator(after: self.after, pull: self.pull) }
-
-    package struct Iterator: AsyncIteratorProtocol {
-        private var after: Revision
-        private var waiting: ArraySlice<MetadataEvent> = []
-        private let pull: Pull
-
-        fileprivate init(after: Revision, pull: @escaping Pull) {
-            self.after = after
-            self.pull = pull
-        }
-
-        /// Nil only when the task is cancelled.
-        package mutating func next(
-            isolation: isolated (any Actor)? = #isolation
-        ) async throws(VecraftError) -> MetadataEvent? {
-            while self.waiting.isEmpty {
-                if Task.isCancelled { return nil }
-                let pulled: (events: [MetadataEvent], through: Revision)
-                do throws(VecraftError) {
-                    pulled = try await self.pull(self.after)
-                } catch {
-                    if error.code == .cancelled, Task.isCancelled { return nil }
-                    throw error
-                }
-                self.waiting = pulled.events[...]
-                self.after = pulled.through
-            }
-            return self.waiting.popFirst()
-        }
+    package func compareAndSwap(
+        _ key: String, expected: Revision?, value: [UInt8]?
+    ) async throws(VecraftError) -> MetadataSwap {
+        try await self.compareAndSwap(key, expected: expected, value: value, lease: nil)
     }
 }
 
@@ -149,6 +126,10 @@ package enum MetadataLimits {
     package static let keyBytes = 1_024
     /// Below etcd's default request limit of 1.5 MiB.
     package static let valueBytes = 1 << 20
+    /// Keys and values of one listing: what a reader can be asked to hold at once.
+    package static let listingBytes = 256 << 20
+    /// Shorter ones would be lost to a busy machine, longer ones keep the dead alive.
+    package static let leaseTTL: ClosedRange<Duration> = .seconds(1) ... .seconds(3_600)
 
     package static func check(key: String) throws(VecraftError) {
         guard (1...Self.keyBytes).contains(key.utf8.count) else {
@@ -161,5 +142,21 @@ package enum MetadataLimits {
         guard (value?.count ?? 0) <= Self.valueBytes else {
             throw .invalid("value", "has \(value?.count ?? 0) bytes, more than \(Self.valueBytes)")
         }
+    }
+    package static func check(ttl: Duration) throws(VecraftError) {
+        guard Self.leaseTTL.contains(ttl) else {
+            throw .invalid("ttl", "is \(ttl), not \(Self.leaseTTL.lowerBound) to \(Self.leaseTTL.upperBound)")
+        }
+    }
+
+    /// Before a key is written with a lease.
+    package static func check(lease: MetadataLease?) throws(VecraftError) {
+        if let lease, !lease.isHeld { throw MetadataLease.lost }
+    }
+
+    package static func listingTooLarge(_ prefix: String) -> VecraftError {
+        VecraftError(
+            .resourceExhausted, "the keys under \"\(prefix)\" take more than \(Self.listingBytes) bytes",
+            reason: "LISTING_TOO_LARGE")
     }
 }

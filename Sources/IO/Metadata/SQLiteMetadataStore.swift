@@ -1,22 +1,29 @@
 import Foundation
 import GRDB
 package import Primitives
+import Synchronization
 
 /// The embedded metadata store: one SQLite file, one process, durable at each change.
 ///
 /// Two tables: `entry` has what is, `change` the last changes in order for watchers to resume from. WAL with
 /// `synchronous = FULL`: a commit is one fsync of the log. The file is locked for this process, since a second one
 /// would not be told of changes.
+///
+/// Leases live in the process, which is their only holder: they hold until they are revoked or dropped, and the keys of an
+/// earlier process's leases are deleted when the store is opened.
 package final class SQLiteMetadataStore: MetadataStore {
     /// "VcMd", so that a stranger's database is not taken for ours.
     private static let applicationID = 0x5663_4d64
-    private static let formatVersion = 1
+    /// 2: entries know their lease.
+    private static let formatVersion = 2
 
     package let path: String
     /// Changes kept for watchers to resume from.
     package let history: Int
     private let database: DatabaseQueue
     private let signal: ChangeSignal
+    /// Those that keys may still be written with.
+    private let leases = Mutex<[LeaseID: HeldLease]>([:])
     /// Changes taken out of the store at once by a watcher.
     private static let pullLimit = 256
 
@@ -39,15 +46,25 @@ package final class SQLiteMetadataStore: MetadataStore {
         }
         do {
             self.database = try DatabaseQueue(path: path, configuration: configuration)
-            self.signal = ChangeSignal(revision: try self.database.write { try Self.prepare($0) })
+            self.signal = ChangeSignal(revision: try self.database.write { try Self.prepare($0, history: history) })
         } catch {
             throw Self.fault(error, path)
         }
     }
 
-    /// Ends all watches and gives the file back.
+    /// `@unchecked Sendable`: only the mutex's owner looks inside.
+    private struct HeldLease: @unchecked Sendable {
+        weak var lease: MetadataLease?
+    }
+
+    /// Ends all watches and leases and gives the file back.
     package func close() throws(VecraftError) {
         self.signal.close()
+        let held = self.leases.withLock { leases in
+            defer { leases = [:] }
+            return leases.values.compactMap(\.lease)
+        }
+        for lease in held { lease.end(.gone) }
         do { try self.database.close() } catch { throw Self.fault(error, self.path) }
     }
 
@@ -58,42 +75,55 @@ package final class SQLiteMetadataStore: MetadataStore {
         return try await self.read { try Self.entry(key, $0) }
     }
 
-    package func put(_ key: String, _ value: [UInt8]) async throws(VecraftError) -> Revision {
+    package func put(
+        _ key: String, _ value: [UInt8], lease: MetadataLease?
+    ) async throws(VecraftError) -> Revision {
         try MetadataLimits.check(key: key)
         try MetadataLimits.check(value: value)
-        return try await self.change { try self.write(key, value, over: try Self.entry(key, $0), $0) }
+        return try await self.change { database in
+            try self.check(lease)
+            return try self.write(key, value, lease?.id, over: try Self.entry(key, database), database)
+        }
     }
 
     package func delete(_ key: String) async throws(VecraftError) -> Revision? {
         try MetadataLimits.check(key: key)
         return try await self.change { database in
             guard let present = try Self.entry(key, database) else { return nil }
-            return try self.write(key, nil, over: present, database)
+            return try self.write(key, nil, nil, over: present, database)
         }
     }
 
     package func compareAndSwap(
-        _ key: String, expected: Revision?, value: [UInt8]?
+        _ key: String, expected: Revision?, value: [UInt8]?, lease: MetadataLease?
     ) async throws(VecraftError) -> MetadataSwap {
         try MetadataLimits.check(key: key)
         try MetadataLimits.check(value: value)
         return try await self.change { database in
+            try self.check(lease)
             let present = try Self.entry(key, database)
             guard present?.modified == expected else { return .conflict(present) }
             // Deleting what is rightly absent changes nothing, and so has no revision of its own.
             if present == nil, value == nil { return .swapped(try Self.revision(database)) }
-            return .swapped(try self.write(key, value, over: present, database))
+            return .swapped(try self.write(key, value, value == nil ? nil : lease?.id, over: present, database))
         }
     }
 
     package func list(prefix: String) async throws(VecraftError) -> MetadataListing {
         try await self.read { database in
             let (condition, arguments) = Self.range(prefix)
-            let rows = try Row.fetchAll(
+            let rows = try Row.fetchCursor(
                 try database.cachedStatement(
-                    sql: "SELECT key, value, created, modified FROM entry WHERE \(condition) ORDER BY key"),
+                    sql: "SELECT key, value, created, modified, lease FROM entry WHERE \(condition) ORDER BY key"),
                 arguments: arguments)
-            return MetadataListing(revision: try Self.revision(database), entries: try rows.map(Self.entry(of:)))
+            var entries: [MetadataEntry] = []
+            var bytes = 0
+            while let entry = try rows.next().map(Self.entry(of:)) {
+                bytes += entry.key.utf8.count + entry.value.count
+                guard bytes <= MetadataLimits.listingBytes else { throw MetadataLimits.listingTooLarge(prefix) }
+                entries.append(entry)
+            }
+            return MetadataListing(revision: try Self.revision(database), entries: entries)
         }
     }
 
@@ -101,12 +131,50 @@ package final class SQLiteMetadataStore: MetadataStore {
         MetadataWatch(after: after) { after throws(VecraftError) in
             while true {
                 if Task.isCancelled { throw VecraftError(.cancelled, "the watch was cancelled") }
-                if self.signal.isClosed { throw VecraftError(.unavailable, "the metadata store is closed") }
+                if self.signal.isClosed { throw Self.closed }
                 let (events, through) = try await self.changes(prefix, after: after)
                 if !events.isEmpty { return (events, through) }
                 await self.signal.wait(beyond: through)
             }
         }
+    }
+
+    package func grantLease(ttl: Duration) async throws(VecraftError) -> MetadataLease {
+        try MetadataLimits.check(ttl: ttl)
+        if self.signal.isClosed { throw Self.closed }
+        // Not counted: watchers may still hear of an earlier process's leases.
+        let id = LeaseID.random(in: 1...LeaseID(Int64.max))
+        let lease = MetadataLease(
+            id: id, ttl: ttl, until: nil,
+            withdraw: { () throws(VecraftError) in
+                _ = self.leases.withLock { $0.removeValue(forKey: id) }
+                try await self.change { try self.deleteKeys(of: id, $0) }
+            },
+            dropped: {
+                guard self.leases.withLock({ $0.removeValue(forKey: id) != nil }) else { return }
+                // Should this fail, the keys go when the store is next opened.
+                self.database.asyncWriteWithoutTransaction { database in
+                    try? self.transaction(database) { try self.deleteKeys(of: id, database) }
+                }
+            })
+        self.leases.withLock { $0[id] = HeldLease(lease: lease) }
+        // Closed between the two: nobody else would end it.
+        guard !self.signal.isClosed else {
+            lease.end(.gone)
+            throw Self.closed
+        }
+        return lease
+    }
+
+    /// Within a transaction, so that none is written behind the deletion of a lease's keys.
+    private func check(_ lease: MetadataLease?) throws(VecraftError) {
+        try MetadataLimits.check(lease: lease)
+        guard let lease else { return }
+        guard self.leases.withLock({ $0[lease.id] != nil }) else { throw MetadataLease.lost }
+    }
+
+    private func deleteKeys(of lease: LeaseID, _ database: Database) throws {
+        try Self.deleteKeys("lease = \(lease)", history: self.history, database)
     }
 
     /// - Returns: Up to ``pullLimit`` changes of the prefix, and the revision up to which that is all of them.
@@ -127,11 +195,11 @@ package final class SQLiteMetadataStore: MetadataStore {
             let rows = try Row.fetchAll(
                 try database.cachedStatement(
                     sql: """
-                        SELECT key, value, created, revision, value IS NULL AS gone FROM change
+                        SELECT key, value, created, revision, lease, value IS NULL AS gone FROM change
                         WHERE revision > ? AND \(condition) ORDER BY revision LIMIT \(Self.pullLimit)
                         """), arguments: StatementArguments([Int64(after)]) + range)
             let events = try rows.map { row -> MetadataEvent in
-                if try row.decode(Bool.self, atIndex: 4) {
+                if try row.decode(Bool.self, atIndex: 5) {
                     return .delete(key: try Self.key(of: row), revision: try Self.revision(of: row, 3))
                 }
                 return .put(try Self.entry(of: row))
@@ -142,7 +210,9 @@ package final class SQLiteMetadataStore: MetadataStore {
 
     // MARK: SQL
 
-    private static func prepare(_ database: Database) throws -> Revision {
+    private static let closed = VecraftError(.unavailable, "the metadata store is closed", reason: "CLOSED")
+
+    private static func prepare(_ database: Database, history: Int) throws -> Revision {
         let application = try Int.fetchOne(database, sql: "PRAGMA application_id") ?? 0
         let version = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
         let tables = try Int.fetchOne(database, sql: "SELECT count(*) FROM sqlite_master") ?? 0
@@ -152,11 +222,14 @@ package final class SQLiteMetadataStore: MetadataStore {
                     PRAGMA application_id = \(Self.applicationID);
                     PRAGMA user_version = \(Self.formatVersion);
                     CREATE TABLE entry (
-                        key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, created INTEGER NOT NULL, modified INTEGER NOT NULL
+                        key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, created INTEGER NOT NULL,
+                        modified INTEGER NOT NULL, lease INTEGER
                     ) WITHOUT ROWID;
                     CREATE TABLE change (
-                        revision INTEGER PRIMARY KEY NOT NULL, key BLOB NOT NULL, value BLOB, created INTEGER NOT NULL
+                        revision INTEGER PRIMARY KEY NOT NULL, key BLOB NOT NULL, value BLOB, created INTEGER NOT NULL,
+                        lease INTEGER
                     );
+                    CREATE INDEX entry_lease ON entry (lease) WHERE lease IS NOT NULL;
                     CREATE TABLE counter (revision INTEGER NOT NULL);
                     INSERT INTO counter VALUES (0);
                     """)
@@ -177,9 +250,32 @@ package final class SQLiteMetadataStore: MetadataStore {
         guard finding == "ok" else { throw Self.damaged(finding) }
         let revision = try Self.revision(database)
         let newest = try Int64.fetchOne(
-            database, sql: "SELECT max(coalesce((SELECT max(modified) FROM entry), 0), coalesce((SELECT max(revision) FROM change), 0))")
-        guard UInt64(exactly: newest ?? 0) == revision else { throw Self.damaged("the revisions do not fit each other") }
-        return revision
+            database,
+            sql:
+                "SELECT max(coalesce((SELECT max(modified) FROM entry), 0), coalesce((SELECT max(revision) FROM change), 0))"
+        )
+        guard UInt64(exactly: newest ?? 0) == revision else {
+            throw Self.damaged("the revisions do not fit each other")
+        }
+        if version == 1 {
+            try database.execute(
+                sql: """
+                    ALTER TABLE entry ADD COLUMN lease INTEGER;
+                    ALTER TABLE change ADD COLUMN lease INTEGER;
+                    CREATE INDEX entry_lease ON entry (lease) WHERE lease IS NOT NULL;
+                    PRAGMA user_version = \(Self.formatVersion);
+                    """)
+        }
+        try Self.deleteKeys("lease IS NOT NULL", history: history, database)
+        return try Self.revision(database)
+    }
+
+    private static func deleteKeys(_ condition: String, history: Int, _ database: Database) throws {
+        let rows = try Row.fetchAll(
+            database, sql: "SELECT key, value, created, modified, lease FROM entry WHERE \(condition) ORDER BY key")
+        for entry in try rows.map(Self.entry(of:)) {
+            _ = try Self.write(entry.key, nil, nil, over: entry, history: history, database)
+        }
     }
 
     private static func damaged(_ what: String) -> VecraftError {
@@ -209,7 +305,7 @@ package final class SQLiteMetadataStore: MetadataStore {
 
     private static func entry(_ key: String, _ database: Database) throws -> MetadataEntry? {
         try Row.fetchOne(
-            try database.cachedStatement(sql: "SELECT key, value, created, modified FROM entry WHERE key = ?"),
+            try database.cachedStatement(sql: "SELECT key, value, created, modified, lease FROM entry WHERE key = ?"),
             arguments: [Data(key.utf8)]
         ).map(Self.entry(of:))
     }
@@ -217,29 +313,38 @@ package final class SQLiteMetadataStore: MetadataStore {
     private static func entry(of row: Row) throws -> MetadataEntry {
         MetadataEntry(
             key: try Self.key(of: row), value: [UInt8](try row.decode(Data.self, atIndex: 1)),
-            created: try Self.revision(of: row, 2), modified: try Self.revision(of: row, 3))
+            created: try Self.revision(of: row, 2), modified: try Self.revision(of: row, 3),
+            lease: try row.decode(Int64?.self, atIndex: 4).map { LeaseID(bitPattern: $0) })
     }
 
     /// Writes or deletes, and tells the history. Nil deletes.
     private func write(
-        _ key: String, _ value: [UInt8]?, over present: MetadataEntry?, _ database: Database
+        _ key: String, _ value: [UInt8]?, _ lease: LeaseID?, over present: MetadataEntry?, _ database: Database
+    ) throws -> Revision {
+        try Self.write(key, value, lease, over: present, history: self.history, database)
+    }
+
+    private static func write(
+        _ key: String, _ value: [UInt8]?, _ lease: LeaseID?, over present: MetadataEntry?, history: Int,
+        _ database: Database
     ) throws -> Revision {
         let revision = Int64(try Self.revision(database)) + 1
         let created = present.map { Int64($0.created) } ?? revision
         let name = Data(key.utf8)
         let bytes = value.map { Data($0) }
+        let lease = lease.map { Int64(bitPattern: $0) }
         try database.cachedStatement(sql: "UPDATE counter SET revision = ?").execute(arguments: [revision])
         if let bytes {
-            try database.cachedStatement(sql: "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?)")
-                .execute(arguments: [name, bytes, created, revision])
+            try database.cachedStatement(sql: "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?)")
+                .execute(arguments: [name, bytes, created, revision, lease])
         } else {
             try database.cachedStatement(sql: "DELETE FROM entry WHERE key = ?").execute(arguments: [name])
         }
-        try database.cachedStatement(sql: "INSERT INTO change VALUES (?, ?, ?, ?)")
-            .execute(arguments: [revision, name, bytes, created])
+        try database.cachedStatement(sql: "INSERT INTO change VALUES (?, ?, ?, ?, ?)")
+            .execute(arguments: [revision, name, bytes, created, lease])
         // Revisions have no gaps, so this keeps exactly the newest `history`.
         try database.cachedStatement(sql: "DELETE FROM change WHERE revision <= ?")
-            .execute(arguments: [revision - Int64(self.history)])
+            .execute(arguments: [revision - Int64(history)])
         return UInt64(revision)
     }
 
@@ -251,9 +356,18 @@ package final class SQLiteMetadataStore: MetadataStore {
         return ("key >= ? AND key < ?", [from, from.dropLast() + [last + 1]])
     }
 
+    // Looked at on the database's own queue, where the closing is done too: GRDB's `read` of a closed database ends the process.
+    private func checkOpen() throws {
+        if self.signal.isClosed { throw Self.closed }
+    }
+
+    /// Nobody else has the connection meanwhile, so what is read is of one state.
     private func read<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws(VecraftError) -> T {
         do {
-            return try await self.database.read(body)
+            return try await self.database.writeWithoutTransaction { database in
+                try self.checkOpen()
+                return try body(database)
+            }
         } catch {
             throw Self.fault(error, self.path)
         }
@@ -262,16 +376,29 @@ package final class SQLiteMetadataStore: MetadataStore {
     private func change<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws(VecraftError) -> T
     {
         do {
-            return try await self.database.write { database in
-                let result = try body(database)
-                let revision = try Self.revision(database)
-                // At the commit itself: a caller cancelled just after it must not keep watchers asleep.
-                database.afterNextTransaction { _ in self.signal.advance(to: revision) }
-                return result
+            return try await self.database.writeWithoutTransaction { database in
+                try self.transaction(database) { try body(database) }
             }
         } catch {
             throw Self.fault(error, self.path)
         }
+    }
+
+    private func transaction<T>(_ database: Database, _ body: () throws -> T) throws -> T {
+        try self.checkOpen()
+        var result: T?
+        try database.inTransaction(.immediate) {
+            result = try body()
+            self.announce(try Self.revision(database), database)
+            return .commit
+        }
+        // It is there if nothing was thrown.
+        return result!
+    }
+
+    /// At the commit itself: a caller cancelled just after it must not keep watchers asleep.
+    private func announce(_ revision: Revision, _ database: Database) {
+        database.afterNextTransaction { _ in self.signal.advance(to: revision) }
     }
 
     private static func fault(_ error: any Error, _ path: String) -> VecraftError {
@@ -292,7 +419,7 @@ package final class SQLiteMetadataStore: MetadataStore {
             case .SQLITE_BUSY, .SQLITE_LOCKED:
                 return VecraftError(.failedPrecondition, "\(path) is in use by another process", reason: "IN_USE")
             case .SQLITE_INTERRUPT, .SQLITE_ABORT: return VecraftError(.cancelled, "the call was cancelled")
-            case .SQLITE_MISUSE: return VecraftError(.unavailable, "\(path) is closed")
+            case .SQLITE_MISUSE: return VecraftError(.unavailable, "\(path) is closed", reason: "CLOSED")
             default: return VecraftError(.unavailable, what)
             }
         case let error as RowDecodingError:

@@ -189,7 +189,7 @@ final class ClientCore: @unchecked Sendable {
                 trailers: nil)
         }
         if let deadline = call.deadline {
-            guard deadline > .now() else { return call.finish(ClientCore.deadlineExceeded, trailers: nil) }
+            guard deadline > .now() else { return call.finish(ClientCore.neverSent, trailers: nil) }
             self.deadlines.add(deadline)
         }
         self.place(call)
@@ -233,27 +233,48 @@ final class ClientCore: @unchecked Sendable {
 
     private func expire(_ now: NIODeadline) -> NIODeadline {
         var next = NIODeadline.distantFuture
-        let calls = self.connections.values.flatMap(\.openCalls) + self.pending
-        for call in calls {
-            guard let deadline = call.deadline else { continue }
-            if deadline <= now { call.fail(ClientCore.deadlineExceeded) } else { next = min(next, deadline) }
+        func look(at calls: [ClientCall], _ error: VecraftError) {
+            for call in calls {
+                guard let deadline = call.deadline else { continue }
+                if deadline <= now { call.fail(error) } else { next = min(next, deadline) }
+            }
         }
+        look(at: self.connections.values.flatMap(\.openCalls), ClientCore.deadlineExceeded)
+        look(at: self.pending, ClientCore.neverSent)
         return next
     }
 
     private static let deadlineExceeded = VecraftError(.deadlineExceeded, "the deadline passed")
+    private static let neverSent = VecraftError(
+        .deadlineExceeded, "the deadline passed before there was a connection", reason: VecraftError.notSent)
     static let closed = VecraftError(.cancelled, "the client is closed")
 }
 
-/// Hands the completion of a unary call to the task that waits for it.
+/// Hands the completion of a unary call to the task that waits for it. Either may come first: a call made by a task that is
+/// cancelled already can be over before its task waits.
 private final class CompletionBox: Sendable {
-    private let continuation = Mutex<CheckedContinuation<Result<GRPCReply, VecraftError>, Never>?>(nil)
+    private enum State {
+        case empty
+        case waiting(CheckedContinuation<Result<GRPCReply, VecraftError>, Never>)
+        case complete(Result<GRPCReply, VecraftError>)
+    }
+    private let state = Mutex(State.empty)
 
     func wait(_ continuation: CheckedContinuation<Result<GRPCReply, VecraftError>, Never>) {
-        self.continuation.withLock { $0 = continuation }
+        let result = self.state.withLock { state -> Result<GRPCReply, VecraftError>? in
+            if case .complete(let result) = state { return result }
+            state = .waiting(continuation)
+            return nil
+        }
+        if let result { continuation.resume(returning: result) }
     }
 
     func complete(_ result: Result<GRPCReply, VecraftError>) {
-        self.continuation.withLock { $0.take() }?.resume(returning: result)
+        let waiting = self.state.withLock { state -> CheckedContinuation<Result<GRPCReply, VecraftError>, Never>? in
+            defer { state = .complete(result) }
+            if case .waiting(let continuation) = state { return continuation }
+            return nil
+        }
+        waiting?.resume(returning: result)
     }
 }

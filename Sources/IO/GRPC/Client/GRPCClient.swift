@@ -121,3 +121,13 @@ package final class GRPCClient: Sendable {
     /// Cancels what is running, closes the connection, refuses what follows.
     package func close() async { await self.core.close() }
 }
+
+extension VecraftError {
+    /// The reason of a deadline that passed while the call waited for a connection.
+    package static let notSent = "NOT_SENT"
+
+    /// The call never left, since there was no connection to send it on. A connection lost under a call has no `retryAfter`.
+    package var wasNeverSent: Bool {
+        self.reason == Self.notSent || self.reason == "CONNECTION_LOST" && self.retryAfter != nil
+    }
+}

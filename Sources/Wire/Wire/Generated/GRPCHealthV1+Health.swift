@@ -6,7 +6,7 @@ extension GRPCHealthV1 {
         package init(service: String = "") {
             self.service = service
         }
-        package static var schema: MessageSchema { MessageSchema(index: 8) }
+        package static var schema: MessageSchema { MessageSchema(index: 40) }
         package init(_ view: View) {
             self.service = view.service.string
         }
@@ -32,7 +32,7 @@ extension GRPCHealthV1 {
         package init(status: GRPCHealthV1.HealthCheckResponse.ServingStatus = GRPCHealthV1.HealthCheckResponse.ServingStatus(rawValue: 0)) {
             self.status = status
         }
-        package static var schema: MessageSchema { MessageSchema(index: 9) }
+        package static var schema: MessageSchema { MessageSchema(index: 41) }
         package struct ServingStatus: WireEnum {
             package var rawValue: Int32
             @inlinable package init(rawValue: Int32) { self.rawValue = rawValue }
@@ -40,7 +40,7 @@ extension GRPCHealthV1 {
             @inlinable package static var serving: Self { Self(rawValue: 1) }
             @inlinable package static var notServing: Self { Self(rawValue: 2) }
             @inlinable package static var serviceUnknown: Self { Self(rawValue: 3) }
-            package static var schema: EnumSchema { EnumSchema(index: 0) }
+            package static var schema: EnumSchema { EnumSchema(index: 3) }
         }
         package init(_ view: View) {
             self.status = view.status

@@ -8,7 +8,7 @@ extension GRPCReflectionV1 {
             self.host = host
             self.messageRequest = messageRequest
         }
-        package static var schema: MessageSchema { MessageSchema(index: 10) }
+        package static var schema: MessageSchema { MessageSchema(index: 42) }
         package enum MessageRequest: Sendable, Equatable {
             case fileByFilename(String)
             case fileContainingSymbol(String)
@@ -81,7 +81,7 @@ extension GRPCReflectionV1 {
             self.containingType = containingType
             self.extensionNumber = extensionNumber
         }
-        package static var schema: MessageSchema { MessageSchema(index: 11) }
+        package static var schema: MessageSchema { MessageSchema(index: 43) }
         package init(_ view: View) {
             self.containingType = view.containingType.string
             self.extensionNumber = view.extensionNumber
@@ -115,7 +115,7 @@ extension GRPCReflectionV1 {
             self.originalRequest = originalRequest
             self.messageResponse = messageResponse
         }
-        package static var schema: MessageSchema { MessageSchema(index: 12) }
+        package static var schema: MessageSchema { MessageSchema(index: 44) }
         package enum MessageResponse: Sendable, Equatable {
             case fileDescriptorResponse(GRPCReflectionV1.FileDescriptorResponse)
             case allExtensionNumbersResponse(GRPCReflectionV1.ExtensionNumberResponse)
@@ -184,7 +184,7 @@ extension GRPCReflectionV1 {
         package init(fileDescriptorProto: [[UInt8]] = []) {
             self.fileDescriptorProto = fileDescriptorProto
         }
-        package static var schema: MessageSchema { MessageSchema(index: 13) }
+        package static var schema: MessageSchema { MessageSchema(index: 45) }
         package init(_ view: View) {
             self.fileDescriptorProto = view.fileDescriptorProto.map { [UInt8]($0) }
         }
@@ -212,7 +212,7 @@ extension GRPCReflectionV1 {
             self.baseTypeName = baseTypeName
             self.extensionNumber = extensionNumber
         }
-        package static var schema: MessageSchema { MessageSchema(index: 14) }
+        package static var schema: MessageSchema { MessageSchema(index: 46) }
         package init(_ view: View) {
             self.baseTypeName = view.baseTypeName.string
             self.extensionNumber = [Int32](view.extensionNumber)
@@ -242,7 +242,7 @@ extension GRPCReflectionV1 {
         package init(service: [GRPCReflectionV1.ServiceResponse] = []) {
             self.service = service
         }
-        package static var schema: MessageSchema { MessageSchema(index: 15) }
+        package static var schema: MessageSchema { MessageSchema(index: 47) }
         package init(_ view: View) {
             self.service = view.service.map(GRPCReflectionV1.ServiceResponse.init)
         }
@@ -268,7 +268,7 @@ extension GRPCReflectionV1 {
         package init(name: String = "") {
             self.name = name
         }
-        package static var schema: MessageSchema { MessageSchema(index: 16) }
+        package static var schema: MessageSchema { MessageSchema(index: 48) }
         package init(_ view: View) {
             self.name = view.name.string
         }
@@ -296,7 +296,7 @@ extension GRPCReflectionV1 {
             self.errorCode = errorCode
             self.errorMessage = errorMessage
         }
-        package static var schema: MessageSchema { MessageSchema(index: 17) }
+        package static var schema: MessageSchema { MessageSchema(index: 49) }
         package init(_ view: View) {
             self.errorCode = view.errorCode
             self.errorMessage = view.errorMessage.string

@@ -8,7 +8,7 @@ extension GRPCReflectionV1Alpha {
             self.host = host
             self.messageRequest = messageRequest
         }
-        package static var schema: MessageSchema { MessageSchema(index: 18) }
+        package static var schema: MessageSchema { MessageSchema(index: 50) }
         package enum MessageRequest: Sendable, Equatable {
             case fileByFilename(String)
             case fileContainingSymbol(String)
@@ -81,7 +81,7 @@ extension GRPCReflectionV1Alpha {
             self.containingType = containingType
             self.extensionNumber = extensionNumber
         }
-        package static var schema: MessageSchema { MessageSchema(index: 19) }
+        package static var schema: MessageSchema { MessageSchema(index: 51) }
         package init(_ view: View) {
             self.containingType = view.containingType.string
             self.extensionNumber = view.extensionNumber
@@ -115,7 +115,7 @@ extension GRPCReflectionV1Alpha {
             self.originalRequest = originalRequest
             self.messageResponse = messageResponse
         }
-        package static var schema: MessageSchema { MessageSchema(index: 20) }
+        package static var schema: MessageSchema { MessageSchema(index: 52) }
         package enum MessageResponse: Sendable, Equatable {
             case fileDescriptorResponse(GRPCReflectionV1Alpha.FileDescriptorResponse)
             case allExtensionNumbersResponse(GRPCReflectionV1Alpha.ExtensionNumberResponse)
@@ -184,7 +184,7 @@ extension GRPCReflectionV1Alpha {
         package init(fileDescriptorProto: [[UInt8]] = []) {
             self.fileDescriptorProto = fileDescriptorProto
         }
-        package static var schema: MessageSchema { MessageSchema(index: 21) }
+        package static var schema: MessageSchema { MessageSchema(index: 53) }
         package init(_ view: View) {
             self.fileDescriptorProto = view.fileDescriptorProto.map { [UInt8]($0) }
         }
@@ -212,7 +212,7 @@ extension GRPCReflectionV1Alpha {
             self.baseTypeName = baseTypeName
             self.extensionNumber = extensionNumber
         }
-        package static var schema: MessageSchema { MessageSchema(index: 22) }
+        package static var schema: MessageSchema { MessageSchema(index: 54) }
         package init(_ view: View) {
             self.baseTypeName = view.baseTypeName.string
             self.extensionNumber = [Int32](view.extensionNumber)
@@ -242,7 +242,7 @@ extension GRPCReflectionV1Alpha {
         package init(service: [GRPCReflectionV1Alpha.ServiceResponse] = []) {
             self.service = service
         }
-        package static var schema: MessageSchema { MessageSchema(index: 23) }
+        package static var schema: MessageSchema { MessageSchema(index: 55) }
         package init(_ view: View) {
             self.service = view.service.map(GRPCReflectionV1Alpha.ServiceResponse.init)
         }
@@ -268,7 +268,7 @@ extension GRPCReflectionV1Alpha {
         package init(name: String = "") {
             self.name = name
         }
-        package static var schema: MessageSchema { MessageSchema(index: 24) }
+        package static var schema: MessageSchema { MessageSchema(index: 56) }
         package init(_ view: View) {
             self.name = view.name.string
         }
@@ -296,7 +296,7 @@ extension GRPCReflectionV1Alpha {
             self.errorCode = errorCode
             self.errorMessage = errorMessage
         }
-        package static var schema: MessageSchema { MessageSchema(index: 25) }
+        package static var schema: MessageSchema { MessageSchema(index: 57) }
         package init(_ view: View) {
             self.errorCode = view.errorCode
             self.errorMessage = view.errorMessage.string

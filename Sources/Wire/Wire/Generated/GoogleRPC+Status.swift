@@ -10,7 +10,7 @@ extension GoogleRPC {
             self.message = message
             self.details = details
         }
-        package static var schema: MessageSchema { MessageSchema(index: 0) }
+        package static var schema: MessageSchema { MessageSchema(index: 32) }
         package init(_ view: View) {
             self.code = view.code
             self.message = view.message.string
@@ -47,7 +47,7 @@ extension GoogleRPC {
             self.typeURL = typeURL
             self.value = value
         }
-        package static var schema: MessageSchema { MessageSchema(index: 1) }
+        package static var schema: MessageSchema { MessageSchema(index: 33) }
         package init(_ view: View) {
             self.typeURL = view.typeURL.string
             self.value = [UInt8](view.value)
@@ -81,7 +81,7 @@ extension GoogleRPC {
             self.domain = domain
             self.metadata = metadata
         }
-        package static var schema: MessageSchema { MessageSchema(index: 2) }
+        package static var schema: MessageSchema { MessageSchema(index: 34) }
         package init(_ view: View) {
             self.reason = view.reason.string
             self.domain = view.domain.string
@@ -110,7 +110,7 @@ extension GoogleRPC {
             @inlinable package var metadata: RepeatedSlot<GoogleRPC.ErrorInfo.MetadataEntry.Builder> { RepeatedSlot(self.base, 48, 40) }
         }
         package enum MetadataEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 3) }
+            package static var schema: MessageSchema { MessageSchema(index: 35) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -136,7 +136,7 @@ extension GoogleRPC {
             self.seconds = seconds
             self.nanos = nanos
         }
-        package static var schema: MessageSchema { MessageSchema(index: 4) }
+        package static var schema: MessageSchema { MessageSchema(index: 36) }
         package init(_ view: View) {
             self.seconds = view.seconds
             self.nanos = view.nanos
@@ -166,7 +166,7 @@ extension GoogleRPC {
         package init(retryDelay: GoogleRPC.Delay? = nil) {
             self.retryDelay = retryDelay
         }
-        package static var schema: MessageSchema { MessageSchema(index: 5) }
+        package static var schema: MessageSchema { MessageSchema(index: 37) }
         package init(_ view: View) {
             self.retryDelay = view.retryDelay.map(GoogleRPC.Delay.init)
         }
@@ -192,7 +192,7 @@ extension GoogleRPC {
         package init(fieldViolations: [GoogleRPC.BadRequest.FieldViolation] = []) {
             self.fieldViolations = fieldViolations
         }
-        package static var schema: MessageSchema { MessageSchema(index: 6) }
+        package static var schema: MessageSchema { MessageSchema(index: 38) }
         package init(_ view: View) {
             self.fieldViolations = view.fieldViolations.map(GoogleRPC.BadRequest.FieldViolation.init)
         }
@@ -219,7 +219,7 @@ extension GoogleRPC {
                 self.field = field
                 self.description = description
             }
-            package static var schema: MessageSchema { MessageSchema(index: 7) }
+            package static var schema: MessageSchema { MessageSchema(index: 39) }
             package init(_ view: View) {
                 self.field = view.field.string
                 self.description = view.description.string

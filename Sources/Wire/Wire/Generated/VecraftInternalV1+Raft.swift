@@ -8,7 +8,7 @@ extension VecraftInternalV1 {
         @inlinable package static var data: Self { Self(rawValue: 1) }
         @inlinable package static var txn: Self { Self(rawValue: 2) }
         @inlinable package static var sys: Self { Self(rawValue: 3) }
-        package static var schema: EnumSchema { EnumSchema(index: 1) }
+        package static var schema: EnumSchema { EnumSchema(index: 4) }
     }
     /// Who calls, and whom it means.
     package struct Hello: WireMessage {
@@ -29,7 +29,7 @@ extension VecraftInternalV1 {
             self.to = to
             self.wallNanoseconds = wallNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 45) }
+        package static var schema: MessageSchema { MessageSchema(index: 77) }
         package init(_ view: View) {
             self.version = view.version
             self.clusterID = view.clusterID.string
@@ -85,7 +85,7 @@ extension VecraftInternalV1 {
             self.continued = continued
             self.messages = messages
         }
-        package static var schema: MessageSchema { MessageSchema(index: 46) }
+        package static var schema: MessageSchema { MessageSchema(index: 78) }
         package init(_ view: View) {
             self.hello = view.hello.map(VecraftInternalV1.Hello.init)
             self.ping = view.ping.map(VecraftInternalV1.Ping.init)
@@ -128,7 +128,7 @@ extension VecraftInternalV1 {
         package init(monotonicNanoseconds: UInt64 = 0) {
             self.monotonicNanoseconds = monotonicNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 47) }
+        package static var schema: MessageSchema { MessageSchema(index: 79) }
         package init(_ view: View) {
             self.monotonicNanoseconds = view.monotonicNanoseconds
         }
@@ -162,7 +162,7 @@ extension VecraftInternalV1 {
             self.receivedNanoseconds = receivedNanoseconds
             self.answeredNanoseconds = answeredNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 48) }
+        package static var schema: MessageSchema { MessageSchema(index: 80) }
         package init(_ view: View) {
             self.monotonicNanoseconds = view.monotonicNanoseconds
             self.receivedNanoseconds = view.receivedNanoseconds
@@ -214,7 +214,7 @@ extension VecraftInternalV1 {
             self.unfit = unfit
             self.body = body
         }
-        package static var schema: MessageSchema { MessageSchema(index: 49) }
+        package static var schema: MessageSchema { MessageSchema(index: 81) }
         package enum Body: Sendable, Equatable {
             case preVote(VecraftInternalV1.VoteRequest)
             case preVoteReply(VecraftInternalV1.VoteReply)
@@ -344,7 +344,7 @@ extension VecraftInternalV1 {
             self.offset = offset
             self.hlc = hlc
         }
-        package static var schema: MessageSchema { MessageSchema(index: 50) }
+        package static var schema: MessageSchema { MessageSchema(index: 82) }
         package init(_ view: View) {
             self.offset = view.offset
             self.hlc = view.hlc
@@ -380,7 +380,7 @@ extension VecraftInternalV1 {
             self.lastTerm = lastTerm
             self.transfer = transfer
         }
-        package static var schema: MessageSchema { MessageSchema(index: 51) }
+        package static var schema: MessageSchema { MessageSchema(index: 83) }
         package init(_ view: View) {
             self.lastIndex = view.lastIndex
             self.lastTerm = view.lastTerm
@@ -414,7 +414,7 @@ extension VecraftInternalV1 {
         package init(granted: Bool = false) {
             self.granted = granted
         }
-        package static var schema: MessageSchema { MessageSchema(index: 52) }
+        package static var schema: MessageSchema { MessageSchema(index: 84) }
         package init(_ view: View) {
             self.granted = view.granted
         }
@@ -452,7 +452,7 @@ extension VecraftInternalV1 {
             self.commit = commit
             self.round = round
         }
-        package static var schema: MessageSchema { MessageSchema(index: 53) }
+        package static var schema: MessageSchema { MessageSchema(index: 85) }
         package init(_ view: View) {
             self.previousIndex = view.previousIndex
             self.previousTerm = view.previousTerm
@@ -514,7 +514,7 @@ extension VecraftInternalV1 {
             self.frameBytes = frameBytes
             self.frames = frames
         }
-        package static var schema: MessageSchema { MessageSchema(index: 54) }
+        package static var schema: MessageSchema { MessageSchema(index: 86) }
         package init(_ view: View) {
             self.first = view.first
             self.last = view.last
@@ -569,7 +569,7 @@ extension VecraftInternalV1 {
         package init(members: [VecraftInternalV1.GroupMember] = []) {
             self.members = members
         }
-        package static var schema: MessageSchema { MessageSchema(index: 55) }
+        package static var schema: MessageSchema { MessageSchema(index: 87) }
         package init(_ view: View) {
             self.members = view.members.map(VecraftInternalV1.GroupMember.init)
         }
@@ -601,7 +601,7 @@ extension VecraftInternalV1 {
             self.voter = voter
             self.outgoing = outgoing
         }
-        package static var schema: MessageSchema { MessageSchema(index: 56) }
+        package static var schema: MessageSchema { MessageSchema(index: 88) }
         package init(_ view: View) {
             self.id = view.id
             self.voter = view.voter
@@ -642,7 +642,7 @@ extension VecraftInternalV1 {
             self.round = round
             self.recovery = recovery
         }
-        package static var schema: MessageSchema { MessageSchema(index: 57) }
+        package static var schema: MessageSchema { MessageSchema(index: 89) }
         package init(_ view: View) {
             self.commit = view.commit
             self.round = view.round
@@ -679,7 +679,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.through = through
         }
-        package static var schema: MessageSchema { MessageSchema(index: 58) }
+        package static var schema: MessageSchema { MessageSchema(index: 90) }
         package init(_ view: View) {
             self.incarnation = view.incarnation
             self.through = view.through
@@ -721,7 +721,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.recovering = recovering
         }
-        package static var schema: MessageSchema { MessageSchema(index: 59) }
+        package static var schema: MessageSchema { MessageSchema(index: 91) }
         package init(_ view: View) {
             self.matched = view.matched
             self.durable = view.durable
@@ -774,7 +774,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.recovering = recovering
         }
-        package static var schema: MessageSchema { MessageSchema(index: 60) }
+        package static var schema: MessageSchema { MessageSchema(index: 92) }
         package init(_ view: View) {
             self.previous = view.previous
             self.hintIndex = view.hintIndex
@@ -817,7 +817,7 @@ extension VecraftInternalV1 {
         package init(index: UInt64 = 0) {
             self.index = index
         }
-        package static var schema: MessageSchema { MessageSchema(index: 61) }
+        package static var schema: MessageSchema { MessageSchema(index: 93) }
         package init(_ view: View) {
             self.index = view.index
         }
@@ -841,7 +841,7 @@ extension VecraftInternalV1 {
     package struct TimeoutNow: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 62) }
+        package static var schema: MessageSchema { MessageSchema(index: 94) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -861,7 +861,7 @@ extension VecraftInternalV1 {
     package struct Outdated: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 63) }
+        package static var schema: MessageSchema { MessageSchema(index: 95) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -884,7 +884,7 @@ extension VecraftInternalV1 {
         package init(part: Part? = nil) {
             self.part = part
         }
-        package static var schema: MessageSchema { MessageSchema(index: 64) }
+        package static var schema: MessageSchema { MessageSchema(index: 96) }
         package enum Part: Sendable, Equatable {
             case header(VecraftInternalV1.LogHeader)
             case frames(VecraftInternalV1.LogFrames)
@@ -974,7 +974,7 @@ extension VecraftInternalV1 {
             self.throughIndex = throughIndex
             self.throughTerm = throughTerm
         }
-        package static var schema: MessageSchema { MessageSchema(index: 65) }
+        package static var schema: MessageSchema { MessageSchema(index: 97) }
         package init(_ view: View) {
             self.hello = view.hello.map(VecraftInternalV1.Hello.init)
             self.partitionKind = view.partitionKind
@@ -1046,7 +1046,7 @@ extension VecraftInternalV1 {
             self.frameBytes = frameBytes
             self.frames = frames
         }
-        package static var schema: MessageSchema { MessageSchema(index: 66) }
+        package static var schema: MessageSchema { MessageSchema(index: 98) }
         package init(_ view: View) {
             self.salt = view.salt
             self.first = view.first
@@ -1084,7 +1084,7 @@ extension VecraftInternalV1 {
         package init(keys: [VecraftInternalV1.LogKey] = []) {
             self.keys = keys
         }
-        package static var schema: MessageSchema { MessageSchema(index: 67) }
+        package static var schema: MessageSchema { MessageSchema(index: 99) }
         package init(_ view: View) {
             self.keys = view.keys.map(VecraftInternalV1.LogKey.init)
         }
@@ -1125,7 +1125,7 @@ extension VecraftInternalV1 {
             self.hlc = hlc
             self.term = term
         }
-        package static var schema: MessageSchema { MessageSchema(index: 68) }
+        package static var schema: MessageSchema { MessageSchema(index: 100) }
         package init(_ view: View) {
             self.tenant = view.tenant.string
             self.key = view.key.string
@@ -1177,7 +1177,7 @@ extension VecraftInternalV1 {
         package init(keyCount: UInt64 = 0) {
             self.keyCount = keyCount
         }
-        package static var schema: MessageSchema { MessageSchema(index: 69) }
+        package static var schema: MessageSchema { MessageSchema(index: 101) }
         package init(_ view: View) {
             self.keyCount = view.keyCount
         }
@@ -1204,7 +1204,7 @@ extension VecraftInternalV1 {
         package init(through: UInt64 = 0) {
             self.through = through
         }
-        package static var schema: MessageSchema { MessageSchema(index: 70) }
+        package static var schema: MessageSchema { MessageSchema(index: 102) }
         package init(_ view: View) {
             self.through = view.through
         }

@@ -9,7 +9,7 @@ extension VecraftInternalV1 {
         @inlinable package static var get: Self { Self(rawValue: 2) }
         @inlinable package static var count: Self { Self(rawValue: 3) }
         @inlinable package static var scroll: Self { Self(rawValue: 4) }
-        package static var schema: EnumSchema { EnumSchema(index: 2) }
+        package static var schema: EnumSchema { EnumSchema(index: 5) }
     }
     package struct ShardReadRequest: WireMessage {
         package var operation: VecraftInternalV1.ShardOperation
@@ -37,7 +37,7 @@ extension VecraftInternalV1 {
             self.pageBytes = pageBytes
             self.answersText = answersText
         }
-        package static var schema: MessageSchema { MessageSchema(index: 71) }
+        package static var schema: MessageSchema { MessageSchema(index: 103) }
         package init(_ view: View) {
             self.operation = view.operation
             self.request = [UInt8](view.request)
@@ -92,7 +92,7 @@ extension VecraftInternalV1 {
         package init(reply: [UInt8] = []) {
             self.reply = reply
         }
-        package static var schema: MessageSchema { MessageSchema(index: 72) }
+        package static var schema: MessageSchema { MessageSchema(index: 104) }
         package init(_ view: View) {
             self.reply = [UInt8](view.reply)
         }
