@@ -17,8 +17,12 @@ package enum GroupStep: Equatable, Sendable {
         if let new = wanted.first(where: { !members.contains($0.incarnation) }) { return .addLearner(new.incarnation) }
         let voters = record.voters.map(\.incarnation)
         if Set(voters) != group.voters {
+            // Whoever is new has the log, and a majority of all is there now: else the group would wait in the joint
+            // configuration for somebody who may never come.
             let new = voters.filter { !group.voters.contains($0) }
-            return new.allSatisfy(group.caughtUp.contains) ? .setVoters(voters) : nil
+            let isPossible = new.allSatisfy(group.caughtUp.contains)
+                && voters.filter(group.caughtUp.contains).count > voters.count / 2
+            return isPossible ? .setVoters(voters) : nil
         }
         let learners = Set(record.learners.map(\.incarnation))
         return group.learners.subtracting(learners).min().map { .removeLearner($0) }

@@ -13,9 +13,9 @@ package enum NodeHealth: String, Sendable, CaseIterable {
 
 /// Judges nodes by what is heard of them. Pure: the driver hands in what it heard, and its monotonic clock as time since any zero.
 ///
-/// Three things are not the nodes' fault, and held against none: that a controller has just been elected (its start counts as
-/// having heard of all), that it stood still itself (a gap between ticks is taken from all silences), and that it is cut off
-/// (``isBlind``: more than half are silent; then nobody is newly called down).
+/// Three things are not the nodes' fault, and held against none: that a controller has just been elected (silence begins with its
+/// start), that it stood still itself (silence begins anew with the tick that shows it), and that it is cut off (``isBlind``: more
+/// than half are silent; then nobody is newly called down). In all three nobody is *up* before it is heard of.
 package struct Liveness: Sendable {
     package struct Transition: Equatable, Sendable {
         package let node: NodeID
@@ -33,6 +33,8 @@ package struct Liveness: Sendable {
         /// Since it was last away, or an absence was last forgiven.
         var upSince: Duration
         var wasHeard = false
+        /// It was we who were away: its next word is no return.
+        var isExcused = false
     }
     package let settings: LivenessSettings
     private let bugs: ControlBugs
@@ -63,8 +65,9 @@ package struct Liveness: Sendable {
         state.lastHeard = max(now, state.lastHeard)
         guard !state.health.isReachable else { return nil }
         // The first word of all is no return.
-        if state.wasHeard || state.health == .down { state.absences += 1 }
+        if state.wasHeard || state.health == .down, !state.isExcused { state.absences += 1 }
         state.wasHeard = true
+        state.isExcused = false
         state.upSince = now
         let settle = self.settle(state.absences)
         return self.turn(
@@ -75,12 +78,15 @@ package struct Liveness: Sendable {
     /// Of the metadata store: whether the node's lease is held.
     package mutating func lease(_ node: NodeID, isHeld: Bool) { self.states[node]?.holdsLease = isHeld }
 
-    /// Time passes; call at least once a heartbeat.
+    /// Time passes; call at least once a heartbeat, after what was heard.
     package mutating func tick(now: Duration) -> [Transition] {
         let gap = now - self.lastTick
         self.lastTick = now
         if gap > self.settings.suspectAfter {
-            for node in self.states.keys { self.states[node]!.lastHeard += gap }
+            for (node, state) in self.states where now - state.lastHeard >= self.settings.suspectAfter && state.health != .down {
+                self.states[node]!.lastHeard = now - self.settings.suspectAfter
+                self.states[node]!.isExcused = true
+            }
         }
         let silent = self.states.values.reduce(0) { $0 + (now - $1.lastHeard >= self.settings.suspectAfter ? 1 : 0) }
         self.isBlind = silent * 2 > self.states.count

@@ -124,9 +124,11 @@ final class NodeView: Sendable {
     var isReachable: Bool { self.health.isReachable && self.report != nil }
     /// Holds what it was given for good.
     var isKept: Bool { self.record.state == .active }
-    /// May be given something.
+    /// May be given something. Whoever has not read the map since it came up may be empty, and would not know a new replica
+    /// from one that it lost.
     func mayTake(_ role: NodeRoles) -> Bool {
-        self.record.state == .active && self.health == .up && self.report != nil && self.record.roles.contains(role)
+        self.record.state == .active && self.health == .up && self.record.roles.contains(role)
+            && self.report.map { $0.epoch > 0 } ?? false
     }
 
     /// The node does not have what the map gave it.

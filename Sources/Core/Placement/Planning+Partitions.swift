@@ -101,11 +101,15 @@ extension Planning {
     private mutating func waitFor(_ view: GroupView) {
         let id = view.record.id
         guard let group = view.group else { return self.block("\(id): no leader is known") }
-        // A new voter was lost before the group took it in: the group cannot get there, so the map goes back to where it is.
-        let voters = view.voters
-        let stuck = voters.first { ($0.isLost || $0.node.isDead) && !group.voters.contains($0.which) }
+        // A new voter, or too many of the old, were lost before the group took the change: it cannot get there, so the map goes
+        // back to where it is.
+        let gone = view.voters.filter { $0.isLost || $0.node.isDead }
+        let isOutOfReach = gone.count * 2 >= view.voters.count
+        let stuck = gone.first { isOutOfReach || !group.voters.contains($0.which) }
         let known = view.replicas.filter { group.voters.contains($0.which) }
-        guard let stuck, !group.isJoint, known.count == group.voters.count else { return }
+        guard let stuck, !group.isJoint, known.count == group.voters.count,
+            group.voters != Set(view.voters.map(\.which))
+        else { return }
         self.decide(.setVoters(id, known.map(\.which)), "\(stuck.cause) before it voted; the group stays as it is")
     }
 
@@ -169,14 +173,14 @@ extension Planning {
             guard view.voters.allSatisfy({ $0.isAlive && ($0.isBad || $0.node.health == .up) }) else { return false }
             return self.decide(.removeLearner(id, spare.last!.which), "all voters are there again")
         }
-        guard spare.count < need else { return view.learners.isEmpty }
+        guard spare.count < need, view.learners.count < ClusterMap.maxLearners else { return view.learners.isEmpty }
         // Growing takes two at a time: an even number of voters survives no more than one less does.
         let taken = view.replicas.map(\.node)
         let takers = self.takers(for: taken, count: 2)
         if bad.isEmpty, spare.count + takers.count < 2 {
             if let learner = spare.last { return self.decide(.removeLearner(id, learner.which), "no second one can be had") }
             self.block("\(id): \(view.voters.count) of \(view.record.wanted) voters, and no two nodes more can take its journal")
-            return true
+            return view.learners.isEmpty
         }
         let served = Set(spare.map(\.replica.replaces))
         let lost = bad.first { $0.isLost && $0.node.mayTake(.journal) && !served.contains($0.which) }

@@ -63,12 +63,13 @@ struct ShardView {
 
     /// Nothing to do here but what balance may want.
     var isWell: Bool {
-        self.replicas.count == self.wanted && self.replicas.allSatisfy { $0.isSettled && $0.replica.movesFrom == 0 }
+        self.replicas.count == self.wanted && self.replicas.allSatisfy(\.isSettled)
     }
-    /// The source of a move under way: its load is gone from the node in a while.
+    /// The source of a move under way: its load is gone from the node in a while. Where more copies were asked for meanwhile, it stays.
     func isMovedAway(_ other: Replica) -> Bool {
         self.replicas.contains {
             $0.replica.movesFrom == other.replica.incarnation && !$0.isDead && !$0.isLost && $0.node.isKept
+                && ($0.replica.state == .building || self.record.liveCount > self.wanted)
         }
     }
 

@@ -28,8 +28,7 @@ extension ControlSimulation {
                 let shard = ShardID(collection: id, shard: name.shard)
                 guard let replica = before.shard(shard)?.replica(name.incarnation) else { continue }
                 if !self.isGood(replica) { return self.fail("\(shard)#\(name.incarnation) is made live and is not complete") }
-                let applied = self.node(replica.node)?.shards[name.incarnation]?.applied ?? .max
-                if applied + 1200 < self.ends[shard, default: 0] {
+                if let applied = self.node(replica.node)?.shards[name.incarnation]?.applied, applied + 1200 < self.ends[shard, default: 0] {
                     return self.fail("\(shard)#\(name.incarnation) is made live \(self.ends[shard]! - applied) entries behind")
                 }
             }
@@ -127,16 +126,33 @@ extension ControlSimulation {
 
     // MARK: At the end
 
-    /// Nothing was changed or planned for ten seconds, and nothing is under way.
-    var isWell: Bool {
-        guard self.isCalm, self.step - max(self.lastChange, self.quietSince) > 40 else { return false }
+    /// Nothing was changed, planned or under way for ten seconds.
+    var isWell: Bool { self.isCalm && self.step - max(self.lastChange, self.quietSince) > 40 }
+
+    /// Something is under way, or waits.
+    var isBusy: Bool {
         let leaders = self.controllers.filter { $0.isUp && $0.isLeading && self.step >= $0.pausedUntil }
-        return !leaders.isEmpty
-            && leaders.allSatisfy { $0.lastPlan.decisions.isEmpty && $0.lastPlan.blocked.isEmpty && $0.view.epoch == self.store.map.epoch }
-            && self.nodes.allSatisfy { node in
-                node.isUp || node.isGoneForGood || self.store.map.nodes[node.id]?.state == .removed
+        let isPlanned = leaders.contains { leader in
+            let healths = leader.liveness?.healths.values.map { $0 } ?? []
+            return !leader.lastPlan.decisions.isEmpty || !leader.lastPlan.blocked.isEmpty
+                || leader.view.epoch != self.store.map.epoch || healths.contains(.flapping) || healths.contains(.suspected)
+        }
+        let isAway = self.nodes.contains { node in
+            !node.isUp && !node.isGoneForGood && self.store.map.nodes[node.id]?.state != .removed
+        }
+        return leaders.isEmpty || isPlanned || isAway || self.isMapBusy
+    }
+
+    private var isMapBusy: Bool {
+        let map = self.store.map
+        return map.nodes.values.contains { $0.state == .joining || $0.state == .draining }
+            || map.partitions.values.contains { record in
+                record.changed == 0 || record.replicas.contains { $0.role != .voter }
+                    || self.groups[record.id]?.joint != nil
             }
-            && leaders.allSatisfy { leader in leader.liveness.map { !$0.healths.values.contains(.flapping) && !$0.healths.values.contains(.suspected) } ?? false }
+            || map.collections.values.contains { collection in
+                collection.shards.contains { $0.replicas.contains { $0.state != .live } }
+            }
     }
 
     mutating func checkConvergence() {

@@ -111,6 +111,8 @@ extension ControlSimulation {
     /// each group a majority with its log. One disk in ten seconds: two at once are more than copies are for.
     private func mayLoseData(_ node: ControlNode) -> Bool {
         guard self.step - self.lastWipe > 40, !node.isGoneForGood else { return false }
+        // A partition that is being started has no second copy of the little it has.
+        guard self.store.map.partitions.values.allSatisfy({ $0.changed > 0 }) else { return false }
         for collection in self.store.map.collections.values {
             for shard in collection.shards where shard.firstLive > 0 {
                 guard let own = shard.replica(on: node.id), node.shards[own.incarnation]?.isComplete == true else { continue }

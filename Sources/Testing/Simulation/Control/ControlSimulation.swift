@@ -114,6 +114,7 @@ package struct ControlSimulation {
             simulation.advance()
         }
         simulation.checkConvergence()
+        if simulation.finding != nil { simulation.recordState() }
         simulation.counts.longestCalm = simulation.step - options.faultySteps
         simulation.counts.steps = simulation.step
         return ControlResult(
@@ -139,6 +140,26 @@ package struct ControlSimulation {
     }
     mutating func chance(_ share: Double) -> Bool { Double.random(in: 0..<1, using: &self.rng) < share }
     mutating func pick(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self.rng) }
+
+    /// All that a reader of the transcript wants to know of the end.
+    private func recordState() {
+        guard self.recorder != nil else { return }
+        for document in self.store.map.documents() {
+            self.record("map \(document.key): \(String(decoding: document.value ?? [], as: UTF8.self))")
+        }
+        for node in self.nodes {
+            let shards = node.shards.sorted { $0.key < $1.key }.map { "\($1.id)#\($0)\($1.isComplete ? "" : " incomplete")" }
+            self.record("\(node.id) \(node.isUp ? "up" : "down"): \(shards.joined(separator: ", ")); journals \(node.journals.keys.sorted())")
+        }
+        for group in self.groups.values.sorted(by: { $0.id < $1.id }) {
+            let leader = group.leader.map { "#\($0)" } ?? "none"
+            self.record("\(group.id): voters \(group.voters), joint \(group.joint ?? []), learners \(group.learners), leader \(leader), changed \(group.changed)")
+        }
+        for controller in self.controllers {
+            let health = (controller.liveness?.healths ?? [:]).sorted { $0.key < $1.key }.map { "\($0) \($1)" }
+            self.record("c\(controller.index): \(controller.isLeading ? "leads" : "follows") at epoch \(controller.view.epoch), \(health.joined(separator: ", ")); blocked \(controller.lastPlan.blocked)")
+        }
+    }
 
     var now: Duration { .milliseconds(250 * self.step) }
     func position(of id: NodeID) -> Int? { self.nodes.firstIndex { $0.id == id } }
@@ -190,6 +211,7 @@ package struct ControlSimulation {
         for id in self.groups.keys.sorted() { self.act(self.groups[id]!) }
         for i in self.controllers.indices where self.finding == nil { self.act(self.controllers[i]) }
         self.checkTruth()
+        if self.isCalm, self.isBusy { self.quietSince = self.step }
     }
 
     // MARK: Nodes
