@@ -120,7 +120,9 @@ extension Planning {
         let ready = view.learners.filter { $0.isCaughtUp && $0.node.health == .up && $0.node.isKept }
 
         if let goer = bad.first {
-            let new = ready.first { $0.replica.replaces == goer.which } ?? ready.first { $0.replica.replaces == 0 }
+            // One that was to move another voter is taken rather than none.
+            let fits = ready.filter { new in !voters.contains { $0.which != goer.which && $0.node.id == new.node.id } }
+            let new = fits.first { $0.replica.replaces == goer.which } ?? fits.first { $0.replica.replaces == 0 } ?? fits.first
             if let new { return self.swap(view, goer, new, goer.cause) }
         } else {
             let free = ready.filter { $0.replica.replaces == 0 }

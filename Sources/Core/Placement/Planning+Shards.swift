@@ -124,10 +124,14 @@ extension Planning {
     private mutating func reinstate(_ id: ShardID) {
         let view = ShardView(id, self)
         var live = view.replicas.reduce(0) { $0 + ($1.isLive && !$1.isDead && !$1.isLost ? 1 : 0) }
-        for other in view.replicas where other.replica.state == .leaving && other.isReady && live < view.wanted {
-            let reason = "only \(live) of \(view.wanted) copies are live without it"
+        // A copy that is here already is better than one more to make, too.
+        var keepers = view.keepers
+        for other in view.replicas where other.replica.state == .leaving && other.isReady {
+            guard live < view.wanted || (keepers < view.wanted && other.node.isKept) else { continue }
+            let reason = "only \(min(live, keepers)) of \(view.wanted) copies stay without it"
             guard self.decide(.reinstateReplica(id, other.replica.incarnation), reason) else { return }
             live += 1
+            keepers += other.node.isKept ? 1 : 0
             self.loads[self.nodeIndex[other.node.id]!].units += view.cost(self.settings)
         }
     }
