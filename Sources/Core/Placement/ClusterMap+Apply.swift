@@ -58,7 +58,9 @@ extension ClusterMap {
             self.nodes[record.id]!.state = .joining
             return
         }
-        guard known.state != .removed else { throw .refused("\(record.id) was removed; a node that is new has a new id") }
+        guard known.state != .removed else {
+            throw .refused("\(record.id) was removed; a node that is new has a new id")
+        }
         var record = record
         record.state = known.state
         self.nodes[record.id] = record
@@ -96,7 +98,8 @@ extension NodeRecord {
         try check(!self.name.isEmpty && isShort(self.name), "name", "1 to \(Self.maxNameBytes) bytes")
         try check(isShort(self.zone), "zone", "at most \(Self.maxNameBytes) bytes")
         try check(
-            self.addresses.count <= Self.maxAddresses && self.addresses.allSatisfy { isShort($0.key) && isShort($0.value) },
+            self.addresses.count <= Self.maxAddresses
+                && self.addresses.allSatisfy { isShort($0.key) && isShort($0.value) },
             "addresses", "at most \(Self.maxAddresses), of \(Self.maxNameBytes) bytes")
         try check(Self.weights.contains(self.weight), "weight", "1 to 10,000")
         try check(!self.roles.isEmpty && self.roles.isSubset(of: .all), "roles", "one or more of those known")

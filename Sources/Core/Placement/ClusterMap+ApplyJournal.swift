@@ -62,13 +62,17 @@ extension ClusterMap {
         guard record.changed != 0 else { throw .refused("\(id) was not started") }
         try self.requireActive(node, .journal)
         guard record.learners.count < Self.maxLearners else { throw .refused("\(id) has \(Self.maxLearners) learners") }
-        guard replaced == 0 || record.replica(replaced)?.role == .voter else { throw .refused("\(id)#\(replaced) is no voter") }
+        guard replaced == 0 || record.replica(replaced)?.role == .voter else {
+            throw .refused("\(id)#\(replaced) is no voter")
+        }
         // A voter that lost its data may be followed on its own node.
-        guard record.replicas.allSatisfy({ $0.node != node || ($0.incarnation == replaced && $0.role == .voter) }) else {
+        guard record.replicas.allSatisfy({ $0.node != node || ($0.incarnation == replaced && $0.role == .voter) })
+        else {
             throw .refused("\(node) has a replica of \(id) already")
         }
         let made = JournalReplica(
-            node: node, role: .learner, incarnation: self.takeIncarnation(), made: self.epochBeingMade, replaces: replaced)
+            node: node, role: .learner, incarnation: self.takeIncarnation(), made: self.epochBeingMade,
+            replaces: replaced)
         self.partitions[id]!.replicas.append(made)
         self.partitions[id]!.changed = self.epochBeingMade
     }

@@ -26,7 +26,9 @@ extension ClusterMap {
         switch change {
         case .placeReplicas(let id, let new): try self.place(id, new)
         case .promoteReplicas(let id, let names):
-            for name in names { _ = try self.require(ShardID(collection: id, shard: name.shard), name.incarnation, .building) }
+            for name in names {
+                _ = try self.require(ShardID(collection: id, shard: name.shard), name.incarnation, .building)
+            }
             for name in names {
                 let shard = ShardID(collection: id, shard: name.shard)
                 self.setState(shard, name.incarnation, .live)
@@ -48,22 +50,32 @@ extension ClusterMap {
             _ = try self.require(id, which, .building)
             self.drop(id, which)
         case .discardReplica(let id, let which):
-            guard try self.require(id, which, .live).liveCount > 1 else { throw .refused("\(id)#\(which) is the last one") }
+            guard try self.require(id, which, .live).liveCount > 1 else {
+                throw .refused("\(id)#\(which) is the last one")
+            }
             self.drop(id, which)
         case .forgetReplica(let id, let which):
-            guard try self.require(id, which, .leaving).liveCount > 0 else { throw .refused("\(id)#\(which) is the last one") }
+            guard try self.require(id, which, .leaving).liveCount > 0 else {
+                throw .refused("\(id)#\(which) is the last one")
+            }
             self.drop(id, which)
         default: preconditionFailure("\(change) is not about shards")
         }
     }
 
     private mutating func place(_ id: UInt64, _ new: [NewReplica]) throws(VecraftError) {
-        guard let collection = self.collections[id], !new.isEmpty else { throw .refused("no collection \(id), or nothing to place") }
+        guard let collection = self.collections[id], !new.isEmpty else {
+            throw .refused("no collection \(id), or nothing to place")
+        }
         var seen = Set<[UInt64]>()
         for replica in new {
-            guard replica.shard < UInt32(collection.shards.count) else { throw .refused("no shard \(id)/\(replica.shard)") }
+            guard replica.shard < UInt32(collection.shards.count) else {
+                throw .refused("no shard \(id)/\(replica.shard)")
+            }
             let shard = collection.shards[Int(replica.shard)]
-            guard shard.replica(on: replica.node) == nil, seen.insert([UInt64(replica.shard), replica.node.rawValue]).inserted else {
+            guard shard.replica(on: replica.node) == nil,
+                seen.insert([UInt64(replica.shard), replica.node.rawValue]).inserted
+            else {
                 throw .refused("\(replica.node) has a replica of \(id)/\(replica.shard) already")
             }
             guard replica.movesFrom == 0 || shard.replica(replica.movesFrom)?.state == .live else {
@@ -82,7 +94,9 @@ extension ClusterMap {
     private func require(
         _ id: ShardID, _ which: Incarnation, _ state: ShardReplica.State
     ) throws(VecraftError) -> ShardRecord {
-        guard let shard = self.shard(id), let replica = shard.replica(which) else { throw .refused("no replica \(id)#\(which)") }
+        guard let shard = self.shard(id), let replica = shard.replica(which) else {
+            throw .refused("no replica \(id)#\(which)")
+        }
         guard replica.state == state else { throw .refused("\(id)#\(which) is \(replica.state), not \(state)") }
         return shard
     }

@@ -54,7 +54,8 @@ extension ClusterMap {
             for group in [record.voters, record.learners] where Set(group.map(\.node)).count != group.count {
                 return "distinct nodes: \(key)"
             }
-            for learner in record.learners where learner.replaces != 0 && record.replica(learner.replaces)?.role != .voter {
+            for learner in record.learners
+            where learner.replaces != 0 && record.replica(learner.replaces)?.role != .voter {
                 return "replaces a voter: \(key)#\(learner.incarnation)"
             }
         }

@@ -20,7 +20,9 @@ package struct ClusterMap: Equatable, Sendable {
     package static let maxPartitions = 4096
 
     package func shard(_ id: ShardID) -> ShardRecord? {
-        guard let collection = self.collections[id.collection], id.shard < UInt32(collection.shards.count) else { return nil }
+        guard let collection = self.collections[id.collection], id.shard < UInt32(collection.shards.count) else {
+            return nil
+        }
         return collection.shards[Int(id.shard)]
     }
 

@@ -20,7 +20,8 @@ package enum GroupStep: Equatable, Sendable {
             // Whoever is new has the log, and a majority of all is there now: else the group would wait in the joint
             // configuration for somebody who may never come.
             let new = voters.filter { !group.voters.contains($0) }
-            let isPossible = new.allSatisfy(group.caughtUp.contains)
+            let isPossible =
+                new.allSatisfy(group.caughtUp.contains)
                 && voters.filter(group.caughtUp.contains).count > voters.count / 2
             return isPossible ? .setVoters(voters) : nil
         }

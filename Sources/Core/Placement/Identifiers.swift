@@ -18,7 +18,8 @@ extension VecraftError {
     /// The map has moved on since the change was thought of. Read it again and think again.
     static func stale(expected: MapEpoch, actual: MapEpoch) -> VecraftError {
         VecraftError(
-            .aborted, "the cluster map is at epoch \(actual), the change was made for \(expected)", reason: "STALE_EPOCH")
+            .aborted, "the cluster map is at epoch \(actual), the change was made for \(expected)",
+            reason: "STALE_EPOCH")
     }
 
     /// The change is not allowed on this map, now or ever.

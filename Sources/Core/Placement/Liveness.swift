@@ -55,7 +55,9 @@ package struct Liveness: Sendable {
     /// Watches these and no others.
     package mutating func watch(_ nodes: some Sequence<NodeID>, now: Duration) {
         var states: [NodeID: State] = [:]
-        for node in nodes { states[node] = self.states[node] ?? State(lastHeard: now, health: .suspected, upSince: now) }
+        for node in nodes {
+            states[node] = self.states[node] ?? State(lastHeard: now, health: .suspected, upSince: now)
+        }
         self.states = states
     }
 
@@ -72,7 +74,8 @@ package struct Liveness: Sendable {
         let settle = self.settle(state.absences)
         return self.turn(
             node, &state, to: settle > .zero ? .flapping : .up,
-            settle > .zero ? "heard of again after absence \(state.absences); steady in \(settle.seconds) s" : "heard of")
+            settle > .zero
+                ? "heard of again after absence \(state.absences); steady in \(settle.seconds) s" : "heard of")
     }
 
     /// Of the metadata store: whether the node's lease is held.
@@ -83,7 +86,8 @@ package struct Liveness: Sendable {
         let gap = now - self.lastTick
         self.lastTick = now
         if gap > self.settings.suspectAfter {
-            for (node, state) in self.states where now - state.lastHeard >= self.settings.suspectAfter && state.health != .down {
+            for (node, state) in self.states
+            where now - state.lastHeard >= self.settings.suspectAfter && state.health != .down {
                 self.states[node]!.lastHeard = now - self.settings.suspectAfter
                 self.states[node]!.isExcused = true
             }

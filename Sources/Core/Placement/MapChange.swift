@@ -81,7 +81,9 @@ extension MapChange: CustomStringConvertible {
         case .activateNode(let node): return "activate \(node)"
         case .finishDrain(let node): return "\(node) is drained"
         case .placeReplicas(let id, let new):
-            let places = new.map { "\(id)/\($0.shard) on \($0.node)\($0.movesFrom == 0 ? "" : " from #\($0.movesFrom)")" }
+            let places = new.map {
+                "\(id)/\($0.shard) on \($0.node)\($0.movesFrom == 0 ? "" : " from #\($0.movesFrom)")"
+            }
             return "place \(places.joined(separator: ", "))"
         case .promoteReplicas(let id, let names):
             return "promote \(names.map { "\(id)/\($0.shard)#\($0.incarnation)" }.joined(separator: ", "))"

@@ -36,7 +36,8 @@ extension NodeRecord {
         }
         guard let weight = UInt32(exactly: try fields.unsigned("weight")) else { throw .badMap("weight") }
         self.init(
-            id: id, name: try fields.string("name"), addresses: addresses, roles: roles, zone: try fields.string("zone"),
+            id: id, name: try fields.string("name"), addresses: addresses, roles: roles,
+            zone: try fields.string("zone"),
             weight: weight, state: try fields.named("state"))
         try fields.finish()
     }

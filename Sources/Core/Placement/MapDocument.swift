@@ -53,7 +53,7 @@ extension ClusterMap {
     /// What must be written so that a store which holds `old` holds this map; `epoch` comes first.
     package func documents(changedFrom old: ClusterMap) -> [MapDocument] {
         guard self != old else { return [] }
-        var documents = [MapDocument(key: MapKey.epoch.description, value: self.encodedEpoch())]
+        var documents = [self.epochDocument]
         func add(_ key: MapKey, _ value: [UInt8]?) {
             documents.append(MapDocument(key: key.description, value: value))
         }
@@ -112,13 +112,15 @@ extension ClusterMap {
         }
     }
 
-    private func encodedEpoch() -> [UInt8] {
+    /// What a transaction compares: a store that holds it holds this map. Nil of the empty map: there must be no such key.
+    package var epochDocument: MapDocument {
+        guard self.epoch > 0 else { return MapDocument(key: MapKey.epoch.description, value: nil) }
         var writer = JSONWriter()
         writer.beginDocument()
         writer.field("epoch", self.epoch)
         writer.field("next_incarnation", self.nextIncarnation)
         writer.endObject()
-        return writer.bytes
+        return MapDocument(key: MapKey.epoch.description, value: writer.bytes)
     }
 }
 
@@ -179,7 +181,9 @@ struct Fields {
     /// As text, since readers of JSON in other languages lose numbers above 2^53.
     mutating func number(_ key: String) throws(VecraftError) -> UInt64 {
         let text = try self.string(key)
-        guard let value = UInt64(text), value.description == text else { throw .badMap("field \"\(key)\" is no number") }
+        guard let value = UInt64(text), value.description == text else {
+            throw .badMap("field \"\(key)\" is no number")
+        }
         return value
     }
     mutating func string(_ key: String) throws(VecraftError) -> String {
@@ -192,7 +196,9 @@ struct Fields {
     }
     mutating func named<Name: RawRepresentable<String>>(_ key: String) throws(VecraftError) -> Name {
         let text = try self.string(key)
-        guard let value = Name(rawValue: text) else { throw .badMap("field \"\(key)\": \"\(text.prefix(40))\" is not known") }
+        guard let value = Name(rawValue: text) else {
+            throw .badMap("field \"\(key)\": \"\(text.prefix(40))\" is not known")
+        }
         return value
     }
     mutating func partition(_ key: String) throws(VecraftError) -> PartitionID {

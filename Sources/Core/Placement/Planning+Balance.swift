@@ -23,7 +23,8 @@ extension Planning {
                 guard self.crowdsAZone(replicas) else { continue }
                 let view = ShardView(ShardID(collection: id, shard: UInt32(i)), self)
                 guard view.isWell, let (from, to) = self.wayOut(view) else { continue }
-                let reason = "\(from.node.id) is in a zone with \(view.count(inZone: from.node.zone)) copies, \(to.id) in one with \(view.count(inZone: to.zone))"
+                let reason =
+                    "\(from.node.id) is in a zone with \(view.count(inZone: from.node.zone)) copies, \(to.id) in one with \(view.count(inZone: to.zone))"
                 if self.move(view, from, to, reason) { moved.insert(view.id) }
             }
         }
@@ -42,7 +43,8 @@ extension Planning {
         let crowded = view.replicas.max { a, b in
             let (x, y) = (view.count(inZone: a.node.zone), view.count(inZone: b.node.zone))
             return x != y
-                ? x < y : self.load(a.node) != self.load(b.node) ? self.load(a.node) < self.load(b.node) : a.node.id > b.node.id
+                ? x < y
+                : self.load(a.node) != self.load(b.node) ? self.load(a.node) < self.load(b.node) : a.node.id > b.node.id
         }
         guard let crowded else { return nil }
         let most = view.count(inZone: crowded.node.zone)
@@ -91,7 +93,9 @@ extension Planning {
         let emptiest = self.loads[byLoad[0]].relative
         for source in byLoad.reversed() {
             let full = self.loads[source].relative
-            guard full >= emptiest + worth, full > emptiest || self.bugs.contains(.rebalanceForEver) else { return false }
+            guard full >= emptiest + worth, full > emptiest || self.bugs.contains(.rebalanceForEver) else {
+                return false
+            }
             if views.isEmpty { views = self.viewsByNode() }
             for target in byLoad where target != source {
                 guard full >= self.loads[target].relative + worth else { break }

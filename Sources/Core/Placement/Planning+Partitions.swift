@@ -14,7 +14,9 @@ struct GroupView {
         /// To be replaced.
         var isBad: Bool { self.isLost || self.node.isDead || !self.node.isKept }
         var cause: String {
-            self.isLost ? "\(self.node.id) lost its log" : self.node.isDead ? "\(self.node.id) is down" : "\(self.node.id) is being drained"
+            self.isLost
+                ? "\(self.node.id) lost its log"
+                : self.node.isDead ? "\(self.node.id) is down" : "\(self.node.id) is being drained"
         }
     }
     let record: JournalRecord
@@ -93,7 +95,8 @@ extension Planning {
         let spread = self.takers(for: [], count: record.wanted)
         let count = min(record.wanted, spread.count - (spread.count % 2 == 0 ? 1 : 0))
         guard count > 0 else { return self.block("\(record.id): no node can take its journal") }
-        self.decide(.startPartition(record.id, spread.prefix(count).map(\.id)), "a new partition, spread over nodes and zones")
+        self.decide(
+            .startPartition(record.id, spread.prefix(count).map(\.id)), "a new partition, spread over nodes and zones")
         for node in spread.prefix(count) { self.loads[self.nodeIndex[node.id]!].journals += 1 }
     }
 
@@ -122,13 +125,16 @@ extension Planning {
         if let goer = bad.first {
             // One that was to move another voter is taken rather than none.
             let fits = ready.filter { new in !voters.contains { $0.which != goer.which && $0.node.id == new.node.id } }
-            let new = fits.first { $0.replica.replaces == goer.which } ?? fits.first { $0.replica.replaces == 0 } ?? fits.first
+            let new =
+                fits.first { $0.replica.replaces == goer.which } ?? fits.first { $0.replica.replaces == 0 }
+                ?? fits.first
             if let new { return self.swap(view, goer, new, goer.cause) }
         } else {
             let free = ready.filter { $0.replica.replaces == 0 }
             if voters.count + 2 <= view.record.wanted, free.count >= 2 {
                 let all = voters + free.prefix(2)
-                return self.set(view, all, "\(voters.count) of \(view.record.wanted) voters, and two learners have caught up")
+                return self.set(
+                    view, all, "\(voters.count) of \(view.record.wanted) voters, and two learners have caught up")
             }
             for new in ready {
                 guard let goer = voters.first(where: { $0.which == new.replica.replaces }) else { continue }
@@ -138,8 +144,12 @@ extension Planning {
         return self.changeLearners(view, bad)
     }
 
-    private mutating func swap(_ view: GroupView, _ goer: GroupView.Replica, _ new: GroupView.Replica, _ cause: String) -> Bool {
-        self.set(view, view.voters.filter { $0.which != goer.which } + [new], "\(cause); #\(new.which) on \(new.node.id) has caught up")
+    private mutating func swap(
+        _ view: GroupView, _ goer: GroupView.Replica, _ new: GroupView.Replica, _ cause: String
+    ) -> Bool {
+        self.set(
+            view, view.voters.filter { $0.which != goer.which } + [new],
+            "\(cause); #\(new.which) on \(new.node.id) has caught up")
     }
 
     /// False in any case: a change is under way, or cannot be made now.
@@ -160,7 +170,8 @@ extension Planning {
             }
             return rank(a) < rank(b)
         }
-        return self.set(view, Array(order.prefix(view.record.wanted)), "\(view.voters.count) voters, \(view.record.wanted) wanted")
+        return self.set(
+            view, Array(order.prefix(view.record.wanted)), "\(view.voters.count) voters, \(view.record.wanted) wanted")
     }
 
     private mutating func changeLearners(_ view: GroupView, _ bad: [GroupView.Replica]) -> Bool {
@@ -180,17 +191,25 @@ extension Planning {
         let taken = view.replicas.map(\.node)
         let takers = self.takers(for: taken, count: 2)
         if bad.isEmpty, spare.count + takers.count < 2 {
-            if let learner = spare.last { return self.decide(.removeLearner(id, learner.which), "no second one can be had") }
-            self.block("\(id): \(view.voters.count) of \(view.record.wanted) voters, and no two nodes more can take its journal")
+            if let learner = spare.last {
+                return self.decide(.removeLearner(id, learner.which), "no second one can be had")
+            }
+            self.block(
+                "\(id): \(view.voters.count) of \(view.record.wanted) voters, and no two nodes more can take its journal"
+            )
             return view.learners.isEmpty
         }
         let served = Set(spare.map(\.replica.replaces))
         let lost = bad.first { $0.isLost && $0.node.mayTake(.journal) && !served.contains($0.which) }
         if let node = takers.first {
-            self.decide(.addLearner(id, node.id, replaces: 0), bad.first?.cause ?? "\(view.voters.count) of \(view.record.wanted) voters")
+            self.decide(
+                .addLearner(id, node.id, replaces: 0),
+                bad.first?.cause ?? "\(view.voters.count) of \(view.record.wanted) voters")
             self.loads[self.nodeIndex[node.id]!].journals += 1
         } else if let lost, view.replicas.allSatisfy({ $0.node.id != lost.node.id || $0.which == lost.which }) {
-            self.decide(.addLearner(id, lost.node.id, replaces: lost.which), "\(lost.cause), and no other node can take its place")
+            self.decide(
+                .addLearner(id, lost.node.id, replaces: lost.which),
+                "\(lost.cause), and no other node can take its place")
         } else {
             self.block("\(id): \(bad.first?.cause ?? "too few voters"), and no node can take a replica")
             return false
@@ -206,7 +225,9 @@ extension Planning {
                 node.mayTake(.journal) && !taken.contains { $0.id == node.id } && !chosen.contains { $0.id == node.id }
             }
             func rank(_ node: NodeView) -> (Int, UInt64, NodeID) {
-                let crowd = (taken + chosen).reduce(0) { $0 + ($1.zone == node.zone && !$1.isDead && $1.isKept ? 1 : 0) }
+                let crowd = (taken + chosen).reduce(0) {
+                    $0 + ($1.zone == node.zone && !$1.isDead && $1.isKept ? 1 : 0)
+                }
                 return (crowd, self.loads[self.nodeIndex[node.id]!].journalsRelative(with: 1), node.id)
             }
             guard let best = others.min(by: { rank($0) < rank($1) }) else { break }
@@ -230,7 +251,9 @@ extension Planning {
                 for to in self.nodes where to.mayTake(.journal) && view.record.replica(on: to.id) == nil {
                     let (here, there) = (zoneCounts[from.node.zone]!, zoneCounts[to.zone] ?? 0)
                     let spread = to.zone == from.node.zone ? 0 : max(0, here - there - 1)
-                    let (source, target) = (self.loads[self.nodeIndex[from.node.id]!], self.loads[self.nodeIndex[to.id]!])
+                    let (source, target) = (
+                        self.loads[self.nodeIndex[from.node.id]!], self.loads[self.nodeIndex[to.id]!]
+                    )
                     let less = (source.journals - 1) * NodeLoad.scale / source.weight
                     let isLevel = less >= target.journalsRelative(with: 1)
                     guard spread > 0 || (isLevel && (to.zone == from.node.zone || there < here)) else { continue }
@@ -239,7 +262,9 @@ extension Planning {
                 }
             }
             guard let best else { continue }
-            let reason = best.gain.0 > 0 ? "to spread it over zones" : "\(best.from.node.id) carries more partitions than \(best.to.id)"
+            let reason =
+                best.gain.0 > 0
+                ? "to spread it over zones" : "\(best.from.node.id) carries more partitions than \(best.to.id)"
             guard self.decide(.addLearner(id, best.to.id, replaces: best.from.which), reason) else { return }
             self.loads[self.nodeIndex[best.from.node.id]!].journals -= 1
             self.loads[self.nodeIndex[best.to.id]!].journals += 1

@@ -228,7 +228,9 @@ extension Planning {
     }
 
     func hasRoom(_ place: Int, _ bytes: UInt64) -> Bool {
-        guard let free = self.loads[place].diskFree, let total = self.nodes[place].report?.diskTotal else { return true }
+        guard let free = self.loads[place].diskFree, let total = self.nodes[place].report?.diskTotal else {
+            return true
+        }
         return free >= bytes && free - bytes >= total / 1000 * self.settings.minDiskFree
     }
 
@@ -242,7 +244,9 @@ extension Planning {
         if self.bugs.contains(.countDeadCopies) {
             good = view.replicas.reduce(0) { $0 + ($1.isLive && ($1.node.isKept || $1.isDead) ? 1 : 0) }
         }
-        if self.bugs.contains(.trimBeforeLive) { good = view.keepers + view.replicas.reduce(0) { $0 + ($1.replica.movesFrom != 0 ? 1 : 0) } }
+        if self.bugs.contains(.trimBeforeLive) {
+            good = view.keepers + view.replicas.reduce(0) { $0 + ($1.replica.movesFrom != 0 ? 1 : 0) }
+        }
         func mayGo(_ other: ShardView.Replica) -> Bool {
             good - (other.isSettled ? 1 : 0) >= view.wanted && !(other.node.health == .suspected && other.node.isKept)
         }
@@ -250,7 +254,9 @@ extension Planning {
         guard live.count > view.wanted || self.bugs.contains(.trimBeforeLive) else { return }
         let candidates = live.filter(mayGo)
         func rank(_ other: ShardView.Replica) -> (Int, Int, UInt64, Incarnation) {
-            let kind = other.isDead && !other.node.isKept ? 0 : other.isDead ? 1 : !other.node.isKept ? 2 : view.isMovedAway(other) ? 3 : 4
+            let kind =
+                other.isDead && !other.node.isKept
+                ? 0 : other.isDead ? 1 : !other.node.isKept ? 2 : view.isMovedAway(other) ? 3 : 4
             let crowd = -view.count(inZone: other.node.zone)
             return (kind, crowd, .max - self.loads[self.nodeIndex[other.node.id]!].relative, other.replica.incarnation)
         }
@@ -258,7 +264,8 @@ extension Planning {
         let kind = rank(goer).0
         if self.bugs.contains(.trimBeforeLive), kind == 4, live.count <= view.wanted { return }
         let cause = ["down and being drained", "down", "being drained", "moved away", "one more than wanted"][kind]
-        let reason = "on \(goer.node.id), \(cause); \(good - (goer.isSettled ? 1 : 0)) of \(view.wanted) copies are live without it"
+        let reason =
+            "on \(goer.node.id), \(cause); \(good - (goer.isSettled ? 1 : 0)) of \(view.wanted) copies are live without it"
         guard self.decide(.retireReplica(id, goer.replica.incarnation), reason) else { return }
         if kind != 3 { self.unload(goer.node.id, view) }
     }
@@ -267,7 +274,9 @@ extension Planning {
     private mutating func forget(_ id: ShardID) {
         let view = ShardView(id, self)
         for other in view.replicas where other.replica.state == .leaving && !other.isLost {
-            guard view.settled >= view.wanted || self.bugs.contains(.trimBeforeLive) || self.bugs.contains(.countDeadCopies)
+            guard
+                view.settled >= view.wanted || self.bugs.contains(.trimBeforeLive)
+                    || self.bugs.contains(.countDeadCopies)
             else { continue }
             let reads = other.node.report?.replicas[other.replica.incarnation]?.readsInFlight ?? 0
             guard other.isDead || (other.node.isReachable && reads == 0) else { continue }

@@ -76,7 +76,8 @@ struct ShardView {
     /// How many copies that stay are in the zone.
     func count(inZone zone: Int) -> Int {
         self.replicas.reduce(0) { count, other in
-            let stays = (other.isKept && !self.isMovedAway(other)) || (other.replica.state == .building && !other.isDead)
+            let stays =
+                (other.isKept && !self.isMovedAway(other)) || (other.replica.state == .building && !other.isDead)
             return count + (stays && other.node.zone == zone ? 1 : 0)
         }
     }

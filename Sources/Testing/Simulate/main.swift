@@ -6,6 +6,7 @@ import Simulation
 
 // simulate [FROM..TO] [mixed|storm|duel] [bug=N]   seeds of whole groups; what is found is printed with its transcript
 // simulate [FROM..TO] control [bug=N]              seeds of whole control planes: placement, repair, drain, balance under churn
+// simulate plan [NODES SHARDS]                     what a plan costs in a cluster of that size: at rest, with a node dead, out of balance
 // simulate steady [N]                              the machine alone: N batches through three replicas, nanoseconds each
 
 let words = Array(CommandLine.arguments.dropFirst())
@@ -17,6 +18,37 @@ if words.first == "steady" {
     let elapsed = clock.measure { group.run(batches: batches) }
     print(
         "\(batches) batches of one entry, three replicas: \(elapsed.nanoseconds / UInt64(max(1, batches))) ns each, committed \(group.committed)"
+    )
+} else if words.first == "plan" {
+    let sizes = words.dropFirst().compactMap { Int($0) }
+    let (nodes, shards) = (sizes.first ?? 100, sizes.count > 1 ? sizes[1] : 10_000)
+    let clock = ContinuousClock()
+    var scale = PlanScale(nodes: nodes, shards: shards)
+    guard scale.settle() != nil else { fatalError("no rest") }
+    func measure(_ what: String) {
+        let observations = scale.observations
+        var plan = scale.plan(observations)
+        let elapsed = (0..<5).map { _ in clock.measure { plan = scale.plan(observations) } }.sorted()[2]
+        print(
+            "\(what): \(elapsed.nanoseconds / 1000) us, \(plan.decisions.count) decisions, \(plan.blocked.count) blocked"
+        )
+    }
+    print("\(nodes) nodes, \(shards) shards x 2")
+    measure("at rest")
+    scale.down = [NodeID(UInt64(nodes / 2))]
+    measure("a node dead")
+    scale.down = []
+    for i in 0..<max(1, nodes / 10) {
+        let id = NodeID(UInt64(nodes + i + 1))
+        scale.apply(.describeNode(NodeRecord(id: id, name: "new-\(i)", zone: "z\(i % 3)")))
+        scale.apply(.activateNode(id))
+    }
+    measure("a tenth more nodes, empty")
+    let documents = scale.map.documents()
+    let writing = clock.measure { _ = scale.map.documents() }
+    let reading = try clock.measure { _ = try ClusterMap(documents: documents) }
+    print(
+        "the map: \(documents.count) keys, \(documents.reduce(0) { $0 + ($1.value?.count ?? 0) }) bytes, written in \(writing.nanoseconds / 1000) us, read and checked in \(reading.nanoseconds / 1000) us"
     )
 } else {
     var seeds: Range<UInt64> = 0..<2000
@@ -36,7 +68,9 @@ if words.first == "steady" {
         } else if let seed = UInt64(word) {
             seeds = seed..<seed + 1
         } else {
-            print("usage: simulate [FROM..TO] [mixed|storm|duel|control] [bug=N] | steady [N]; \(word) is neither")
+            print(
+                "usage: simulate [FROM..TO] [mixed|storm|duel|control] [bug=N] | plan [NODES SHARDS] | steady [N]; \(word) is neither"
+            )
             exit(2)
         }
     }

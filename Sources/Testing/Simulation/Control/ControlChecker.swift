@@ -6,7 +6,9 @@ extension ControlSimulation {
     /// Complete, and not known to be away: for less than ``knowable`` nobody can know.
     private func isGood(_ replica: ShardReplica) -> Bool {
         guard let node = self.node(replica.node) else { return false }
-        if !node.isAway(at: self.step, for: Self.knowable), node.shards[replica.incarnation]?.isComplete == true { return true }
+        if !node.isAway(at: self.step, for: Self.knowable), node.shards[replica.incarnation]?.isComplete == true {
+            return true
+        }
         return self.step - self.lastWipe <= Self.knowable && node.isEmptySince(self.lastWipe)
     }
 
@@ -27,9 +29,11 @@ extension ControlSimulation {
             for name in names {
                 let shard = ShardID(collection: id, shard: name.shard)
                 guard let replica = before.shard(shard)?.replica(name.incarnation) else { continue }
-                if !self.isGood(replica) { return self.fail("\(shard)#\(name.incarnation) is made live and is not complete") }
-                if let applied = self.node(replica.node)?.shards[name.incarnation]?.applied, applied + 1200 < self.ends[shard, default: 0] {
-                    return self.fail("\(shard)#\(name.incarnation) is made live \(self.ends[shard]! - applied) entries behind")
+                if !self.isGood(replica) {
+                    return self.fail("\(shard)#\(name.incarnation) is made live and is not complete")
+                }
+                if let applied = self.node(replica.node)?.shards[name.incarnation]?.applied, applied + 1200 < self.end {
+                    return self.fail("\(shard)#\(name.incarnation) is made live \(self.end - applied) entries behind")
                 }
             }
         case .placeReplicas(let id, let new): self.checkPlacement(id, new, before)
@@ -37,25 +41,37 @@ extension ControlSimulation {
             let collection = before.collections[id.collection]!
             let shard = before.shard(id)!
             let goer = shard.replica(which)!
-            guard self.isGood(goer) || shard.replicas.allSatisfy({ $0.state != .live || $0.incarnation == which }) else { return self.checkGrace(goer, before, id) }
-            let left = shard.replicas.reduce(0) { $0 + ($1.state == .live && $1.incarnation != which && self.isGood($1) ? 1 : 0) }
+            guard self.isGood(goer) || shard.replicas.allSatisfy({ $0.state != .live || $0.incarnation == which })
+            else { return self.checkGrace(goer, before, id) }
+            let left = shard.replicas.reduce(0) {
+                $0 + ($1.state == .live && $1.incarnation != which && self.isGood($1) ? 1 : 0)
+            }
             if left < collection.replication {
-                self.fail("\(change): only \(left) good copies of \(collection.replication) are left, though one more was there")
+                self.fail(
+                    "\(change): only \(left) good copies of \(collection.replication) are left, though one more was there"
+                )
             }
         case .discardReplica(let id, let which):
             let replica = before.shard(id)!.replica(which)!
-            if self.node(replica.node)?.shards[which]?.isComplete == true { self.fail("\(id)#\(which) is discarded and is there") }
-        case .addLearner, .removeLearner, .setVoters, .forgetJournalReplica, .startPartition: self.checkGroup(change, before)
+            if self.node(replica.node)?.shards[which]?.isComplete == true {
+                self.fail("\(id)#\(which) is discarded and is there")
+            }
+        case .addLearner, .removeLearner, .setVoters, .forgetJournalReplica, .startPartition:
+            self.checkGroup(change, before)
         default: break
         }
     }
 
     /// Who is silent for less than the grace loses nothing by it.
     private mutating func checkGrace(_ goer: ShardReplica, _ before: ClusterMap, _ id: ShardID) {
-        guard goer.state == .live, before.nodes[goer.node]?.state == .active, let node = self.node(goer.node) else { return }
+        guard goer.state == .live, before.nodes[goer.node]?.state == .active, let node = self.node(goer.node) else {
+            return
+        }
         let isWithinGrace = node.silentSince.map { self.step - $0 < Self.grace } ?? false
         if isWithinGrace, node.shards[goer.incarnation]?.isComplete == true {
-            self.fail("grace: \(id)#\(goer.incarnation) is retired, \(goer.node) is away for \(self.step - node.silentSince!) steps")
+            self.fail(
+                "grace: \(id)#\(goer.incarnation) is retired, \(goer.node) is away for \(self.step - node.silentSince!) steps"
+            )
         }
     }
 
@@ -64,7 +80,8 @@ extension ControlSimulation {
             let shard = before.shard(ShardID(collection: id, shard: replica.shard))!
             guard shard.firstLive > 0 else { continue }
             let there = shard.replicas.reduce(0) { count, other in
-                guard other.state == .live, before.nodes[other.node]?.state == .active, let node = self.node(other.node),
+                guard other.state == .live, before.nodes[other.node]?.state == .active,
+                    let node = self.node(other.node),
                     node.shards[other.incarnation]?.isComplete == true
                 else { return count }
                 return count + (node.isAway(at: self.step, for: Self.grace) ? 0 : 1)
@@ -74,7 +91,9 @@ extension ControlSimulation {
                 self.node(other.node).map { self.step - $0.lastReturn <= Self.knowable } ?? false
             }
             if there >= before.collections[id]!.replication, !justBack {
-                return self.fail("grace: \(id)/\(replica.shard) is copied to \(replica.node), though \(there) copies are there or were a moment ago")
+                return self.fail(
+                    "grace: \(id)/\(replica.shard) is copied to \(replica.node), though \(there) copies are there or were a moment ago"
+                )
             }
         }
     }
@@ -87,10 +106,16 @@ extension ControlSimulation {
             let group = self.groups[id]!
             let (old, new) = (before.partitions[id]!, self.store.map.partitions[id]!)
             let voters = Set(new.voters.map(\.incarnation))
-            if group.joint != nil { return self.fail("one change at a time: \(change) while \(id) is in a joint configuration") }
-            let isSettled = Set(group.voters) == Set(old.voters.map(\.incarnation)) && Set(group.learners) == Set(old.learners.map(\.incarnation))
+            if group.joint != nil {
+                return self.fail("one change at a time: \(change) while \(id) is in a joint configuration")
+            }
+            let isSettled =
+                Set(group.voters) == Set(old.voters.map(\.incarnation))
+                && Set(group.learners) == Set(old.learners.map(\.incarnation))
             if !isSettled && voters != Set(group.voters) {
-                return self.fail("one change at a time: \(change) while \(id) has voters \(group.voters), learners \(group.learners)")
+                return self.fail(
+                    "one change at a time: \(change) while \(id) has voters \(group.voters), learners \(group.learners)"
+                )
             }
             guard case .setVoters = change, voters != Set(group.voters) else { return }
             for set in [old.voters, new.voters] where !isMajority(set.map(\.incarnation), self.isAliveOrJustWas) {
@@ -106,7 +131,8 @@ extension ControlSimulation {
         for (id, collection) in self.store.map.collections {
             for (i, shard) in collection.shards.enumerated() where shard.firstLive > 0 {
                 let isThere = shard.replicas.contains { replica in
-                    replica.state != .building && self.node(replica.node)?.shards[replica.incarnation]?.isComplete == true
+                    replica.state != .building
+                        && self.node(replica.node)?.shards[replica.incarnation]?.isComplete == true
                 }
                 if !isThere { return self.fail("no copy is left of \(id)/\(i), and one could have been kept") }
             }
@@ -119,7 +145,9 @@ extension ControlSimulation {
                 let node = self.nodes[self.places[which]!]
                 return node.journals[which] != nil
             }
-            if !sets.allSatisfy({ isMajority($0, keeps) }), group.wasLed { return self.fail("\(group.id) has lost its majority") }
+            if !sets.allSatisfy({ isMajority($0, keeps) }), group.wasLed {
+                return self.fail("\(group.id) has lost its majority")
+            }
             if group.leader != nil { group.wasLed = true }
         }
     }
@@ -135,7 +163,8 @@ extension ControlSimulation {
         let isPlanned = leaders.contains { leader in
             let healths = leader.liveness?.healths.values.map { $0 } ?? []
             return !leader.lastPlan.decisions.isEmpty || !leader.lastPlan.blocked.isEmpty
-                || leader.view.epoch != self.store.map.epoch || healths.contains(.flapping) || healths.contains(.suspected)
+                || leader.view.epoch != self.store.map.epoch || healths.contains(.flapping)
+                || healths.contains(.suspected)
         }
         let isAway = self.nodes.contains { node in
             !node.isUp && !node.isGoneForGood && self.store.map.nodes[node.id]?.state != .removed
@@ -159,7 +188,9 @@ extension ControlSimulation {
         guard self.finding == nil else { return }
         let leader = self.controllers.first { $0.isLeading }
         guard self.isWell else {
-            return self.fail("convergence: no rest after \(self.options.calmSteps / 4) s; blocked: \(leader?.lastPlan.blocked ?? [])")
+            return self.fail(
+                "convergence: no rest after \(self.options.calmSteps / 4) s; blocked: \(leader?.lastPlan.blocked ?? [])"
+            )
         }
         let map = self.store.map
         for node in map.nodes.values where node.state == .draining || node.state == .joining {
@@ -168,18 +199,26 @@ extension ControlSimulation {
         for (id, collection) in map.collections {
             for (i, shard) in collection.shards.enumerated() {
                 let good = shard.replicas.filter { replica in
-                    guard let node = self.node(replica.node), node.isUp, map.nodes[node.id]?.state == .active else { return false }
+                    guard let node = self.node(replica.node), node.isUp, map.nodes[node.id]?.state == .active else {
+                        return false
+                    }
                     return replica.state == .live && node.shards[replica.incarnation]?.isComplete == true
                 }
                 if good.count != collection.replication || shard.replicas.count != good.count {
-                    return self.fail("convergence: \(id)/\(i) has \(good.count) good copies of \(collection.replication); blocked: \(leader?.lastPlan.blocked ?? [])")
+                    return self.fail(
+                        "convergence: \(id)/\(i) has \(good.count) good copies of \(collection.replication); blocked: \(leader?.lastPlan.blocked ?? [])"
+                    )
                 }
             }
         }
         for record in map.partitions.values {
-            let isGood = record.voters.allSatisfy { self.isAlive($0.incarnation) && map.nodes[$0.node]?.state == .active }
+            let isGood = record.voters.allSatisfy {
+                self.isAlive($0.incarnation) && map.nodes[$0.node]?.state == .active
+            }
             if record.voters.count != record.wanted || record.replicas.count != record.wanted || !isGood {
-                return self.fail("convergence: \(record.id) has \(record.voters.count) voters of \(record.wanted); blocked: \(leader?.lastPlan.blocked ?? [])")
+                return self.fail(
+                    "convergence: \(record.id) has \(record.voters.count) voters of \(record.wanted); blocked: \(leader?.lastPlan.blocked ?? [])"
+                )
             }
         }
         self.checkBalance()
@@ -205,13 +244,16 @@ extension ControlSimulation {
                     let here = holders.filter { map.nodes[$0]!.zone == from.zone }.count
                     let there = holders.filter { map.nodes[$0]!.zone == to.zone }.count
                     if from.zone != to.zone, here - there >= 2 {
-                        return self.fail("balance: \(id) has \(here) copies in zone \(from.zone) and \(there) in \(to.zone)")
+                        return self.fail(
+                            "balance: \(id) has \(here) copies in zone \(from.zone) and \(there) in \(to.zone)")
                     }
                     guard from.zone == to.zone || there < here else { continue }
                     let (full, empty) = (load(from), load(to))
                     let after = (full - cost(id) / Double(from.weight), empty + cost(id) / Double(to.weight))
                     if full - empty > mean * 0.1 + 1e-4, after.0 > after.1 + 1e-4 {
-                        return self.fail("balance: \(id) on \(from.id) with load \(full), \(to.id) has \(empty), the mean is \(mean)")
+                        return self.fail(
+                            "balance: \(id) on \(from.id) with load \(full), \(to.id) has \(empty), the mean is \(mean)"
+                        )
                     }
                 }
             }

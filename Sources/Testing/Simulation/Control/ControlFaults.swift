@@ -21,7 +21,9 @@ extension ControlSimulation {
             node.wipe(at: self.step)
             self.loses(node, "its disk")
         case .killForGood:
-            guard self.mayLoseData(node), self.nodes.filter(\.isGoneForGood).count * 4 < self.nodes.count else { return }
+            guard self.mayLoseData(node), self.nodes.filter(\.isGoneForGood).count * 4 < self.nodes.count else {
+                return
+            }
             self.kill(node, .max / 2)
             node.wipe(at: self.step)
             node.isGoneForGood = true
@@ -43,7 +45,8 @@ extension ControlSimulation {
             self.record("--- c\(controller.index) stands still")
         case .cutController:
             controller.isCutFromStore.toggle()
-            self.record("--- c\(controller.index) \(controller.isCutFromStore ? "does not reach" : "reaches") the store")
+            self.record(
+                "--- c\(controller.index) \(controller.isCutFromStore ? "does not reach" : "reaches") the store")
         case .storeOutage:
             guard self.store.isAvailable else { return }
             self.store.isAvailable = false
@@ -66,7 +69,8 @@ extension ControlSimulation {
         case .addNode: if self.nodes.count < 12 { self.addNode(self.pick(1...3)) }
         case .addCollection: if map.collections.count < 4 { self.addCollection() }
         case .dropCollection:
-            guard map.collections.count > 1, let id = map.collections.keys.sorted().randomElement(using: &self.rng) else { return }
+            guard map.collections.count > 1, let id = map.collections.keys.sorted().randomElement(using: &self.rng)
+            else { return }
             self.administer(.dropCollection(id))
         case .setReplication:
             guard let id = map.collections.keys.sorted().randomElement(using: &self.rng) else { return }
@@ -114,8 +118,14 @@ extension ControlSimulation {
         // A partition that is being started has no second copy of the little it has.
         guard self.store.map.partitions.values.allSatisfy({ $0.changed > 0 }) else { return false }
         for collection in self.store.map.collections.values {
+            for shard in collection.shards where shard.firstLive == 0 {
+                // It may be made live this very moment, the only one so far.
+                if let own = shard.replica(on: node.id), node.shards[own.incarnation]?.isComplete == true { return false }
+            }
             for shard in collection.shards where shard.firstLive > 0 {
-                guard let own = shard.replica(on: node.id), node.shards[own.incarnation]?.isComplete == true else { continue }
+                guard let own = shard.replica(on: node.id), node.shards[own.incarnation]?.isComplete == true else {
+                    continue
+                }
                 let others = shard.replicas.filter { replica in
                     replica.state == .live && replica.node != node.id
                         && self.node(replica.node)?.shards[replica.incarnation]?.isComplete == true
@@ -130,7 +140,9 @@ extension ControlSimulation {
         }
         return self.groups.values.allSatisfy { group in
             guard let record = self.store.map.partitions[group.id] else { return true }
-            return [group.voters, group.joint ?? group.voters, record.voters.map(\.incarnation)].allSatisfy { isMajority($0, keeps) }
+            return [group.voters, group.joint ?? group.voters, record.voters.map(\.incarnation)].allSatisfy {
+                isMajority($0, keeps)
+            }
         }
     }
 

@@ -81,7 +81,9 @@ final class ControlNode {
             for replica in record.replicas where replica.node == self.id {
                 assigned.insert(replica.incarnation)
                 if self.isEmpty { self.lost.insert(replica.incarnation) }
-                if replica.role != .leaving, self.journals[replica.incarnation] == nil, !self.lost.contains(replica.incarnation) {
+                if replica.role != .leaving, self.journals[replica.incarnation] == nil,
+                    !self.lost.contains(replica.incarnation)
+                {
                     self.journals[replica.incarnation] = record.id
                 }
             }
@@ -92,14 +94,14 @@ final class ControlNode {
         self.lost.formIntersection(assigned)
     }
 
-    /// - Parameter ends: Of the shards' journals: a replica is ready when it is within 1,000 entries.
-    func report(at step: Int, ends: [ShardID: JournalOffset], using rng: inout SeededRNG) -> NodeObservation {
+    /// - Parameter end: Of the shards' journals: a replica is ready when it is within 1,000 entries.
+    func report(at step: Int, end: JournalOffset, using rng: inout SeededRNG) -> NodeObservation {
         var report = NodeObservation(epoch: self.view.epoch, failedBuilds: self.failedBuilds)
         for (which, held) in self.shards.sorted(by: { $0.key < $1.key }) {
             let state: ReplicaObservation.State =
                 held.isFailed
                 ? .failed
-                : !held.isComplete || held.applied + 1000 < ends[held.id, default: 0]
+                : !held.isComplete || held.applied + 1000 < end
                     ? .building : step < self.catchUpUntil ? .catchingUp : .ready
             report.replicas[which] = ReplicaObservation(
                 state, applied: held.applied, bytes: Self.bytes(held.id), progress: held.progress,

@@ -54,7 +54,9 @@ extension ControlSimulation {
         controller.liveness!.watch(controller.view.presentNodes.map(\.id), now: self.now)
         for node in self.nodes {
             controller.liveness!.lease(node.id, isHeld: node.isUp && !node.isCutFromStore)
-            if node.isHeard { controller.reports[node.id] = node.report(at: self.step, ends: self.ends, using: &self.rng) }
+            if node.isHeard {
+                controller.reports[node.id] = node.report(at: self.step, end: self.end, using: &self.rng)
+            }
         }
         for group in self.groups.values {
             // Leaders are heard by way of their nodes.
@@ -112,11 +114,13 @@ extension ControlSimulation {
         _ change: MapChange, _ before: ClusterMap, _ after: ClusterMap, _ who: String, _ reason: String
     ) -> Bool {
         let truth = self.store.map
-        let expected: [UInt8]?? = self.options.bugs.contains(.ignoreEpoch) && who != "admin" ? nil : .some(self.encodedEpoch(before))
+        let expected: [UInt8]?? =
+            self.options.bugs.contains(.ignoreEpoch) && who != "admin" ? nil : .some(before.epochDocument.value)
         switch self.store.write(after.documents(changedFrom: before), ifEpochIs: expected) {
         case .stale:
             self.counts.stale += 1
-            self.record("    \(who): \(change): refused, its map is of epoch \(before.epoch), the store's of \(truth.epoch)")
+            self.record(
+                "    \(who): \(change): refused, its map is of epoch \(before.epoch), the store's of \(truth.epoch)")
             return false
         case .broken(let what):
             self.fail("\(who): \(change): \(what)")
@@ -130,11 +134,6 @@ extension ControlSimulation {
             self.follow(change)
             return true
         }
-    }
-
-    private func encodedEpoch(_ map: ClusterMap) -> [UInt8]? {
-        guard map.epoch > 0 else { return nil }
-        return map.documents(changedFrom: ClusterMap()).first { $0.key == MapKey.epoch.description }?.value
     }
 
     /// What is true of journal replicas from the moment the map says so.

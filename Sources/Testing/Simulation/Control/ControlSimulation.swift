@@ -81,7 +81,6 @@ package struct ControlSimulation {
     var groups: [PartitionID: ControlGroup] = [:]
     /// Where each journal replica ever made is.
     var places: [Incarnation: Int] = [:]
-    var ends: [ShardID: JournalOffset] = [:]
     var counts = ControlCounts()
     var finding: String?
     var isCalm = false
@@ -148,16 +147,24 @@ package struct ControlSimulation {
             self.record("map \(document.key): \(String(decoding: document.value ?? [], as: UTF8.self))")
         }
         for node in self.nodes {
-            let shards = node.shards.sorted { $0.key < $1.key }.map { "\($1.id)#\($0)\($1.isComplete ? "" : " incomplete")" }
-            self.record("\(node.id) \(node.isUp ? "up" : "down"): \(shards.joined(separator: ", ")); journals \(node.journals.keys.sorted())")
+            let shards = node.shards.sorted { $0.key < $1.key }.map {
+                "\($1.id)#\($0)\($1.isComplete ? "" : " incomplete")"
+            }
+            self.record(
+                "\(node.id) \(node.isUp ? "up" : "down"): \(shards.joined(separator: ", ")); journals \(node.journals.keys.sorted())"
+            )
         }
         for group in self.groups.values.sorted(by: { $0.id < $1.id }) {
             let leader = group.leader.map { "#\($0)" } ?? "none"
-            self.record("\(group.id): voters \(group.voters), joint \(group.joint ?? []), learners \(group.learners), leader \(leader), changed \(group.changed)")
+            self.record(
+                "\(group.id): voters \(group.voters), joint \(group.joint ?? []), learners \(group.learners), leader \(leader), changed \(group.changed)"
+            )
         }
         for controller in self.controllers {
             let health = (controller.liveness?.healths ?? [:]).sorted { $0.key < $1.key }.map { "\($0) \($1)" }
-            self.record("c\(controller.index): \(controller.isLeading ? "leads" : "follows") at epoch \(controller.view.epoch), \(health.joined(separator: ", ")); blocked \(controller.lastPlan.blocked)")
+            self.record(
+                "c\(controller.index): \(controller.isLeading ? "leads" : "follows") at epoch \(controller.view.epoch), \(health.joined(separator: ", ")); blocked \(controller.lastPlan.blocked)"
+            )
         }
     }
 
@@ -194,7 +201,9 @@ package struct ControlSimulation {
         let id = self.nextCollection
         self.nextCollection += 1
         self.administer(
-            .addCollection(id, shards: self.pick(1...8), replication: [1, 2, 2, 3].randomElement(using: &self.rng)!, partition: partition))
+            .addCollection(
+                id, shards: self.pick(1...8), replication: [1, 2, 2, 3].randomElement(using: &self.rng)!,
+                partition: partition))
     }
 
     mutating func advance() {
@@ -230,18 +239,25 @@ package struct ControlSimulation {
             node.nextLook = self.step + (self.isCalm || self.chance(0.9) ? self.pick(1...3) : self.pick(4...30))
         }
         if node.failedBuilds > 0, self.step % 120 == 0 { node.failedBuilds -= 1 }
-        for which in node.shards.keys.sorted() { self.build(node, which) }
+        // In order, for copying draws from the seed; what is complete only follows.
+        var copying: [Incarnation] = []
+        for (which, held) in node.shards where !held.isComplete || held.applied < self.end {
+            if held.isComplete {
+                node.shards[which]!.applied = min(self.end, held.applied + 1000)
+            } else {
+                copying.append(which)
+            }
+        }
+        for which in copying.sorted() { self.build(node, which) }
     }
+
+    /// A shard's journal grows by 20 entries a second.
+    var end: JournalOffset { 10_000 + UInt64(5 * self.step) }
 
     private mutating func build(_ node: ControlNode, _ which: Incarnation) {
         var held = node.shards[which]!
         defer { node.shards[which] = held }
-        let end = self.ends[held.id, default: 10_000] + UInt64(self.step % 4)
-        self.ends[held.id] = end
-        if held.isComplete {
-            held.applied = min(end, held.applied + 1000)
-            return
-        }
+        let end = self.end
         guard !held.isFailed else { return }
         guard node.view.shard(held.id)?.firstLive != 0 else {
             held.isComplete = true
@@ -277,14 +293,18 @@ package struct ControlSimulation {
 
     private mutating func act(_ group: ControlGroup) {
         if let joint = group.joint {
-            guard isMajority(group.voters, self.isAlive), isMajority(joint, self.isAlive), self.chance(0.5) else { return }
+            guard isMajority(group.voters, self.isAlive), isMajority(joint, self.isAlive), self.chance(0.5) else {
+                return
+            }
             group.voters = joint
             group.learners.removeAll { joint.contains($0) }
             group.joint = nil
             if let leader = group.leader, !joint.contains(leader) { group.leader = nil }
             return self.record("    \(group.id) has the voters \(joint)")
         }
-        if let leader = group.leader, !self.isAlive(leader) || !isMajority(group.voters, self.isAlive) { group.leader = nil }
+        if let leader = group.leader, !self.isAlive(leader) || !isMajority(group.voters, self.isAlive) {
+            group.leader = nil
+        }
         guard let leader = group.leader else {
             guard isMajority(group.voters, self.isAlive) else { return }
             if group.electionAt <= self.step - 20 { group.electionAt = self.step + self.pick(1...4) }
