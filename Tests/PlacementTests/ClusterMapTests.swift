@@ -137,7 +137,7 @@ import Testing
         let free = NodeID([1, 2, 3, 4].first { id in !voters.contains { $0.node == NodeID(id) } }!)
         let all = voters.map(\.incarnation)
         for change: MapChange in [
-            .setVoters(.data(0), all), .setVoters(.data(0), Array(all.prefix(1)) + [999]),
+            .setVoters(.data(0), all), .setVoters(.data(0), Array(all.prefix(2)) + [999]),
             .removeLearner(.data(0), all[0]),
             .forgetJournalReplica(.data(0), all[0]), .addLearner(.data(0), voters[0].node, replaces: 0),
             .addLearner(.data(0), voters[0].node, replaces: all[1]), .addLearner(.data(0), free, replaces: 999),

@@ -7,7 +7,7 @@ import Testing
 /// without tests.
 @Suite(.serialized) struct ControlSimulationTests {
     static let seeds: Range<UInt64> = {
-        let text = ProcessInfo.processInfo.environment["VECRAFT_CONTROL_SEEDS"] ?? "0..800"
+        let text = ProcessInfo.processInfo.environment["VECRAFT_CONTROL_SEEDS"] ?? "0..1000"
         let bounds = text.split(separator: ".").compactMap { UInt64($0) }
         precondition(bounds.count == 2 && bounds[0] <= bounds[1], "VECRAFT_CONTROL_SEEDS=\(text) is not FROM..TO")
         return bounds[0]..<bounds[1]
@@ -70,7 +70,7 @@ import Testing
         for seed in UInt64(0)..<200 {
             guard let finding = ControlSimulation.run(seed: seed, options: options).finding else { continue }
             print("\(planted.name): seed \(seed), \(finding.prefix(160))")
-            #expect(finding.contains(planted.says))
+            #expect(planted.says.isEmpty || finding.contains(planted.says))
             // The same seed without the bug is clean: it is the bug that was found.
             #expect(ControlSimulation.run(seed: seed).finding == nil)
             return

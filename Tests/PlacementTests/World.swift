@@ -45,7 +45,7 @@ struct World {
         do throws(VecraftError) {
             try self.map.apply(change, expecting: self.map.epoch)
             return nil
-        } catch { return error.reason }
+        } catch { return error.reason ?? error.code.name }
     }
 
     var observations: Observations {

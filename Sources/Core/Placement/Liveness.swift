@@ -106,12 +106,15 @@ package struct Liveness: Sendable {
             if silence >= self.settings.suspectAfter {
                 return self.turn(node, &state, to: .suspected, "silent for \(silence.seconds) s")
             }
+            if state.health == .flapping {
+                guard now - state.upSince >= self.settle(state.absences) else { return nil }
+                return self.turn(node, &state, to: .up, "steady")
+            }
             while state.absences > 0, now - state.upSince >= self.settings.forgiveAfter {
                 state.absences -= 1
                 state.upSince += self.settings.forgiveAfter
             }
-            guard state.health == .flapping, now - state.upSince >= self.settle(state.absences) else { return nil }
-            return self.turn(node, &state, to: .up, "steady")
+            return nil
         case .suspected:
             let limit = state.holdsLease ? self.settings.downAfterWithLease : self.settings.downAfter
             guard silence >= (self.bugs.contains(.noGrace) ? self.settings.suspectAfter : limit), !self.isBlind else {

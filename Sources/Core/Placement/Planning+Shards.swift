@@ -143,7 +143,9 @@ extension Planning {
         let need = view.wanted - view.keepers
         guard need > 0 else { return }
         if view.record.firstLive > 0, view.confirmed == 0 {
-            let holders = view.replicas.filter { $0.replica.state != .building }.map { "\($0.node.id)" }
+            let holders = view.replicas.filter { $0.replica.state != .building && !$0.isLost }.map { "\($0.node.id)" }
+            // Of those that lost their copies it was said already.
+            guard !holders.isEmpty else { return }
             return self.block("\(id): no live copy can be reached; waiting for \(holders.joined(separator: ", "))")
         }
         // A new collection's shards come in one decision.

@@ -120,7 +120,9 @@ extension ControlSimulation {
         for collection in self.store.map.collections.values {
             for shard in collection.shards where shard.firstLive == 0 {
                 // It may be made live this very moment, the only one so far.
-                if let own = shard.replica(on: node.id), node.shards[own.incarnation]?.isComplete == true { return false }
+                if let own = shard.replica(on: node.id), node.shards[own.incarnation]?.isComplete == true {
+                    return false
+                }
             }
             for shard in collection.shards where shard.firstLive > 0 {
                 guard let own = shard.replica(on: node.id), node.shards[own.incarnation]?.isComplete == true else {
