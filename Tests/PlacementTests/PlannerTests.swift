@@ -163,6 +163,29 @@ import Testing
         #expect(world.plan() == ["cancel 1/0#4: copying to n3 failed", "place 1/0 on n4: n2 is down; n4 holds least"])
     }
 
+    /// A node that is heard but does not hear of the map would never begin.
+    @Test func aTargetThatDoesNotHearOfTheMapIsGivenUp() {
+        var world = Self.pair()
+        world.health[2] = .down
+        world.deafSince[4] = world.map.epoch
+        #expect(world.plan() == ["place 1/0 on n3: n2 is down; n3 holds least"])
+        world.states[4] = .building
+        world.deafSince = [3: world.map.epoch - 1]
+        #expect(
+            world.plan() == [
+                "cancel 1/0#4: n3 does not hear of the map", "place 1/0 on n4: n2 is down; n4 holds least",
+            ])
+    }
+
+    /// Most are silent, so nobody is called down; whom a person sends away is replaced all the same.
+    @Test func aSilentNodeCanBeDrained() {
+        var world = Self.pair(nodes: 3)
+        world.health[2] = .suspected
+        world.apply(.drainNode(NodeID(2)))
+        world.settle()
+        #expect(world.live(1) == [1, 3] && world.map.nodes[NodeID(2)]!.state == .drained)
+    }
+
     @Test func aTargetThatDiesIsGivenUp() {
         var world = Self.pair()
         world.health[2] = .down

@@ -18,6 +18,8 @@ struct World {
     /// Of nodes.
     var disks: [UInt64: (free: UInt64, total: UInt64)] = [:]
     var failures: [UInt64: Int] = [:]
+    /// Nodes that saw the map of this epoch last, and do not hear of it now.
+    var deafSince: [UInt64: MapEpoch] = [:]
     /// Groups that say otherwise than the map.
     var groups: [PartitionID: GroupObservation] = [:]
     var leaderless: Set<PartitionID> = []
@@ -54,7 +56,8 @@ struct World {
             let id = node.id.rawValue
             seen.health[node.id] = self.health[id] ?? .up
             seen.nodes[node.id] = NodeObservation(
-                epoch: self.map.epoch, diskFree: self.disks[id]?.free, diskTotal: self.disks[id]?.total,
+                epoch: self.deafSince[id] ?? self.map.epoch, watchesMap: self.deafSince[id] == nil,
+                diskFree: self.disks[id]?.free, diskTotal: self.disks[id]?.total,
                 failedBuilds: self.failures[id] ?? 0)
         }
         for (id, collection) in self.map.collections {

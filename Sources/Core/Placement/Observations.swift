@@ -39,6 +39,8 @@ package struct NodeObservation: Equatable, Sendable {
     package enum JournalState: String, Sendable { case running, lost }
     /// Of the map it had acted on when it reported.
     package var epoch: MapEpoch
+    /// It hears of changes of the map: else it would not begin what it is given.
+    package var watchesMap: Bool
     package var replicas: [Incarnation: ReplicaObservation]
     package var journals: [Incarnation: JournalState]
     package var diskFree: UInt64?
@@ -49,10 +51,12 @@ package struct NodeObservation: Equatable, Sendable {
     package var failedBuilds: Int
 
     package init(
-        epoch: MapEpoch, replicas: [Incarnation: ReplicaObservation] = [:], journals: [Incarnation: JournalState] = [:],
+        epoch: MapEpoch, watchesMap: Bool = true, replicas: [Incarnation: ReplicaObservation] = [:],
+        journals: [Incarnation: JournalState] = [:],
         diskFree: UInt64? = nil, diskTotal: UInt64? = nil, busy: Int = 0, failedBuilds: Int = 0
     ) {
         self.epoch = epoch
+        self.watchesMap = watchesMap
         self.replicas = replicas
         self.journals = journals
         self.diskFree = diskFree

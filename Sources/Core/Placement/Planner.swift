@@ -125,10 +125,14 @@ final class NodeView: Sendable {
     /// Holds what it was given for good.
     var isKept: Bool { self.record.state == .active }
     /// May be given something. Whoever has not read the map since it came up may be empty, and would not know a new replica
-    /// from one that it lost.
+    /// from one that it lost; whoever does not watch it would not begin.
     func mayTake(_ role: NodeRoles) -> Bool {
         self.record.state == .active && self.health == .up && self.record.roles.contains(role)
-            && self.report.map { $0.epoch > 0 } ?? false
+            && self.report.map { $0.epoch > 0 && $0.watchesMap } ?? false
+    }
+    /// It was given the replica and does not know, and will not for a while.
+    func isDeafTo(_ made: MapEpoch) -> Bool {
+        self.isReachable && self.report.map { !$0.watchesMap && $0.epoch < made } ?? false
     }
 
     /// The node does not have what the map gave it.

@@ -85,8 +85,10 @@ extension Planning {
         for other in view.replicas where other.replica.role == .leaving {
             self.decide(.forgetJournalReplica(id, other.which), "the group goes on without it")
         }
-        if let learner = view.learners.first(where: \.isBad) {
-            return self.decide(.removeLearner(id, learner.which), learner.cause)
+        if let learner = view.learners.first(where: { $0.isBad || $0.node.isDeafTo($0.replica.made) }) {
+            return self.decide(
+                .removeLearner(id, learner.which),
+                learner.isBad ? learner.cause : "\(learner.node.id) does not hear of the map")
         }
         return self.changeVoters(view)
     }

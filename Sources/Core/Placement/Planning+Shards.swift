@@ -94,6 +94,8 @@ extension Planning {
                 self.cancel(other, view, "copying to \(other.node.id) failed")
             } else if !other.node.isKept {
                 self.cancel(other, view, "\(other.node.id) is being drained")
+            } else if other.node.isDeafTo(other.replica.made) {
+                self.cancel(other, view, "\(other.node.id) does not hear of the map")
             }
         }
         // What was down is back, and steady, before its successor was ready.
@@ -281,7 +283,11 @@ extension Planning {
                     || self.bugs.contains(.countDeadCopies)
             else { continue }
             let reads = other.node.report?.replicas[other.replica.incarnation]?.readsInFlight ?? 0
-            guard other.isDead || (other.node.isReachable && reads == 0) else { continue }
+            // Of a node that is to go and is silent nobody waits for the last word.
+            guard
+                other.isDead || (!other.node.isKept && !other.node.isReachable)
+                    || (other.node.isReachable && reads == 0)
+            else { continue }
             self.decide(.forgetReplica(id, other.replica.incarnation), "\(view.settled) copies are live without it")
         }
     }

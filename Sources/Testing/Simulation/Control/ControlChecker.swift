@@ -128,7 +128,7 @@ extension ControlSimulation {
     // MARK: After each step
 
     mutating func checkTruth() {
-        for (id, collection) in self.store.map.collections {
+        for (id, collection) in self.store.map.collections.sorted(by: { $0.key < $1.key }) {
             for (i, shard) in collection.shards.enumerated() where shard.firstLive > 0 {
                 let isThere = shard.replicas.contains { replica in
                     replica.state != .building
@@ -137,7 +137,7 @@ extension ControlSimulation {
                 if !isThere { return self.fail("no copy is left of \(id)/\(i), and one could have been kept") }
             }
         }
-        for group in self.groups.values {
+        for group in self.groups.values.sorted(by: { $0.id < $1.id }) {
             let sets = [group.voters, group.joint ?? group.voters]
             // Before its nodes have seen the map, a new group is nowhere.
             guard group.leader != nil || group.changed != self.store.map.partitions[group.id]?.changed else { continue }
@@ -193,10 +193,10 @@ extension ControlSimulation {
             )
         }
         let map = self.store.map
-        for node in map.nodes.values where node.state == .draining || node.state == .joining {
+        for node in map.presentNodes where node.state == .draining || node.state == .joining {
             self.fail("convergence: \(node.id) is still \(node.state); blocked: \(leader?.lastPlan.blocked ?? [])")
         }
-        for (id, collection) in map.collections {
+        for (id, collection) in map.collections.sorted(by: { $0.key < $1.key }) {
             for (i, shard) in collection.shards.enumerated() {
                 let good = shard.replicas.filter { replica in
                     guard let node = self.node(replica.node), node.isUp, map.nodes[node.id]?.state == .active else {
@@ -211,7 +211,7 @@ extension ControlSimulation {
                 }
             }
         }
-        for record in map.partitions.values {
+        for record in map.partitions.values.sorted(by: { $0.id < $1.id }) {
             let isGood = record.voters.allSatisfy {
                 self.isAlive($0.incarnation) && map.nodes[$0.node]?.state == .active
             }

@@ -96,7 +96,8 @@ final class ControlNode {
 
     /// - Parameter end: Of the shards' journals: a replica is ready when it is within 1,000 entries.
     func report(at step: Int, end: JournalOffset, using rng: inout SeededRNG) -> NodeObservation {
-        var report = NodeObservation(epoch: self.view.epoch, failedBuilds: self.failedBuilds)
+        var report = NodeObservation(
+            epoch: self.view.epoch, watchesMap: !self.isCutFromStore, failedBuilds: self.failedBuilds)
         for (which, held) in self.shards.sorted(by: { $0.key < $1.key }) {
             let state: ReplicaObservation.State =
                 held.isFailed
