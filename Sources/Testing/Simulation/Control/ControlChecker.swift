@@ -20,7 +20,7 @@ extension ControlSimulation {
     }
 
     /// - Parameter before: The store's map before the change.
-    mutating func check(_ change: MapChange, from before: ClusterMap) {
+    mutating func check(_ change: MapChange, from before: ClusterMap, by controller: ControlProcess?) {
         if self.store.map.epoch != before.epoch + 1 {
             return self.fail("epochs: \(before.epoch) is followed by \(self.store.map.epoch), by \(change)")
         }
@@ -36,13 +36,15 @@ extension ControlSimulation {
                     return self.fail("\(shard)#\(name.incarnation) is made live \(self.end - applied) entries behind")
                 }
             }
-        case .placeReplicas(let id, let new): self.checkPlacement(id, new, before)
+        case .placeReplicas(let id, let new): self.checkPlacement(id, new, before, controller)
         case .retireReplica(let id, let which), .forgetReplica(let id, let which):
             let collection = before.collections[id.collection]!
             let shard = before.shard(id)!
             let goer = shard.replica(which)!
-            guard self.isGood(goer) || shard.replicas.allSatisfy({ $0.state != .live || $0.incarnation == which })
-            else { return self.checkGrace(goer, before, id) }
+            guard
+                self.node(goer.node)?.shards[which]?.isComplete == true && self.isGood(goer)
+                    || shard.replicas.allSatisfy({ $0.state != .live || $0.incarnation == which })
+            else { return self.checkGrace(goer, before, id, controller) }
             let left = shard.replicas.reduce(0) {
                 $0 + ($1.state == .live && $1.incarnation != which && self.isGood($1) ? 1 : 0)
             }
@@ -63,19 +65,24 @@ extension ControlSimulation {
     }
 
     /// Who is silent for less than the grace loses nothing by it.
-    private mutating func checkGrace(_ goer: ShardReplica, _ before: ClusterMap, _ id: ShardID) {
+    private mutating func checkGrace(
+        _ goer: ShardReplica, _ before: ClusterMap, _ id: ShardID, _ controller: ControlProcess?
+    ) {
         guard goer.state == .live, before.nodes[goer.node]?.state == .active, let node = self.node(goer.node) else {
             return
         }
-        let isWithinGrace = node.silentSince.map { self.step - $0 < Self.grace } ?? false
+        let silence = self.step - (controller?.heardAt[node.id] ?? self.step)
+        let isWithinGrace = node.silentSince != nil && silence < Self.grace
         if isWithinGrace, node.shards[goer.incarnation]?.isComplete == true {
             self.fail(
-                "grace: \(id)#\(goer.incarnation) is retired, \(goer.node) is away for \(self.step - node.silentSince!) steps"
+                "grace: \(id)#\(goer.incarnation) is retired, \(goer.node) is silent for \(silence) steps"
             )
         }
     }
 
-    private mutating func checkPlacement(_ id: UInt64, _ new: [NewReplica], _ before: ClusterMap) {
+    private mutating func checkPlacement(
+        _ id: UInt64, _ new: [NewReplica], _ before: ClusterMap, _ controller: ControlProcess?
+    ) {
         for replica in new where replica.movesFrom == 0 {
             let shard = before.shard(ShardID(collection: id, shard: replica.shard))!
             guard shard.firstLive > 0 else { continue }
@@ -84,7 +91,9 @@ extension ControlSimulation {
                     let node = self.node(other.node),
                     node.shards[other.incarnation]?.isComplete == true
                 else { return count }
-                return count + (node.isAway(at: self.step, for: Self.grace) ? 0 : 1)
+                // By what this controller heard: while it stood still, a node may have come and gone.
+                let silence = self.step - (controller?.heardAt[node.id] ?? self.step)
+                return count + (silence > Self.grace ? 0 : 1)
             }
             // A node that came back while the plan was made is not the planner's mistake.
             let justBack = shard.replicas.contains { other in

@@ -13,6 +13,8 @@ final class ControlProcess {
     var isLeading = false
     var view = ClusterMap()
     var liveness: Liveness?
+    /// When it last heard each; of one not heard yet, when it began to listen.
+    var heardAt: [NodeID: Int] = [:]
     var reports: [NodeID: NodeObservation] = [:]
     var groups: [PartitionID: GroupObservation] = [:]
     var pending: [Decision] = []
@@ -32,6 +34,7 @@ final class ControlProcess {
         self.isLeading = false
         self.pending = []
         self.liveness = nil
+        self.heardAt = [:]
         self.reports = [:]
         self.groups = [:]
         self.lastPlan = Plan()

@@ -28,6 +28,7 @@ extension ControlSimulation {
             guard !controller.isLeading else { return }
             controller.isLeading = true
             controller.liveness = Liveness(now: self.now, bugs: self.options.bugs)
+            for node in self.nodes { controller.heardAt[node.id] = self.step }
             controller.view = self.store.map
             self.counts.elections += 1
             self.record("--- c\(controller.index) leads")
@@ -40,6 +41,7 @@ extension ControlSimulation {
     private func hear(_ controller: ControlProcess) {
         guard controller.liveness != nil else { return }
         for node in self.nodes where node.isHeard {
+            controller.heardAt[node.id] = self.step
             if let turn = controller.liveness!.heard(node.id, now: self.now) { self.tell(controller, turn) }
         }
         for turn in controller.liveness!.tick(now: self.now) { self.tell(controller, turn) }
@@ -91,7 +93,10 @@ extension ControlSimulation {
             } catch {
                 return self.fail("c\(controller.index) cannot apply its own decision \(decision): \(error)")
             }
-            guard self.write(decision.change, controller.view, after, "c\(controller.index)", decision.reason) else {
+            guard
+                self.write(
+                    decision.change, controller.view, after, "c\(controller.index)", decision.reason, by: controller)
+            else {
                 controller.pending = []
                 controller.nextPlan = self.step + 2
                 return
@@ -111,7 +116,8 @@ extension ControlSimulation {
 
     /// The one way to the store: documents, with the epoch compared.
     private mutating func write(
-        _ change: MapChange, _ before: ClusterMap, _ after: ClusterMap, _ who: String, _ reason: String
+        _ change: MapChange, _ before: ClusterMap, _ after: ClusterMap, _ who: String, _ reason: String,
+        by controller: ControlProcess? = nil
     ) -> Bool {
         let truth = self.store.map
         let expected: [UInt8]?? =
@@ -130,7 +136,7 @@ extension ControlSimulation {
             self.lastChange = self.step
             self.record("\(after.epoch) \(who): \(change) (\(reason))")
             if self.store.map != after { self.fail("the map read back is another one than was written") }
-            self.check(change, from: truth)
+            self.check(change, from: truth, by: controller)
             self.follow(change)
             return true
         }
