@@ -52,7 +52,7 @@ torture-cluster: ## Three nodes, all that can go wrong, under load (ROUNDS=100 f
 	@VECRAFT_CLUSTER_ROUNDS=$(or $(ROUNDS),$(if $(MINUTES),,100)) VECRAFT_CLUSTER_MINUTES=$(MINUTES) VECRAFT_CLUSTER_SEED=$(SEED) \
 	    swift test -c $(CONFIGURATION) --skip-build --disable-xctest --filter ClusterTortureTests
 
-simulate: ## Whole Raft groups, one seed each (SEEDS=FROM..TO, PROFILE=mixed|storm|duel)
+simulate: ## Whole Raft groups or control planes, one seed each (SEEDS=FROM..TO, PROFILE=mixed|storm|duel|control)
 	@$(BUILD) --product simulate
 	@.build/$(CONFIGURATION)/simulate $(or $(SEEDS),0..20000) $(or $(PROFILE),mixed)
 

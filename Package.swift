@@ -74,6 +74,7 @@ let package = Package(
         core("PayloadIndex", ["Primitives", "Filter"]),
         core("HNSW", ["Primitives", "VectorKernels"]),
         core("Raft", ["Primitives"]),
+        core("Placement", ["Primitives"]),
 
         // Wire: the contracts of Proto/, encoded by protobuf-c. `Wire` is the one door to C.
         .systemLibrary(
@@ -131,15 +132,16 @@ let package = Package(
         layer("Testing", "TestSupport", ["Primitives", "FileStore"]),
         layer("Testing", "Linearizability", []),
         layer("Testing", "ClusterSupport", ["Linearizability", "TestSupport", "Primitives", "JournalFormat", "GRPC", "Wire", nioPosix]),
-        layer("Testing", "Simulation", ["Primitives", "Raft"]),
+        layer("Testing", "Simulation", ["Primitives", "Raft", "Placement"]),
         .executableTarget(
-            name: "simulate", dependencies: ["Primitives", "Raft", "Simulation"], path: "Sources/Testing/Simulate",
+            name: "simulate", dependencies: ["Primitives", "Raft", "Placement", "Simulation"], path: "Sources/Testing/Simulate",
             swiftSettings: strict),
         .executableTarget(
             name: "lease-holder", dependencies: ["Primitives", "Metadata", "Etcd", nioPosix],
             path: "Sources/Testing/LeaseHolder", swiftSettings: strict),
         tests("Primitives", ["Primitives", "CChecksum"]),
         tests("Raft", ["Raft", "Simulation", "Primitives"], resources: ["Transcripts"]),
+        tests("Placement", ["Placement", "Simulation", "Primitives"]),
         tests("Linearizability", ["Linearizability", "Primitives"]),
         tests("HLC", ["HLC", "Primitives", "TestSupport"]),
         tests("JournalFormat", ["JournalFormat", "Primitives", "CChecksum"]),

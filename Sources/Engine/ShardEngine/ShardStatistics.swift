@@ -66,17 +66,6 @@ package protocol ShardObserver: Sendable {
     func shard(_ id: ShardID, _ event: ShardEvent)
 }
 
-/// One shard of one collection.
-package struct ShardID: Hashable, Sendable, CustomStringConvertible {
-    package var collection: UInt64
-    package var shard: UInt32
-    package init(collection: UInt64, shard: UInt32) {
-        self.collection = collection
-        self.shard = shard
-    }
-    package var description: String { "\(self.collection)/\(self.shard)" }
-}
-
 package enum ShardEvent: Sendable {
     case checkpointed(through: JournalOffset, bytes: UInt64, took: Duration)
     case checkpointFailed(VecraftError)
