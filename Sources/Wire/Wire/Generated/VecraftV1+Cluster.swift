@@ -4,7 +4,7 @@ extension VecraftV1 {
     package struct StatusRequest: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 71) }
+        package static var schema: MessageSchema { MessageSchema(index: 80) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -27,7 +27,7 @@ extension VecraftV1 {
         package init(intervalMs: UInt32 = 0) {
             self.intervalMs = intervalMs
         }
-        package static var schema: MessageSchema { MessageSchema(index: 72) }
+        package static var schema: MessageSchema { MessageSchema(index: 81) }
         package init(_ view: View) {
             self.intervalMs = view.intervalMs
         }
@@ -58,7 +58,7 @@ extension VecraftV1 {
             self.ok = ok
             self.detail = detail
         }
-        package static var schema: MessageSchema { MessageSchema(index: 73) }
+        package static var schema: MessageSchema { MessageSchema(index: 82) }
         package init(_ view: View) {
             self.name = view.name.string
             self.ok = view.ok
@@ -113,7 +113,7 @@ extension VecraftV1 {
             self.lagBytes = lagBytes
             self.lagMs = lagMs
         }
-        package static var schema: MessageSchema { MessageSchema(index: 74) }
+        package static var schema: MessageSchema { MessageSchema(index: 83) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.term = view.term
@@ -204,7 +204,7 @@ extension VecraftV1 {
             self.grpcAddress = grpcAddress
             self.httpAddress = httpAddress
         }
-        package static var schema: MessageSchema { MessageSchema(index: 75) }
+        package static var schema: MessageSchema { MessageSchema(index: 84) }
         package init(_ view: View) {
             self.node = view.node.string
             self.version = view.version.string

@@ -39,7 +39,7 @@ extension VecraftV1 {
             self.m = m
             self.efConstruction = efConstruction
         }
-        package static var schema: MessageSchema { MessageSchema(index: 76) }
+        package static var schema: MessageSchema { MessageSchema(index: 85) }
         package init(_ view: View) {
             self.m = view.m
             self.efConstruction = view.efConstruction
@@ -77,7 +77,7 @@ extension VecraftV1 {
             self.hnsw = hnsw
             self.quantisation = quantisation
         }
-        package static var schema: MessageSchema { MessageSchema(index: 77) }
+        package static var schema: MessageSchema { MessageSchema(index: 86) }
         package init(_ view: View) {
             self.dimension = view.dimension
             self.distance = view.distance
@@ -118,7 +118,7 @@ extension VecraftV1 {
             self.field = field
             self.type = type
         }
-        package static var schema: MessageSchema { MessageSchema(index: 78) }
+        package static var schema: MessageSchema { MessageSchema(index: 87) }
         package init(_ view: View) {
             self.field = view.field.string
             self.type = view.type
@@ -159,7 +159,7 @@ extension VecraftV1 {
             self.payloadIndexes = payloadIndexes
             self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 79) }
+        package static var schema: MessageSchema { MessageSchema(index: 88) }
         package init(_ view: View) {
             self.vector = view.vector.map(VecraftV1.VectorConfig.init)
             self.vectors = view.vectors.dictionary { $0.value.map(VecraftV1.VectorConfig.init) ?? VecraftV1.VectorConfig() }
@@ -192,7 +192,7 @@ extension VecraftV1 {
             @inlinable package var shards: UInt32 { get { self.base.load(64) } nonmutating set { self.base.store(newValue, 64) } }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 80) }
+            package static var schema: MessageSchema { MessageSchema(index: 89) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -228,7 +228,7 @@ extension VecraftV1 {
             self.partition = partition
             self.status = status
         }
-        package static var schema: MessageSchema { MessageSchema(index: 81) }
+        package static var schema: MessageSchema { MessageSchema(index: 90) }
         package init(_ view: View) {
             self.name = view.name.string
             self.id = view.id
@@ -299,7 +299,7 @@ extension VecraftV1 {
             self.digest = digest
             self.recodingSegments = recodingSegments
         }
-        package static var schema: MessageSchema { MessageSchema(index: 82) }
+        package static var schema: MessageSchema { MessageSchema(index: 91) }
         package init(_ view: View) {
             self.points = view.points
             self.segments = view.segments
@@ -371,7 +371,7 @@ extension VecraftV1 {
             self.config = config
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 83) }
+        package static var schema: MessageSchema { MessageSchema(index: 92) }
         package init(_ view: View) {
             self.name = view.name.string
             self.config = view.config.map(VecraftV1.CollectionConfig.init)
@@ -407,7 +407,7 @@ extension VecraftV1 {
             self.collection = collection
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 84) }
+        package static var schema: MessageSchema { MessageSchema(index: 93) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
             self.write = view.write.map(VecraftV1.WriteInfo.init)
@@ -439,7 +439,7 @@ extension VecraftV1 {
             self.name = name
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 85) }
+        package static var schema: MessageSchema { MessageSchema(index: 94) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -469,7 +469,7 @@ extension VecraftV1 {
         package init(collection: VecraftV1.Collection? = nil) {
             self.collection = collection
         }
-        package static var schema: MessageSchema { MessageSchema(index: 86) }
+        package static var schema: MessageSchema { MessageSchema(index: 95) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
         }
@@ -495,7 +495,7 @@ extension VecraftV1 {
         package init(tenant: String = "") {
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 87) }
+        package static var schema: MessageSchema { MessageSchema(index: 96) }
         package init(_ view: View) {
             self.tenant = view.tenant.string
         }
@@ -521,7 +521,7 @@ extension VecraftV1 {
         package init(collections: [VecraftV1.Collection] = []) {
             self.collections = collections
         }
-        package static var schema: MessageSchema { MessageSchema(index: 88) }
+        package static var schema: MessageSchema { MessageSchema(index: 97) }
         package init(_ view: View) {
             self.collections = view.collections.map(VecraftV1.Collection.init)
         }
@@ -555,7 +555,7 @@ extension VecraftV1 {
             self.quantisation = quantisation
             self.vectors = vectors
         }
-        package static var schema: MessageSchema { MessageSchema(index: 89) }
+        package static var schema: MessageSchema { MessageSchema(index: 98) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -596,7 +596,7 @@ extension VecraftV1 {
             self.collection = collection
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 90) }
+        package static var schema: MessageSchema { MessageSchema(index: 99) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
             self.write = view.write.map(VecraftV1.WriteInfo.init)
@@ -628,7 +628,7 @@ extension VecraftV1 {
             self.name = name
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 91) }
+        package static var schema: MessageSchema { MessageSchema(index: 100) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -658,7 +658,7 @@ extension VecraftV1 {
         package init(write: VecraftV1.WriteInfo? = nil) {
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 92) }
+        package static var schema: MessageSchema { MessageSchema(index: 101) }
         package init(_ view: View) {
             self.write = view.write.map(VecraftV1.WriteInfo.init)
         }

@@ -12,7 +12,7 @@ extension VecraftV1 {
             self.startHLC = startHLC
             self.endHLC = endHLC
         }
-        package static var schema: MessageSchema { MessageSchema(index: 93) }
+        package static var schema: MessageSchema { MessageSchema(index: 102) }
         package init(_ view: View) {
             self.name = view.name.string
             self.startHLC = view.startHLC
@@ -55,7 +55,7 @@ extension VecraftV1 {
             self.payload = payload
             self.vectors = vectors
         }
-        package static var schema: MessageSchema { MessageSchema(index: 94) }
+        package static var schema: MessageSchema { MessageSchema(index: 103) }
         package init(_ view: View) {
             self.id = view.id.string
             self.operation = view.operation.string
@@ -88,7 +88,7 @@ extension VecraftV1 {
             @inlinable package var vectors: RepeatedSlot<VecraftV1.PointChange.VectorsEntry.Builder> { RepeatedSlot(self.base, 56, 48) }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 95) }
+            package static var schema: MessageSchema { MessageSchema(index: 104) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -118,7 +118,7 @@ extension VecraftV1 {
             self.lastOffset = lastOffset
             self.appliedHLC = appliedHLC
         }
-        package static var schema: MessageSchema { MessageSchema(index: 96) }
+        package static var schema: MessageSchema { MessageSchema(index: 105) }
         package init(_ view: View) {
             self.replica = view.replica.string
             self.firstOffset = view.firstOffset
@@ -205,7 +205,7 @@ extension VecraftV1 {
             self.current = current
             self.refused = refused
         }
-        package static var schema: MessageSchema { MessageSchema(index: 97) }
+        package static var schema: MessageSchema { MessageSchema(index: 106) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -327,7 +327,7 @@ extension VecraftV1 {
             self.tenant = tenant
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 98) }
+        package static var schema: MessageSchema { MessageSchema(index: 107) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.id = view.id.string
@@ -367,7 +367,7 @@ extension VecraftV1 {
             self.requestID = requestID
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 99) }
+        package static var schema: MessageSchema { MessageSchema(index: 108) }
         package init(_ view: View) {
             self.requestID = view.requestID.string
             self.limit = view.limit
@@ -400,7 +400,7 @@ extension VecraftV1 {
             self.traceID = traceID
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 100) }
+        package static var schema: MessageSchema { MessageSchema(index: 109) }
         package init(_ view: View) {
             self.traceID = view.traceID.string
             self.limit = view.limit
@@ -432,7 +432,7 @@ extension VecraftV1 {
             self.partition = partition
             self.offset = offset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 101) }
+        package static var schema: MessageSchema { MessageSchema(index: 110) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -467,7 +467,7 @@ extension VecraftV1 {
             self.truncated = truncated
             self.scanned = scanned
         }
-        package static var schema: MessageSchema { MessageSchema(index: 102) }
+        package static var schema: MessageSchema { MessageSchema(index: 111) }
         package init(_ view: View) {
             self.entries = view.entries.map(VecraftV1.LineageEntry.init)
             self.truncated = view.truncated
@@ -502,7 +502,7 @@ extension VecraftV1 {
         package init(partition: String = "") {
             self.partition = partition
         }
-        package static var schema: MessageSchema { MessageSchema(index: 103) }
+        package static var schema: MessageSchema { MessageSchema(index: 112) }
         package init(_ view: View) {
             self.partition = view.partition.string
         }
@@ -541,7 +541,7 @@ extension VecraftV1 {
             self.segments = segments
             self.faults = faults
         }
-        package static var schema: MessageSchema { MessageSchema(index: 104) }
+        package static var schema: MessageSchema { MessageSchema(index: 113) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.firstOffset = view.firstOffset
@@ -593,7 +593,7 @@ extension VecraftV1 {
             self.ok = ok
             self.partitions = partitions
         }
-        package static var schema: MessageSchema { MessageSchema(index: 105) }
+        package static var schema: MessageSchema { MessageSchema(index: 114) }
         package init(_ view: View) {
             self.ok = view.ok
             self.partitions = view.partitions.map(VecraftV1.PartitionReport.init)
