@@ -19,7 +19,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     package let directory: PeerDirectory
     private let byID: [PartitionID: JournalReplica]
     private let links: PeerLinks
-    let clients: PeerClients
+    package let clients: PeerClients
     private let timers: any EventLoopGroup
     private let isClosing = Atomic(false)
     let log = Logger(label: "vecraft.journal")
