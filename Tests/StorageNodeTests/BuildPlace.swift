@@ -103,12 +103,14 @@ final class BuildPlace: Sendable {
 
     func node(
         _ id: UInt64, holding schemas: [CollectionSchema], delay: UInt64 = 0, bytesPerSecond: Int = 0,
-        silence: Duration = .seconds(60), merges: Bool = true
+        silence: Duration = .seconds(60), merges: Bool = true,
+        disk: FaultyFileStore? = nil, journal: (any JournalClient)? = nil
     ) async throws -> Node {
-        let disk = FaultyFileStore(seed: id)
+        let disk = disk ?? FaultyFileStore(seed: id)
         let registry = MetricsRegistry()
         var settings = StorageSettings()
         settings.applyDelayMilliseconds = delay
+        settings.buildsFromPeers = journal != nil
         settings.shard.segmentPoints = 200
         settings.shard.graphFrom = 100
         settings.shard.checkpointJournalBytes = 100_000
@@ -117,7 +119,7 @@ final class BuildPlace: Sendable {
             settings.shard.deletedRatio = 1
         }
         let storage = try StorageNode(
-            directory: "/data", settings: settings, journal: self.journal, clock: self.journal.journal.clock,
+            directory: "/data", settings: settings, journal: journal ?? self.journal, clock: self.journal.journal.clock,
             files: disk,
             metrics: StorageMetrics(registry))
         try storage.start(schemas) { (_) throws(VecraftError) in [] }
@@ -139,6 +141,19 @@ final class BuildPlace: Sendable {
         settings.prepareForPeers()
         let server = try GRPCServer(settings: settings, methods: methods, group: self.loops)
         return (server, try await server.start(host: "127.0.0.1", port: 0))
+    }
+
+    /// The node ends.
+    func end(_ node: Node) async throws {
+        self.nodes.withLock { $0.removeAll { $0.id == node.id } }
+        try await self.close(node)
+    }
+
+    private func close(_ node: Node) async throws {
+        node.service.serve(nil)
+        await node.server.drain(grace: .zero)
+        await node.client.clients.close()
+        #expect(try await offThePool { node.storage.stop(within: .seconds(3_600)) })
     }
 
     private func introduce() {
@@ -222,13 +237,44 @@ final class BuildPlace: Sendable {
     }
 
     func close() async throws {
-        for node in self.nodes.withLock({ $0 }) {
-            node.service.serve(nil)
-            await node.server.drain(grace: .zero)
-            await node.client.clients.close()
-            #expect(try await offThePool { node.storage.stop(within: .seconds(3_600)) })
-        }
+        for node in self.nodes.withLock({ $0 }) { try await self.close(node) }
         self.journal.journal.close()
         try await self.loops.shutdownGracefully()
     }
+}
+
+/// A journal as a node has it whose own begins later than the others'.
+struct TrimmedJournal: JournalClient {
+    let whole: LocalJournal
+    let first: JournalOffset
+
+    var partitions: [PartitionID] { self.whole.partitions }
+    var isReplicated: Bool { false }
+    func append(
+        _ entry: EncodedEntry, to partition: PartitionID,
+        completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
+    ) { self.whole.append(entry, to: partition, completion: completion) }
+    func readIndex(
+        _ partition: PartitionID, completion: @escaping @Sendable (Result<JournalOffset, VecraftError>) -> Void
+    ) { self.whole.readIndex(partition, completion: completion) }
+    func position(_ partition: PartitionID) throws(VecraftError) -> JournalPosition {
+        var position = try self.whole.position(partition)
+        if partition.kind == .data { position.first = self.first }
+        return position
+    }
+    func read(
+        _ partition: PartitionID, from offset: JournalOffset, maxBytes: Int
+    ) throws(VecraftError) -> EntryBatch {
+        guard partition.kind != .data || offset >= self.first else {
+            throw VecraftError(.outOfRange, "\(offset) was trimmed", reason: "TRIMMED")
+        }
+        return try self.whole.read(partition, from: offset, maxBytes: maxBytes)
+    }
+    func onCommit(
+        _ partition: PartitionID, _ callback: @escaping @Sendable (JournalOffset) -> Void
+    ) throws(VecraftError) -> Subscription { try self.whole.onCommit(partition, callback) }
+    func status(_ partition: PartitionID) throws(VecraftError) -> JournalPartitionStatus {
+        try self.whole.status(partition)
+    }
+    func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport { try self.whole.verify(partition) }
 }

@@ -96,6 +96,87 @@ import Wire
         try await place.close()
     }
 
+    // MARK: At the start
+
+    /// A node that was away comes back to a journal that begins behind its shard. One other node is too far behind as well, one has
+    /// it: that one is found, once it serves.
+    @Test func aShardBehindTheJournalIsBuiltAtTheStart() async throws {
+        let place = try await BuildPlace()
+        let first = try await place.node(1, holding: BuildPlace.schemas)
+        let away = try await place.node(3, holding: BuildPlace.schemas)
+        try await place.write(count: 40)
+        try await away.awaitApplied(40)
+        try await place.end(away)
+        try await place.write(count: 200)
+        _ = try await place.node(2, holding: BuildPlace.schemas, delay: 3_600_000)
+        try await first.awaitApplied(240)
+        first.service.serve(nil)
+        let journal = TrimmedJournal(whole: place.journal, first: 100)
+        let back = try await place.node(3, holding: BuildPlace.schemas, disk: away.disk, journal: journal)
+        #expect(back.storage.missingShards == [BuildPlace.shard])
+        #expect(back.storage.replica(of: BuildPlace.shard) == nil)
+        #expect(back.storage.absence(of: 1).reason == "SHARD_BUILDING")
+        #expect(back.storage.absence(of: 2).reason == "COLLECTION_DROPPED")
+        #expect(back.disk.exists("/data/shards/1-0/MANIFEST"), "what it had stays until there is better")
+        #expect(try await back.storage.trimLimit(of: .data(0)) == 0, "nobody knows yet what it will need")
+        let builder = ShardBuilder(back.storage, back.client)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await builder.run() }
+            try await eventually("it says why not yet") {
+                let text = builder.description
+                return text.contains("node 1: the node is starting or ending")
+                    && text.contains("node 2 is at 0, the journal begins at 100")
+            }
+            #expect(!builder.isDone)
+            first.service.serve(first.storage)
+            try await place.write(count: 50)
+            try await group.waitForAll()
+        }
+        #expect(builder.isDone)
+        #expect(builder.description == "")
+        try await place.expectSameState(first, back)
+        #expect(try await back.storage.trimLimit(of: .data(0)) == 290)
+        // The next start finds it like any other.
+        try await place.end(back)
+        let again = try await place.node(3, holding: BuildPlace.schemas, disk: away.disk, journal: journal)
+        #expect(again.storage.missingShards == [])
+        try await place.expectSameState(first, again)
+        try await place.close()
+    }
+
+    @Test func aBuilderThatIsStoppedEnds() async throws {
+        let place = try await BuildPlace()
+        try await place.write(count: 40)
+        let journal = TrimmedJournal(whole: place.journal, first: 30)
+        let alone = try await place.node(1, holding: BuildPlace.schemas, journal: journal)
+        let builder = ShardBuilder(alone.storage, alone.client)
+        async let end: Void = builder.run()
+        try await eventually("it looks for a node") { builder.description.contains("no other node is known") }
+        builder.stop()
+        await end
+        #expect(!builder.isDone)
+        try await place.close()
+    }
+
+    /// What is on disk of all shards may be forgotten by the journal, and nothing else.
+    @Test func aTrimIsLimitedByTheShards() async throws {
+        let place = try await BuildPlace()
+        let node = try await place.node(1, holding: BuildPlace.schemas)
+        try await place.write(count: 30)
+        try await node.awaitApplied(30)
+        #expect(try await node.storage.trimLimit(of: .data(0)) == 30)
+        let engine = try #require(node.storage.replica(of: BuildPlace.shard)).engine
+        #expect(engine.statistics.checkpointed == 30)
+        node.disk.setCapacity(node.disk.usedBytes)
+        try await place.write(count: 30)
+        try await node.awaitApplied(60)
+        await #expect(throws: VecraftError.self) { try await node.storage.trimLimit(of: .data(0)) }
+        node.disk.setCapacity(1 << 30)
+        #expect(try await node.storage.trimLimit(of: .data(0)) == 60)
+        #expect(try await node.storage.trimLimit(of: .sys) == .max)
+        try await place.close()
+    }
+
     // MARK: What breaks off
 
     @Test func aTransferGoesOnWithTheFilesThatAreThere() async throws {

@@ -22,6 +22,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     package let clients: PeerClients
     private let timers: any EventLoopGroup
     private let isClosing = Atomic(false)
+    let trimLimit: Mutex<(@Sendable (PartitionID) async throws(VecraftError) -> JournalOffset)?> = Mutex(nil)
     let log = Logger(label: "vecraft.journal")
 
     /// An append or strong read is repeated for this long while there is no leader: a failover takes well under a second, a

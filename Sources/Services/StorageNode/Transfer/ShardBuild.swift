@@ -188,6 +188,13 @@ final class ShardBuilds: Sendable {
     func miss(_ id: ShardID, _ schema: CollectionSchema) { self.state.withLock { $0.missing[id] = schema } }
     var missing: [ShardID: CollectionSchema] { self.state.withLock { $0.missing } }
 
+    /// Whether one of these is missing or being built.
+    func isBuilding(_ isMeant: (CollectionSchema) -> Bool) -> Bool {
+        self.state.withLock { state in
+            state.missing.values.contains(where: isMeant) || state.running.values.contains { isMeant($0.schema) }
+        }
+    }
+
     /// - Throws: ABORTED if it is being built.
     func begin(_ id: ShardID, _ schema: CollectionSchema) throws(VecraftError) -> ShardBuild {
         let made = self.state.withLock { state -> ShardBuild? in

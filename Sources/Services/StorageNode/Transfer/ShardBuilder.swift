@@ -14,6 +14,8 @@ package final class ShardBuilder: Sendable {
     private let storage: StorageNode
     private let client: ShardTransferClient
     private let work = Mutex<(task: Task<Void, Never>?, isStopped: Bool)>((nil, false))
+    /// Why each could not be built the last time.
+    private let said = Mutex<[ShardID: String]>([:])
     private let log = Logger(label: "vecraft.storage.transfer")
 
     package init(_ storage: StorageNode, _ client: ShardTransferClient) {
@@ -72,7 +74,6 @@ package final class ShardBuilder: Sendable {
         let build: ShardBuild
         do throws(VecraftError) { build = try self.storage.builds.begin(id, schema) } catch { return }
         var isHere = false
-        var said: String?
         defer { self.storage.builds.end(build, isHere: isHere) }
         while !Task.isCancelled, !build.isCancelled {
             var node: ReplicaID?
@@ -89,12 +90,11 @@ package final class ShardBuilder: Sendable {
                 let what = node.map { "node \($0): \(error.message)" } ?? error.message
                 build.failed(what)
                 // The same, twice a second, is no news.
-                if what != said {
+                if self.said.withLock({ $0.updateValue(what, forKey: id) }) != what {
                     self.log.warning(
                         "a shard could not be built yet",
                         metadata: ["collection": "\(build.schema.label)", "shard": "\(id.shard)", "error": "\(what)"])
                 }
-                said = what
             }
             try? await Task.sleep(for: Self.pause)
             // Others may have what they need by now.
@@ -102,43 +102,46 @@ package final class ShardBuilder: Sendable {
         }
     }
 
+    /// What one node said of a shard.
+    private struct Answer: Sendable {
+        var node: ReplicaID
+        /// Nil: it does not have it, or did not answer.
+        var applied: JournalOffset?
+        var failure: String?
+    }
+
+    private func ask(_ node: ReplicaID, _ id: ShardID) async -> Answer {
+        var answer = Answer(node: node)
+        do throws(VecraftError) {
+            let states = try await self.client.states([id], at: node)
+            answer.applied = states.first { $0.shard == id }?.applied
+        } catch {
+            answer.failure = error.message
+        }
+        return answer
+    }
+
     /// The node that has the most of the shard, of those from which this node's journal can go on.
     private func choose(_ build: ShardBuild, _ failed: inout Set<ReplicaID>) async throws(VecraftError) -> ReplicaID {
         let first = try self.storage.firstOffset(of: build.schema.partition)
-        let client = self.client
-        let id = build.id
-        let answers = await withTaskGroup(of: (ReplicaID, Result<JournalOffset?, VecraftError>).self) { group in
-            for node in client.clients.nodes {
-                group.addTask {
-                    do throws(VecraftError) {
-                        return (node, .success(try await client.states([id], at: node).first?.applied))
-                    } catch {
-                        return (node, .failure(error))
-                    }
-                }
-            }
-            var answers: [(ReplicaID, Result<JournalOffset?, VecraftError>)] = []
+        let answers = await withTaskGroup(of: Answer.self) { group in
+            for node in self.client.clients.nodes { group.addTask { await self.ask(node, build.id) } }
+            var answers: [Answer] = []
             for await answer in group { answers.append(answer) }
-            return answers.sorted { $0.0 < $1.0 }
+            return answers.sorted { $0.node < $1.node }
         }
-        var able: [(node: ReplicaID, applied: JournalOffset)] = []
-        var reasons: [String] = []
-        for (node, answer) in answers {
-            switch answer {
-            case .success(let applied?) where applied + 1 >= first: able.append((node, applied))
-            case .success(let applied?): reasons.append("node \(node) is at \(applied), the journal begins at \(first)")
-            case .success(nil): reasons.append("node \(node) does not have it")
-            case .failure(let error): reasons.append("node \(node): \(error.message)")
-            }
-        }
+        let able = answers.filter { $0.applied.map { $0 + 1 >= first } ?? false }
         if able.allSatisfy({ failed.contains($0.node) }) { failed = [] }
-        let best = able.filter { !failed.contains($0.node) }.max { $0.applied < $1.applied }
-        guard let best else {
-            throw VecraftError(
-                .unavailable,
-                reasons.isEmpty ? "no other node is known" : "no node has it: " + reasons.joined(separator: "; "),
-                reason: "NO_SOURCE")
+        let best = able.filter { !failed.contains($0.node) }.max { ($0.applied ?? 0) < ($1.applied ?? 0) }
+        if let best { return best.node }
+        let reasons = answers.map { answer in
+            if let failure = answer.failure { return "node \(answer.node): \(failure)" }
+            guard let applied = answer.applied else { return "node \(answer.node) does not have it" }
+            return "node \(answer.node) is at \(applied), the journal begins at \(first)"
         }
-        return best.node
+        throw VecraftError(
+            .unavailable,
+            reasons.isEmpty ? "no other node is known" : "no node has it: " + reasons.joined(separator: "; "),
+            reason: "NO_SOURCE")
     }
 }

@@ -110,7 +110,6 @@ package struct ShardTransferClient: Sendable {
             group.addTask {
                 while (try? await Task.sleep(for: limit)) != nil {
                     guard watch.wasSilent() else { continue }
-                    call.cancel()
                     return .failure(
                         VecraftError(.unavailable, "node \(reception.node) fell silent", reason: "TRANSFER_SILENT"))
                 }

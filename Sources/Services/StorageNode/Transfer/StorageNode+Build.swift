@@ -1,6 +1,7 @@
 internal import CPlatform
 internal import FileStore
 internal import Foundation
+internal import JournalService
 internal import Logging
 internal import Observability
 internal import PeerTransport
@@ -163,6 +164,37 @@ extension StorageNode {
     func removeTransfers() throws(VecraftError) {
         let kept = Set(self.builds.missing.keys.map { "\($0.collection)-\($0.shard)" })
         try ShardIncoming.removeAll(in: Paths.join(self.directory, "shards"), except: kept, self.files)
+    }
+
+    /// What a reader is told who finds no replica of a collection here: UNAVAILABLE, reason SHARD_BUILDING, while it is being
+    /// built, so that another node is asked; else NOT_FOUND.
+    package func absence(of collection: UInt64) -> VecraftError {
+        guard self.builds.isBuilding({ $0.id == collection }) else {
+            return VecraftError(.notFound, "the collection was dropped", reason: "COLLECTION_DROPPED")
+        }
+        return VecraftError(
+            .unavailable, "this node's replica is being built from another node's", reason: "SHARD_BUILDING",
+            retryAfter: .seconds(1))
+    }
+
+    // MARK: Trimming
+
+    /// The last offset of a partition that no shard of this node needs any more: up to it all are durable, after a checkpoint
+    /// now. 0 while one is being built, for what it comes with is not known; all, of a partition without shards.
+    package func trimLimit(of partition: PartitionID) async throws(VecraftError) -> JournalOffset {
+        guard partition.kind == .data, let replay = self.replay(partition) else { return .max }
+        let isBuilding = self.builds.isBuilding { $0.partition == partition }
+        if isBuilding { return 0 }
+        let applied = replay.waiters.applied
+        let engines = self.allReplicas.filter { $0.replay === replay }.map(\.engine)
+        return try await BackgroundThread.run("checkpoint") { () throws(VecraftError) in
+            var limit = applied
+            for engine in engines {
+                try engine.checkpoint()
+                limit = min(limit, engine.statistics.checkpointed)
+            }
+            return limit
+        }.get()
     }
 
     // MARK: Metrics
