@@ -24,9 +24,10 @@ struct NodeJournal: Sendable {
     /// Why the clock's bound could not be made durable, if so.
     var clockFault: FileFault? { self.alone?.clockFault ?? self.replicated?.home.clockFault }
 
+    /// - Parameter methods: What the listener for peers serves beside the journal's own.
     static func open(
         _ settings: Settings, directory: String, files: any FileStore, registry: MetricsRegistry, reporting: JournalReporting,
-        group: any EventLoopGroup
+        group: any EventLoopGroup, methods: [String: GRPCMethod]
     ) async throws(VecraftError) -> NodeJournal {
         let home = Paths.join(directory, "journal")
         guard settings.cluster.isClustered else {
@@ -36,12 +37,12 @@ struct NodeJournal: Sendable {
             return NodeJournal(
                 client: LocalJournal(journal), clock: journal.clock, replicated: nil, peers: nil, alone: journal)
         }
-        return try await Self.replica(settings, home, files, registry, reporting, group)
+        return try await Self.replica(settings, home, files, registry, reporting, group, methods)
     }
 
     private static func replica(
         _ settings: Settings, _ directory: String, _ files: any FileStore, _ registry: MetricsRegistry,
-        _ reporting: JournalReporting, _ group: any EventLoopGroup
+        _ reporting: JournalReporting, _ group: any EventLoopGroup, _ methods: [String: GRPCMethod]
     ) async throws(VecraftError) -> NodeJournal {
         let cluster = settings.cluster
         let node = ReplicaID(UInt64(cluster.nodeID))
@@ -66,9 +67,9 @@ struct NodeJournal: Sendable {
         serving.maxMessageBytes = settings.grpc.maxMessageBytes + (1 << 20)
         serving.prepareForPeers()
         do throws(VecraftError) {
+            let journals = PeerAPI.methods(links).merging(PeerJournalAPI.methods(journal)) { own, _ in own }
             let server = try GRPCServer(
-                settings: serving, methods: PeerAPI.methods(links).merging(PeerJournalAPI.methods(journal)) { own, _ in own },
-                observer: nil, group: group)
+                settings: serving, methods: journals.merging(methods) { own, _ in own }, observer: nil, group: group)
             guard let own = PeerAddress(parsing: cluster.addresses[cluster.nodeID] ?? "") else {
                 throw .invalid("cluster.peers", "the address of node \(node) is not host:port")
             }

@@ -40,6 +40,7 @@ final class ServedNode: Sendable {
                 .invalidArgument, "node.roles: this release runs all roles in one process, or the journal alone: \"all\" or \"journal\"",
                 field: "node.roles")
         }
+        DescriptorLimit.raise()
         let registry = MetricsRegistry()
         LogControl(level: settings.log.level, format: settings.log.format, registry: registry).bootstrap()
         MetricsSystem.bootstrap(MetricsBridge(registry))
@@ -85,6 +86,15 @@ final class ServedNode: Sendable {
         let http: HTTPServer
         /// Committed offsets at start: ready when they are applied.
         let goals: ReplayGoals
+        /// In a cluster: builds the shards that the journal does not reach back to.
+        let builder: ShardBuilder?
+
+        var isBuilding: Bool { self.builder.map { !$0.isDone } ?? false }
+        /// What the start is busy with.
+        var progress: String {
+            guard let builder, !builder.isDone else { return self.goals.description }
+            return self.goals.isReached ? builder.description : "\(builder.description); \(self.goals)"
+        }
     }
 
     /// A start may wait for other nodes; a signal ends that too.
@@ -119,20 +129,24 @@ final class ServedNode: Sendable {
         return directory
     }
 
-    func openJournal(_ directory: String) async throws -> (NodeJournal, JournalReporting) {
+    /// - Parameter methods: What the listener for peers serves beside the journal's own.
+    func openJournal(
+        _ directory: String, methods: [String: GRPCMethod] = [:]
+    ) async throws -> (NodeJournal, JournalReporting) {
         let reserve = self.settings.journal.reserveBytes
         let reporting = JournalReporting(JournalMetrics(self.registry)) { [files] in
             ((try? files.freeBytes(directory)) ?? 0) > reserve
         }
         let journal = try await NodeJournal.open(
             self.settings, directory: directory, files: self.files, registry: self.registry, reporting: reporting,
-            group: self.group)
+            group: self.group, methods: methods)
         return (journal, reporting)
     }
 
     private func open() async throws -> Parts {
         let directory = try self.prepareDirectory()
-        let (journal, reporting) = try await self.openJournal(directory)
+        let transfer = ShardTransferService(self.settings.shardTransfer)
+        let (journal, reporting) = try await self.openJournal(directory, methods: transfer.methods)
         let clock = journal.clock
         do {
             try await journal.catchUp { [log] what in log.notice("waiting for the other nodes", metadata: ["for": "\(what)"]) }
@@ -140,18 +154,25 @@ final class ServedNode: Sendable {
             let meta = MetaManager(journal: journal.client, copy: copy)
             try meta.load()
             let reached: (@Sendable () -> UInt64)? = journal.replicated == nil ? nil : { @Sendable in meta.reachedHLC }
+            var node = self.settings.storage.node
+            node.buildsFromPeers = !(journal.replicated?.clients.nodes ?? []).isEmpty
             let storage = try StorageNode(
-                directory: directory, settings: self.settings.storage.node, journal: journal.client, clock: clock,
+                directory: directory, settings: node, journal: journal.client, clock: clock,
                 files: self.files, metrics: StorageMetrics(self.registry), catalogReached: reached)
             try storage.start(Array(meta.catalog.byID.values)) { (ids) throws(VecraftError) in
                 try meta.dropped(among: ids)
             }
             try meta.start(CatalogToStorage(storage))
+            transfer.serve(storage)
+            journal.replicated?.limitTrims { (partition) throws(VecraftError) in try await storage.trimLimit(of: partition) }
             let gateway = self.gateway(journal.client, clock, meta, storage)
             return Parts(
                 journal: journal, journalReporting: reporting, store: store, meta: meta, storage: storage,
                 gateway: gateway, grpc: try self.grpcServer(gateway), http: try self.httpServer(gateway),
-                goals: ReplayGoals(storage))
+                goals: ReplayGoals(storage),
+                builder: journal.replicated.map {
+                    ShardBuilder(storage, ShardTransferClient($0.clients, self.settings.shardTransfer))
+                })
         } catch {
             await journal.close()
             throw error
