@@ -242,7 +242,8 @@ import Wire
 
     @Test func aDamagedChunkIsRefused() async throws {
         let place = try await BuildPlace()
-        let first = try await place.node(1, holding: BuildPlace.schemas)
+        // Without merges, so that the file is still there when it is mended.
+        let first = try await place.node(1, holding: BuildPlace.schemas, merges: false)
         let second = try await place.node(2, holding: [])
         try await place.write(count: 100)
         try await first.awaitApplied(try place.journal.position(.data(0)).committed)
