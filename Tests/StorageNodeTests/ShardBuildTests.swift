@@ -242,10 +242,10 @@ import Wire
 
     @Test func aDamagedChunkIsRefused() async throws {
         let place = try await BuildPlace()
-        // Without merges, so that the file is still there when it is mended.
-        let first = try await place.node(1, holding: BuildPlace.schemas, merges: false)
+        let first = try await place.node(1, holding: BuildPlace.schemas)
         let second = try await place.node(2, holding: [])
-        try await place.write(count: 100)
+        // Less than a segment, which nobody seals, maps or merges while its file is damaged.
+        try await place.write(count: 40)
         try await first.awaitApplied(try place.journal.position(.data(0)).committed)
         let engine = try #require(first.storage.replica(of: BuildPlace.shard)).engine
         try await place.serve(first) { (call) throws(VecraftError) in
