@@ -103,7 +103,7 @@ let package = Package(
         // Services: drivers and APIs, one folder each.
         service("JournalService", ["Primitives", "CPlatform", "HLC", "JournalFormat", "JournalStore", "FileStore", "Raft", "PeerTransport", "Observability", "Wire", "GRPC", nioCore, logging]),
         service("MetaManager", ["Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "Metadata", "Observability", "Wire", logging]),
-        service("StorageNode", ["Primitives", "HLC", "JournalStore", "JournalFormat", "Filter", "HNSW", "PayloadIndex", "ShardEngine", "FileStore", "CPlatform", "JournalService", "MetaManager", "Observability", logging]),
+        service("StorageNode", ["Primitives", "HLC", "JournalStore", "JournalFormat", "Filter", "HNSW", "PayloadIndex", "ShardEngine", "FileStore", "CPlatform", "JournalService", "MetaManager", "PeerTransport", "Raft", "Wire", "GRPC", "Observability", nioCore, logging]),
         service("QueryProcessor", ["Primitives", "HLC", "Filter", "ShardEngine", "StorageNode", "JournalService", "MetaManager", "Observability", logging]),
         service("Lineage", ["Primitives", "HLC", "JournalFormat", "Filter", "JournalService", "JournalStore", "ShardEngine", "StorageNode", "MetaManager", "Wire", "Observability", logging]),
         service("Gateway", [
@@ -163,8 +163,8 @@ let package = Package(
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
         tests("JournalService", ["JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Raft", "PeerTransport", "Observability", "Primitives", "TestSupport"]),
         tests("StorageNode", [
-            "StorageNode", "JournalService", "JournalStore", "JournalFormat", "HLC", "Observability", "FileStore", "Primitives", "ShardEngine",
-            "TestSupport",
+            "StorageNode", "ShardEngine", "JournalService", "JournalStore", "JournalFormat", "HLC", "Observability", "FileStore", "Primitives",
+            "PeerTransport", "Raft", "GRPC", "Wire", "TestSupport", nioCore, nioPosix,
         ]),
         tests("MetaManager", [
             "MetaManager", "JournalService", "JournalStore", "JournalFormat", "HLC", "Metadata", "Observability", "FileStore", "Primitives",

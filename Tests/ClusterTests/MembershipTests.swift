@@ -53,9 +53,8 @@ struct MembershipTests {
         try await run.finish()
     }
 
-    /// - Parameter trims: The others forget what the node that was away lacks, so that it is sent the log itself. Left out: a shard
-    ///   cannot be rebuilt without the entries yet, so such a node does not come up; `ReplicaTests` has the journal's part.
-    @Test(.timeLimit(.minutes(10)), arguments: [false]) func aNodeThatWasAwayCatchesUp(trims: Bool) async throws {
+    /// - Parameter trims: The others forget what the node that was away lacks, so that it is sent the log itself, and its shard.
+    @Test(.timeLimit(.minutes(10)), arguments: [false, true]) func aNodeThatWasAwayCatchesUp(trims: Bool) async throws {
         let run = try await ClusterRun.start {
             if trims { $0.settings += ["journal.segment_bytes=1MiB", "journal.max_batch_bytes=1MiB"] }
         }

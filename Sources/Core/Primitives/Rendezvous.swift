@@ -30,6 +30,14 @@ package struct EverythingHere: ShardDirectory {
     package func holdsHere(_ shard: UInt32, of schema: CollectionSchema) -> Bool { true }
 }
 
+/// Every node holds everything: others can answer for one that lacks a shard for the moment.
+package struct EverythingEverywhere: ShardDirectory {
+    private let others: @Sendable () -> [UInt64]
+    package init(others: @escaping @Sendable () -> [UInt64]) { self.others = others }
+    package func holders(of shard: UInt32, in schema: CollectionSchema) -> [UInt64] { self.others() }
+    package func holdsHere(_ shard: UInt32, of schema: CollectionSchema) -> Bool { true }
+}
+
 /// Shards spread over nodes that never change, each on as many as asked for.
 package struct FixedPlacement: ShardDirectory {
     private let own: UInt64

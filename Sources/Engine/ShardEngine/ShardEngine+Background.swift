@@ -72,7 +72,8 @@ extension ShardEngine: BackgroundWork {
             if try self.sealNext() { return .worked }
             if try self.advanceMerge() { return .worked }
             if try self.recodeNext() { return .worked }
-            return self.beginLinking() ? .worked : .idle
+            if self.beginLinking() { return .worked }
+            return self.snapshots.expire(at: monotonicNanoseconds()).map { .later($0) } ?? .idle
         } catch {
             self.counters.backgroundFailures.wrappingAdd(1, ordering: .relaxed)
             self.observer?.shard(self.id, .backgroundFailed(error))

@@ -27,6 +27,7 @@ package final class ShardEngine: @unchecked Sendable {
     let numbers: ShardNumbers
     let counters = ShardCounters()
     let contexts: SearchContextPool
+    let snapshots: ShardSnapshots
 
     // MARK: Published
 
@@ -99,6 +100,7 @@ package final class ShardEngine: @unchecked Sendable {
         self.numbers = ShardNumbers(nextSegment: loader.manifest.nextSegment, nextFile: loader.manifest.nextFile)
         self.asked = Mutex(schema.vectors.map(\.quantisation))
         self.contexts = SearchContextPool(limit: settings.pooledSearches)
+        self.snapshots = ShardSnapshots(limit: settings.snapshots, patience: settings.snapshotPatience)
         self.segments = loader.segments
         self.table = loader.table
         self.ids = loader.ids

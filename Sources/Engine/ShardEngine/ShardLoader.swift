@@ -97,9 +97,7 @@ struct ShardLoader {
                     "manifest format \(version); this release reads \(ShardManifest.version)", "NEWER_FORMAT")
             }
         }
-        guard found.schema.id == self.schema.id, found.shard == self.id.shard,
-            Self.lasting(found.schema.vectors) == Self.lasting(self.schema.vectors)
-        else {
+        guard found.isOf(self.schema, shard: self.id.shard) else {
             throw self.refusal(
                 "it holds shard \(found.schema.id)/\(found.shard) of \"\(found.schema.name)\", or has other vectors",
                 "OTHER_SHARD")
@@ -107,15 +105,6 @@ struct ShardLoader {
         self.opening.verifiedBytes += UInt64(self.manifestBytes.count)
         self.manifest = found
         self.manifest.schema = self.schema
-    }
-
-    /// Without what may change in a collection's life.
-    private static func lasting(_ vectors: [VectorSchema]) -> [VectorSchema] {
-        vectors.map { vector in
-            var vector = vector
-            vector.quantisation = .auto
-            return vector
-        }
     }
 
     private func writeManifest() throws(FileFault) {

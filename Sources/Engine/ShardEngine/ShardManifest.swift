@@ -54,6 +54,23 @@ struct ShardManifest: Equatable, Sendable {
         self.shard = shard
     }
 
+    var allFiles: [ShardFile] { self.segments.flatMap(\.files) }
+
+    /// Whether it is of this shard, with the vectors that the collection has.
+    func isOf(_ schema: CollectionSchema, shard: UInt32) -> Bool {
+        self.schema.id == schema.id && self.shard == shard
+            && Self.lasting(self.schema.vectors) == Self.lasting(schema.vectors)
+    }
+
+    /// Without what may change in a collection's life.
+    private static func lasting(_ vectors: [VectorSchema]) -> [VectorSchema] {
+        vectors.map { vector in
+            var vector = vector
+            vector.quantisation = .auto
+            return vector
+        }
+    }
+
     func encoded(checksum: (UnsafeRawBufferPointer) -> UInt32) -> [UInt8] {
         var writer = ByteWriter(reserving: 4096)
         writer.write(Self.magic)

@@ -25,6 +25,10 @@ package struct ShardSettings: Sendable, Equatable {
     package var publishRows = 1_024
     /// Searches that may keep scratch memory at hand; more work all the same, with memory of their own.
     package var pooledSearches = 64
+    /// Snapshots open at a time; each holds a descriptor a file.
+    package var snapshots = 2
+    /// A snapshot that nobody reads for this long is released.
+    package var snapshotPatience: Duration = .seconds(120)
 
     package init() {}
 
@@ -51,6 +55,10 @@ package struct ShardSettings: Sendable, Equatable {
         }
         guard self.unlinkedPoints >= 0 else { throw .invalid("unlinked_points", "\(self.unlinkedPoints) is negative") }
         guard self.publishRows >= 1 else { throw .invalid("publish_rows", "\(self.publishRows) is below 1") }
+        guard (1...64).contains(self.snapshots) else {
+            throw .invalid("snapshots", "\(self.snapshots) is not in 1...64")
+        }
+        guard self.snapshotPatience > .zero else { throw .invalid("snapshot_patience", "is not above 0") }
         guard self.pooledSearches >= 0 else { throw .invalid("pooled_searches", "\(self.pooledSearches) is negative") }
     }
 }

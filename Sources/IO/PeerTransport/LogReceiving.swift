@@ -242,7 +242,7 @@ struct LogParts {
 }
 
 /// Notices a sender that falls silent: two looks in a row find the same wait.
-final class SilenceWatch: Sendable {
+package final class SilenceWatch: Sendable {
     private struct State {
         var waits = 0
         var isWaiting = false
@@ -250,15 +250,17 @@ final class SilenceWatch: Sendable {
     }
     private let state = Mutex(State())
 
-    func waits() {
+    package init() {}
+
+    package func waits() {
         self.state.withLock {
             $0.waits += 1
             $0.isWaiting = true
         }
     }
-    func works() { self.state.withLock { $0.isWaiting = false } }
+    package func works() { self.state.withLock { $0.isWaiting = false } }
 
-    func wasSilent() -> Bool {
+    package func wasSilent() -> Bool {
         self.state.withLock { state in
             defer { state.seen = state.isWaiting ? state.waits : 0 }
             return state.isWaiting && state.seen == state.waits

@@ -1,11 +1,11 @@
 internal import GRPC
 internal import JournalFormat
 internal import Logging
-internal import NIOCore
+package import NIOCore
 internal import Observability
 package import Primitives
 package import Raft
-internal import Wire
+package import Wire
 
 extension PeerLinks {
     package func sendLog(
@@ -181,7 +181,7 @@ struct LogSender: Sendable {
 }
 
 extension ByteBuffer {
-    func decoded<M: WireMessage>() throws(VecraftError) -> M {
+    package func decoded<M: WireMessage>() throws(VecraftError) -> M {
         let outcome: Result<M, VecraftError> = self.withUnsafeReadableBytes { raw in
             Result { () throws(VecraftError) in try M.decode(raw) }
         }

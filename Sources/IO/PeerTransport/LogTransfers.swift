@@ -1,5 +1,5 @@
 internal import Dispatch
-internal import Primitives
+package import Primitives
 internal import Raft
 internal import Synchronization
 
@@ -53,10 +53,14 @@ final class LogTransfers: Sendable {
 }
 
 /// One transfer's own queue: what waits for a disk must not hold an event loop or a thread of the cooperative pool.
-struct BlockingQueue: Sendable {
-    private let queue = DispatchQueue(label: "vecraft.peer.log")
+package struct BlockingQueue: Sendable {
+    private let queue = DispatchQueue(label: "vecraft.peer.transfer")
 
-    func run<T: Sendable>(_ body: @escaping @Sendable () throws(VecraftError) -> T) async throws(VecraftError) -> T {
+    package init() {}
+
+    package func run<T: Sendable>(
+        _ body: @escaping @Sendable () throws(VecraftError) -> T
+    ) async throws(VecraftError) -> T {
         let result = await withCheckedContinuation { (done: CheckedContinuation<Result<T, VecraftError>, Never>) in
             self.queue.async { done.resume(returning: Result { () throws(VecraftError) in try body() }) }
         }

@@ -58,6 +58,7 @@ package struct Settings: Sendable, Equatable {
         package var checkpointBytes = 256 << 20
         package var indexThreads = 0
         package var applyDelayMilliseconds = 0
+        package var transferBytesPerSecond = 64 << 20
     }
     package struct Query: Sendable, Equatable {
         package var defaultTimeoutMilliseconds = 10_000
@@ -195,6 +196,9 @@ extension Settings {
         .int(
             "storage.apply_delay_ms", \.storage.applyDelayMilliseconds, 0...60_000,
             "Testing only: waits before each applied batch, in milliseconds."),
+        .bytes(
+            "storage.transfer_bytes_per_second", \.storage.transferBytesPerSecond, 0...(1 << 40),
+            "What this node sends of its shards to nodes that build theirs, in bytes a second; 0: no limit."),
 
         .int(
             "query.default_timeout_ms", \.query.defaultTimeoutMilliseconds, 1...3_600_000,

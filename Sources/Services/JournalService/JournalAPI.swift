@@ -2,6 +2,7 @@ package import GRPC
 internal import JournalFormat
 internal import JournalStore
 internal import NIOCore
+internal import PeerTransport
 internal import Primitives
 internal import Raft
 internal import Wire
@@ -229,14 +230,5 @@ package enum JournalAPI {
 
     private static func noPartition(_ name: String) -> VecraftError {
         .invalid("partition", "\"\(name.prefix(64))\" is not a partition, such as data-0")
-    }
-}
-
-extension ByteBuffer {
-    fileprivate func decoded<M: WireMessage>() throws(VecraftError) -> M {
-        let outcome: Result<M, VecraftError> = self.withUnsafeReadableBytes { raw in
-            Result { () throws(VecraftError) in try M.decode(raw) }
-        }
-        return try outcome.get()
     }
 }

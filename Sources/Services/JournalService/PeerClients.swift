@@ -84,6 +84,26 @@ package final class PeerClients: Sendable {
         }
     }
 
+    /// The other nodes whose addresses are known.
+    package var nodes: [ReplicaID] { self.state.withLock { $0.addresses.keys.sorted() } }
+
+    /// One call of any service on the peers' listener.
+    /// - Parameter method: Its full path.
+    package func unary(
+        _ method: String, _ request: [UInt8], at node: ReplicaID, timeout: Duration
+    ) async throws(VecraftError) -> ByteBuffer {
+        try await self.client(node).unary(method, ByteBuffer(bytes: request), timeout: timeout).message
+    }
+
+    /// A connection of its own, so that what is much stands before no other call. The caller closes it.
+    package func dial(_ node: ReplicaID) throws(VecraftError) -> GRPCClient {
+        guard let address = self.state.withLock({ $0.addresses[node] }) else {
+            throw VecraftError(.unavailable, "the address of node \(node) is not known", reason: "UNKNOWN_PEER")
+        }
+        return try GRPCClient(
+            host: address.host, port: address.port, tls: self.tls, settings: self.settings, group: self.group)
+    }
+
     package func close() async {
         let clients = self.state.withLock { state in
             defer { state.clients = [:] }

@@ -3,11 +3,17 @@ internal import JournalStore
 internal import Logging
 package import Primitives
 package import Raft
+internal import Synchronization
 internal import Wire
 
 // Changes of members, led through from any node: learner first, voter when it has caught up (Raft thesis, 4.2.1).
 
 extension ReplicatedJournal {
+    /// Has whoever feeds on the journal say what it needs no more, before each trim: the last offset that may go.
+    package func limitTrims(by limit: @escaping @Sendable (PartitionID) async throws(VecraftError) -> JournalOffset) {
+        self.trimLimit.withLock { $0 = limit }
+    }
+
     /// A member that is caught up within this long is made a voter; the caller may ask again for one that is not.
     private static let catchUpPatience: Duration = .seconds(600)
 
@@ -113,9 +119,12 @@ extension ReplicatedJournal {
         return try result.get()
     }
 
-    /// Trims this node's replica.
+    /// Trims this node's replica, though not beyond what the node's own shards have made durable (``limitTrims(by:)``).
     package func trim(_ partition: PartitionID, through offset: JournalOffset) async throws(VecraftError) {
         let replica = try self.replica(partition)
+        var offset = offset
+        if let limit = self.trimLimit.withLock({ $0 }) { offset = min(offset, try await limit(partition)) }
+        guard offset >= replica.firstOffset else { return }
         let result = await withCheckedContinuation { continuation in
             replica.trim(through: offset) { continuation.resume(returning: $0) }
         }

@@ -20,9 +20,10 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     package let directory: PeerDirectory
     private let byID: [PartitionID: JournalReplica]
     private let links: PeerLinks
-    let clients: PeerClients
+    package let clients: PeerClients
     private let timers: any EventLoopGroup
     private let isClosing = Atomic(false)
+    let trimLimit: Mutex<(@Sendable (PartitionID) async throws(VecraftError) -> JournalOffset)?> = Mutex(nil)
     let log = Logger(label: "vecraft.journal")
 
     /// An append or strong read is repeated for this long while there is no leader: a failover takes well under a second, a

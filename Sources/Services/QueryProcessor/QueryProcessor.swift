@@ -55,7 +55,7 @@ package final class QueryProcessor: Sendable {
 
     package func replica(_ collection: UInt64) throws(VecraftError) -> CollectionReplica {
         guard let replica = self.storage.replica(collection) else {
-            throw VecraftError(.notFound, "the collection was dropped", reason: "COLLECTION_DROPPED")
+            throw self.storage.absence(of: collection)
         }
         return replica
     }

@@ -19,15 +19,16 @@ package final class PartitionReplay: Sendable {
     package let start: JournalOffset
 
     /// Applied before whoever waits for an offset is told: at the pace of the graph, some tens of milliseconds.
-    private static let batchBytes = 1 << 20
+    static let batchBytes = 1 << 20
 
-    private let journal: any JournalClient
+    let journal: any JournalClient
     private let clock: HLCClock
     private let follower: JournalFollower
     private let applyDelayMilliseconds: UInt64
     private let shards: Mutex<[ShardID: ShardReplica]> = Mutex([:])
-    /// Held while a batch is applied, so that a shard is closed between batches and never within one.
-    private let applying = Mutex<Void>(())
+    /// Held while a batch is applied, so that a shard comes and goes between batches and never within one. Holds the offset up to
+    /// which all shards have been given their entries; what is published follows a moment later.
+    private let applying: Mutex<JournalOffset>
     private let failure: Mutex<VecraftError?> = Mutex(nil)
     private let catalogReached: Mutex<(@Sendable () -> UInt64)?> = Mutex(nil)
     /// Milliseconds: everything with an HLC below is applied.
@@ -56,6 +57,7 @@ package final class PartitionReplay: Sendable {
         self.clock = clock
         self.receipts = receipts
         self.waiters = AppliedWaiters(applied: start)
+        self.applying = Mutex(start)
         self.floor = try journal.position(partition).committed
         self.follower = JournalFollower(journal, partition: partition, maxBatchBytes: Self.batchBytes)
         self.applyDelayMilliseconds = applyDelayMilliseconds
@@ -89,9 +91,9 @@ package final class PartitionReplay: Sendable {
         self.applying.withLock { _ in self.shards.withLock { $0.removeValue(forKey: id) } }
     }
 
-    /// Runs between two batches.
+    /// Runs between two batches; `body` gets the offset of the last one, behind which the next begins.
     func betweenBatches<R, E: Error>(_ body: (JournalOffset) throws(E) -> R) throws(E) -> R {
-        try self.applying.withLock { (_) throws(E) in try body(self.waiters.applied) }
+        try self.applying.withLock { (delivered) throws(E) in try body(delivered) }
     }
 
     // MARK: State
@@ -179,7 +181,7 @@ package final class PartitionReplay: Sendable {
     private func apply(_ batch: EntryBatch) throws(VecraftError) {
         self.awaitCatalog(of: batch)
         let start = SystemTime.monotonicNanoseconds
-        try self.applying.withLock { (_) throws(VecraftError) in
+        try self.applying.withLock { (delivered) throws(VecraftError) in
             let shards = self.shards.withLock { Array($0.values) }
             try withExtendedLifetime(batch) { () throws(VecraftError) in
                 let views = batch.views
@@ -192,6 +194,7 @@ package final class PartitionReplay: Sendable {
                     self.appliedTime.store(last.hlc.milliseconds, ordering: .relaxed)
                 }
             }
+            delivered = batch.lastOffset
         }
         self.refused.withLock { $0.removeAll() }
         self.receipts.note(batch.firstOffset, batch.lastOffset, at: self.clock.now())
@@ -206,7 +209,7 @@ package final class PartitionReplay: Sendable {
 
     /// What of a batch is for a shard's collection. Of several shards each looks at its own points alone, so whether an entry is applied
     /// as a whole is decided before, once for all.
-    private func entries(
+    func entries(
         of replica: ShardReplica, _ views: [EntryView], _ judged: inout [UInt64: [EntryView]]
     ) -> [EntryView] {
         let schema = replica.schema
@@ -224,7 +227,7 @@ package final class PartitionReplay: Sendable {
 
     /// Applies a shard's entries. One that cannot be applied is passed over, whole: the judgement is a function of entry and
     /// schema (``EntryJudgement``), so all replicas pass over the same ones, and one bad entry does not stop the partition.
-    private func apply(
+    func apply(
         _ entries: [EntryView], to replica: ShardReplica, through: JournalOffset
     ) throws(VecraftError) {
         var rest = entries

@@ -30,7 +30,10 @@ package struct StorageMetrics: Sendable {
     package let quarantined: CounterFamily
     package let rebuilt: CounterFamily
 
+    package let transfer: ShardTransferMetrics
+
     package init(_ registry: MetricsRegistry) {
+        self.transfer = ShardTransferMetrics(registry)
         let byPartition = ["partition"]
         let byCollection = ["collection", "shard"]
         self.appliedOffset = registry.gauge(

@@ -7,6 +7,7 @@ internal import ShardEngine
 extension StorageNode {
     /// Copies positions and sizes into the gauges; for the scrape.
     package func collect() {
+        self.collectBuilds()
         for replay in self.partitions {
             let name = replay.partition.description
             let lag = replay.lag

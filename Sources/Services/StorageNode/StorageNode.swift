@@ -15,26 +15,30 @@ package struct StorageSettings: Sendable {
     package var indexThreads = 2
     /// Fault injection for tests: an entry is applied no sooner than this after it was written.
     package var applyDelayMilliseconds: UInt64 = 0
+    /// Whether a shard that lies behind the journal's beginning waits to be built from another node; else it is data loss.
+    package var buildsFromPeers = false
     package init() {}
 }
 
 /// Holds shard replicas and keeps them caught up with the journal.
 ///
 ///     directory/shards/<collection id>-<shard>/   one engine each
+///     directory/shards/<...>.incoming             one on its way in from another node, aside
 ///     directory/receipts/<partition>              when what was made searchable
 package final class StorageNode: Sendable {
-    private let directory: String
-    private let settings: StorageSettings
+    let directory: String
+    let settings: StorageSettings
     private let journal: any JournalClient
     private let clock: HLCClock
-    private let files: any FileStore
+    let files: any FileStore
     let gauges: StorageMetrics
     private let workers: ShardWorkers
     private let catalogReached: (@Sendable () -> UInt64)?
     private let directoryOfShards: any ShardDirectory
     private let replicas: Mutex<[UInt64: CollectionReplica]> = Mutex([:])
     private let replays: Mutex<[PartitionID: PartitionReplay]> = Mutex([:])
-    private let log = Logger(label: "vecraft.storage")
+    let builds = ShardBuilds()
+    let log = Logger(label: "vecraft.storage")
 
     /// - Parameters:
     ///   - catalogReached: HLC up to which this node has applied `sys-0`, where other nodes make collections too.
@@ -70,6 +74,7 @@ package final class StorageNode: Sendable {
     package func start(
         _ schemas: [CollectionSchema], dropped: (Set<UInt64>) throws(VecraftError) -> Set<UInt64>
     ) throws(VecraftError) {
+        try ShardIncoming.mend(Paths.join(self.directory, "shards"), self.files)
         try self.removeOrphans(schemas, dropped)
         var opened: [PartitionID: [(CollectionSchema, ShardEngine, String)]] = [:]
         for schema in schemas {
@@ -79,8 +84,8 @@ package final class StorageNode: Sendable {
             }
         }
         for partition in self.journal.partitions where partition.kind == .data {
-            let shards = opened[partition] ?? []
             let position = try self.journal.position(partition)
+            let shards = self.setAside(opened[partition] ?? [], below: position.first) { ($0.0, $0.1) }
             // Without shards there is nothing to bring up to date.
             let start = shards.map { $0.1.applied }.min() ?? position.committed
             guard start + 1 >= position.first else {
@@ -105,6 +110,7 @@ package final class StorageNode: Sendable {
             }
             try replay.begin()
         }
+        try self.removeTransfers()
     }
 
     /// Stops replay, then makes shards durable for as long as `budget` allows; what is not checkpointed is replayed at the next
@@ -153,12 +159,14 @@ package final class StorageNode: Sendable {
 
     /// A collection's codes changed: its shards take them from now on, and their sealed segments behind.
     package func update(_ schema: CollectionSchema) {
+        self.builds.update(schema)
         for shard in self.replica(schema.id)?.shards ?? [] {
             shard.engine.requantise(schema.vectors.map(\.quantisation))
         }
     }
 
     package func drop(_ schema: CollectionSchema) {
+        self.builds.cancel(schema.id)
         guard let replica = self.replicas.withLock({ $0.removeValue(forKey: schema.id) }) else { return }
         for shard in replica.shards {
             _ = replica.replay.remove(shard.engine.id)
@@ -183,7 +191,7 @@ package final class StorageNode: Sendable {
         self.replicas.withLock { $0[schema.id] = CollectionReplica(schema: schema, replay: replay, shards: []) }
     }
 
-    private func register(_ replica: ShardReplica) {
+    func register(_ replica: ShardReplica) {
         self.replicas.withLock { replicas in
             guard let known = replicas[replica.schema.id] else { preconditionFailure("\(replica.engine.id) of no collection") }
             replicas[replica.schema.id] = known.with(replica)
@@ -191,8 +199,15 @@ package final class StorageNode: Sendable {
         replica.replay.add(replica)
     }
 
-    private func open(_ schema: CollectionSchema, _ shard: UInt32) throws(VecraftError) -> (ShardEngine, String) {
-        let directory = Paths.join(self.directory, "shards/\(schema.id)-\(shard)")
+    func directory(of id: ShardID) -> String { Paths.join(self.directory, "shards/\(id.collection)-\(id.shard)") }
+
+    /// The oldest entry that this node's journal holds.
+    func firstOffset(of partition: PartitionID) throws(VecraftError) -> JournalOffset {
+        try self.journal.position(partition).first
+    }
+
+    func open(_ schema: CollectionSchema, _ shard: UInt32) throws(VecraftError) -> (ShardEngine, String) {
+        let directory = self.directory(of: ShardID(collection: schema.id, shard: shard))
         let engine = try ShardEngine(
             directory: directory, schema: schema, shard: shard, settings: self.settings.shard, files: self.files,
             observer: ShardReporting(schema, shard, self.gauges), workers: self.workers)
@@ -228,7 +243,8 @@ package final class StorageNode: Sendable {
     ) throws(VecraftError) {
         let known = Set(schemas.flatMap { schema in (0..<schema.shards).map { "\(schema.id)-\($0)" } })
         let root = Paths.join(self.directory, "shards")
-        let orphans = try self.onDisk { () throws(FileFault) in try self.files.list(root).filter { !known.contains($0) }
+        let orphans = try self.onDisk { () throws(FileFault) in
+            try self.files.list(root).filter { !known.contains($0) && !ShardIncoming.isAside($0) }
         }
         guard !orphans.isEmpty else { return }
         var ids: [String: UInt64] = [:]

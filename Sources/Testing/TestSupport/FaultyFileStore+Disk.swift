@@ -95,6 +95,8 @@ struct MemoryDisk {
     var names: [String: MemoryNode] = [:]
     var durableNames: [String: MemoryNode] = [:]
     var folders: Set<String> = ["/", "."]
+    /// Folders whose new name is not durable yet; in order.
+    var renamed: [(from: String, to: String)] = []
     var locks: Set<String> = []
     var faults: [FaultyFileStore.Fault] = []
     var callsLeft: Int?
@@ -156,6 +158,7 @@ struct MemoryDisk {
         self.faults = []
         self.locks = []
         guard crash != .process else { return }
+        self.undoRenames(tearing: crash == .powerTearing)
         if crash == .powerTearing { self.tearNames() }
         self.names = self.durableNames
         // One node may have two names for a moment (a rename half done): settled once.
@@ -166,6 +169,65 @@ struct MemoryDisk {
             if crash == .powerTearing { node.tear(using: &self.rng) }
             node.settle(node.durable)
         }
+    }
+
+    // MARK: Folders
+
+    /// At once for programs, durable with the names of the folder above. The target must be empty or missing, as the system wants it.
+    mutating func renameFolder(_ path: String, to target: String) throws(FileFault) {
+        guard self.folders.contains(path) else { throw FileFault(path: path, operation: .rename, errno: ENOENT) }
+        if self.names.keys.contains(where: { $0.hasPrefix(target + "/") }) {
+            throw FileFault(path: path, operation: .rename, errno: ENOTEMPTY)
+        }
+        try self.change(.rename, path)
+        self.names = Self.moved(self.names, from: path, to: target)
+        self.folders = Set(self.folders.map { Self.moved($0, from: path, to: target) ?? $0 })
+        self.renamed.append((path, target))
+    }
+
+    /// What the folder's names are becomes durable, under whatever name the folder itself lasts.
+    mutating func syncNames(in path: String) {
+        for (from, to) in self.renamed where Paths.parent(to) == path { self.settleRename(from, to) }
+        self.renamed.removeAll { Paths.parent($0.to) == path }
+        func durable(_ name: String) -> String {
+            self.renamed.reversed().reduce(name) { name, change in
+                Self.moved(name, from: change.to, to: change.from) ?? name
+            }
+        }
+        var found: [String: MemoryNode] = [:]
+        for (name, node) in self.names where Paths.parent(name) == path { found[durable(name)] = node }
+        let folder = Paths.parent(durable(path + "/x"))
+        for name in self.durableNames.keys where Paths.parent(name) == folder { self.durableNames[name] = nil }
+        self.durableNames.merge(found) { $1 }
+    }
+
+    private mutating func settleRename(_ from: String, _ to: String) {
+        // The target was empty: what lasted under its name is gone.
+        self.durableNames = self.durableNames.filter { !$0.key.hasPrefix(to + "/") }
+        self.durableNames = Self.moved(self.durableNames, from: from, to: to)
+    }
+
+    private static func moved(_ name: String, from: String, to: String) -> String? {
+        if name == from { return to }
+        return name.hasPrefix(from + "/") ? to + name.dropFirst(from.count) : nil
+    }
+
+    private static func moved(_ names: [String: MemoryNode], from: String, to: String) -> [String: MemoryNode] {
+        Dictionary(names.map { (Self.moved($0.key, from: from, to: to) ?? $0.key, $0.value) }) { $1 }
+    }
+
+    /// A power loss undoes the renames of folders that did not last; from one on that is undone, all of them.
+    private mutating func undoRenames(tearing: Bool) {
+        var undone = self.renamed[...]
+        while tearing, let (from, to) = undone.first, Bool.random(using: &self.rng) {
+            self.settleRename(from, to)
+            undone.removeFirst()
+        }
+        for (from, to) in undone.reversed() {
+            self.names = Self.moved(self.names, from: to, to: from)
+            self.folders = Set(self.folders.map { Self.moved($0, from: to, to: from) ?? $0 })
+        }
+        self.renamed = []
     }
 
     private mutating func tearNames() {

@@ -156,7 +156,7 @@ package final class FaultyFileStore: FileStore {
 
     package func rename(_ path: String, to target: String) throws(FileFault) {
         try self.disk.withLock { (disk) throws(FileFault) in
-            guard let node = disk.names[path] else { throw FileFault(path: path, operation: .rename, errno: ENOENT) }
+            guard let node = disk.names[path] else { return try disk.renameFolder(path, to: target) }
             try disk.change(.rename, path)
             disk.names[path] = nil
             disk.names[target] = node
@@ -176,6 +176,7 @@ package final class FaultyFileStore: FileStore {
             try disk.change(.remove, path)
             let below = path + "/"
             for name in disk.names.keys where name == path || name.hasPrefix(below) { disk.names[name] = nil }
+            disk.renamed.removeAll { $0.to == path || $0.to.hasPrefix(below) }
             disk.folders = disk.folders.filter { $0 != path && !$0.hasPrefix(below) }
         }
     }
@@ -183,9 +184,7 @@ package final class FaultyFileStore: FileStore {
     package func syncDirectory(_ path: String) throws(FileFault) {
         try self.disk.withLock { (disk) throws(FileFault) in
             try disk.change(.sync, path)
-            for name in Set(disk.names.keys).union(disk.durableNames.keys) where Paths.parent(name) == path {
-                disk.durableNames[name] = disk.names[name]
-            }
+            disk.syncNames(in: path)
         }
     }
 

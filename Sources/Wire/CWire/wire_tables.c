@@ -10,6 +10,7 @@
 #include "vecraft/internal/v1/journal.pb-c.h"
 #include "vecraft/internal/v1/raft.pb-c.h"
 #include "vecraft/internal/v1/shard_reads.pb-c.h"
+#include "vecraft/internal/v1/shards.pb-c.h"
 #include "vecraft/v1/cluster.pb-c.h"
 #include "vecraft/v1/collections.pb-c.h"
 #include "vecraft/v1/lineage.pb-c.h"
@@ -411,6 +412,41 @@ _Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, max_staleness_m
 _Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, page_bytes) == 88, "vecraft.internal.v1.ShardReadRequest.page_bytes");
 _Static_assert(offsetof(Vecraft__Internal__V1__ShardReadRequest, answers_text) == 96, "vecraft.internal.v1.ShardReadRequest.answers_text");
 _Static_assert(offsetof(Vecraft__Internal__V1__ShardReadResponse, reply) == 24, "vecraft.internal.v1.ShardReadResponse.reply");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardStatesRequest, cluster_id) == 24, "vecraft.internal.v1.ShardStatesRequest.cluster_id");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardStatesRequest, to) == 32, "vecraft.internal.v1.ShardStatesRequest.to");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardStatesRequest, shards) == 48, "vecraft.internal.v1.ShardStatesRequest.shards");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardStatesRequest, n_shards) == 40, "vecraft.internal.v1.ShardStatesRequest.shards");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardStatesRequest, recompute) == 56, "vecraft.internal.v1.ShardStatesRequest.recompute");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardName, collection) == 24, "vecraft.internal.v1.ShardName.collection");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardName, shard) == 32, "vecraft.internal.v1.ShardName.shard");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardState, shard) == 24, "vecraft.internal.v1.ShardState.shard");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardState, partition) == 32, "vecraft.internal.v1.ShardState.partition");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardState, applied_offset) == 40, "vecraft.internal.v1.ShardState.applied_offset");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardState, digest) == 48, "vecraft.internal.v1.ShardState.digest");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardState, points) == 56, "vecraft.internal.v1.ShardState.points");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardState, disk_bytes) == 64, "vecraft.internal.v1.ShardState.disk_bytes");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardStatesResponse, shards) == 32, "vecraft.internal.v1.ShardStatesResponse.shards");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardStatesResponse, n_shards) == 24, "vecraft.internal.v1.ShardStatesResponse.shards");
+_Static_assert(offsetof(Vecraft__Internal__V1__FetchShardRequest, cluster_id) == 24, "vecraft.internal.v1.FetchShardRequest.cluster_id");
+_Static_assert(offsetof(Vecraft__Internal__V1__FetchShardRequest, to) == 32, "vecraft.internal.v1.FetchShardRequest.to");
+_Static_assert(offsetof(Vecraft__Internal__V1__FetchShardRequest, from) == 40, "vecraft.internal.v1.FetchShardRequest.from");
+_Static_assert(offsetof(Vecraft__Internal__V1__FetchShardRequest, shard) == 48, "vecraft.internal.v1.FetchShardRequest.shard");
+_Static_assert(offsetof(Vecraft__Internal__V1__FetchShardRequest, held) == 64, "vecraft.internal.v1.FetchShardRequest.held");
+_Static_assert(offsetof(Vecraft__Internal__V1__FetchShardRequest, n_held) == 56, "vecraft.internal.v1.FetchShardRequest.held");
+_Static_assert(offsetof(Vecraft__Internal__V1__HeldFile, name) == 24, "vecraft.internal.v1.HeldFile.name");
+_Static_assert(offsetof(Vecraft__Internal__V1__HeldFile, bytes) == 32, "vecraft.internal.v1.HeldFile.bytes");
+_Static_assert(offsetof(Vecraft__Internal__V1__HeldFile, checksum) == 40, "vecraft.internal.v1.HeldFile.checksum");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardPart, manifest) == 32, "vecraft.internal.v1.ShardPart.manifest");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardPart, part_case) == 24, "vecraft.internal.v1.ShardPart.manifest");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardPart, chunk) == 32, "vecraft.internal.v1.ShardPart.chunk");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardPart, part_case) == 24, "vecraft.internal.v1.ShardPart.chunk");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardPart, end) == 32, "vecraft.internal.v1.ShardPart.end");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardPart, part_case) == 24, "vecraft.internal.v1.ShardPart.end");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardChunk, file) == 24, "vecraft.internal.v1.ShardChunk.file");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardChunk, offset) == 32, "vecraft.internal.v1.ShardChunk.offset");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardChunk, data) == 40, "vecraft.internal.v1.ShardChunk.data");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardChunk, checksum) == 56, "vecraft.internal.v1.ShardChunk.checksum");
+_Static_assert(offsetof(Vecraft__Internal__V1__ShardEnd, chunks) == 24, "vecraft.internal.v1.ShardEnd.chunks");
 _Static_assert(offsetof(Vecraft__V1__WatchStatusRequest, interval_ms) == 24, "vecraft.v1.WatchStatusRequest.interval_ms");
 _Static_assert(offsetof(Vecraft__V1__Check, name) == 24, "vecraft.v1.Check.name");
 _Static_assert(offsetof(Vecraft__V1__Check, ok) == 32, "vecraft.v1.Check.ok");
@@ -1378,19 +1414,75 @@ static const uint8_t by_number_104[] = {0, 1};
 static const wire_field fields_104[] = {
     {"reply", "reply", NULL, NULL, 1, 24, 0, 5, 5, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_105[] = {0};
-static const uint8_t by_number_106[] = {0, 1};
+static const uint8_t by_number_105[] = {0, 1, 2, 3, 4};
+static const wire_field fields_105[] = {
+    {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"to", "to", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
+    {"shards", "shards", &wire_messages[106], NULL, 3, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"recompute", "recompute", NULL, NULL, 4, 56, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
+};
+static const uint8_t by_number_106[] = {0, 1, 2};
 static const wire_field fields_106[] = {
+    {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"shard", "shard", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
+};
+static const uint8_t by_number_107[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_107[] = {
+    {"shard", "shard", &wire_messages[106], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
+    {"digest", "digest", NULL, NULL, 4, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"points", "points", NULL, NULL, 5, 56, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"disk_bytes", "diskBytes", NULL, NULL, 6, 64, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_108[] = {0, 1};
+static const wire_field fields_108[] = {
+    {"shards", "shards", &wire_messages[107], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_109[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_109[] = {
+    {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"to", "to", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
+    {"from", "from", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+    {"shard", "shard", &wire_messages[106], NULL, 4, 48, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"held", "held", &wire_messages[110], NULL, 5, 64, 56, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_110[] = {0, 1, 2, 3};
+static const wire_field fields_110[] = {
+    {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"bytes", "bytes", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"checksum", "checksum", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
+};
+static const uint8_t by_number_111[] = {0, 1, 2, 3};
+static const wire_field fields_111[] = {
+    {"manifest", "manifest", NULL, NULL, 1, 32, 24, 8, 8, WIRE_BYTES, WIRE_ONEOF},
+    {"chunk", "chunk", &wire_messages[112], NULL, 2, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"end", "end", &wire_messages[113], NULL, 3, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+};
+static const uint8_t by_number_112[] = {0, 1, 2, 3, 4};
+static const wire_field fields_112[] = {
+    {"file", "file", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
+    {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"data", "data", NULL, NULL, 3, 40, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
+    {"checksum", "checksum", NULL, NULL, 4, 56, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
+};
+static const uint8_t by_number_113[] = {0, 1};
+static const wire_field fields_113[] = {
+    {"chunks", "chunks", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_114[] = {0};
+static const uint8_t by_number_115[] = {0, 1};
+static const wire_field fields_115[] = {
     {"interval_ms", "intervalMs", NULL, NULL, 1, 24, 0, 11, 10, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_107[] = {0, 1, 2, 3};
-static const wire_field fields_107[] = {
+static const uint8_t by_number_116[] = {0, 1, 2, 3};
+static const wire_field fields_116[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"ok", "ok", NULL, NULL, 2, 32, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
     {"detail", "detail", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_108[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_108[] = {
+static const uint8_t by_number_117[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_117[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 3, 40, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
@@ -1403,61 +1495,61 @@ static const wire_field fields_108[] = {
     {"lag_bytes", "lagBytes", NULL, NULL, 10, 96, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"lag_ms", "lagMs", NULL, NULL, 11, 104, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_109[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-static const wire_field fields_109[] = {
+static const uint8_t by_number_118[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_118[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"revision", "revision", NULL, NULL, 3, 40, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 4, 48, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"uptime_ms", "uptimeMs", NULL, NULL, 5, 56, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"roles", "roles", NULL, NULL, 6, 72, 64, 5, 5, WIRE_STRING, WIRE_REPEATED},
-    {"checks", "checks", &wire_messages[107], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"partitions", "partitions", &wire_messages[108], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"checks", "checks", &wire_messages[116], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[117], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
     {"replay_progress", "replayProgress", NULL, NULL, 9, 112, 0, 15, 14, WIRE_DOUBLE, WIRE_SINGULAR},
     {"replay_eta_ms", "replayEtaMs", NULL, NULL, 10, 120, 0, 13, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"grpc_address", "grpcAddress", NULL, NULL, 11, 128, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
     {"http_address", "httpAddress", NULL, NULL, 12, 136, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_110[] = {0, 1, 2};
-static const wire_field fields_110[] = {
+static const uint8_t by_number_119[] = {0, 1, 2};
+static const wire_field fields_119[] = {
     {"m", "m", NULL, NULL, 1, 24, 0, 1, 1, WIRE_UINT32, WIRE_SINGULAR},
     {"ef_construction", "efConstruction", NULL, NULL, 2, 28, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_111[] = {0, 1, 2, 3, 4};
-static const wire_field fields_111[] = {
+static const uint8_t by_number_120[] = {0, 1, 2, 3, 4};
+static const wire_field fields_120[] = {
     {"dimension", "dimension", NULL, NULL, 1, 24, 0, 9, 9, WIRE_UINT32, WIRE_SINGULAR},
     {"distance", "distance", NULL, &wire_enums[10], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
-    {"hnsw", "hnsw", &wire_messages[110], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"hnsw", "hnsw", &wire_messages[119], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"quantisation", "quantisation", NULL, &wire_enums[6], 4, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_112[] = {0, 1, 2};
-static const wire_field fields_112[] = {
+static const uint8_t by_number_121[] = {0, 1, 2};
+static const wire_field fields_121[] = {
     {"field", "field", NULL, NULL, 1, 24, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"type", "type", NULL, &wire_enums[7], 2, 32, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_113[] = {0, 1, 2, 3, 4};
-static const wire_field fields_113[] = {
-    {"vector", "vector", &wire_messages[111], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[114], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload_indexes", "payloadIndexes", &wire_messages[112], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_122[] = {0, 1, 2, 3, 4};
+static const wire_field fields_122[] = {
+    {"vector", "vector", &wire_messages[120], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[123], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload_indexes", "payloadIndexes", &wire_messages[121], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
     {"shards", "shards", NULL, NULL, 4, 64, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_114[] = {0, 1, 2};
-static const wire_field fields_114[] = {
+static const uint8_t by_number_123[] = {0, 1, 2};
+static const wire_field fields_123[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[111], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[120], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_115[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_115[] = {
+static const uint8_t by_number_124[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_124[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[113], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[122], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"created", "created", NULL, NULL, 4, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"status", "status", &wire_messages[116], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"status", "status", &wire_messages[125], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_116[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-static const wire_field fields_116[] = {
+static const uint8_t by_number_125[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_125[] = {
     {"points", "points", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"segments", "segments", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"indexed_vectors", "indexedVectors", NULL, NULL, 3, 40, 0, 15, 14, WIRE_UINT64, WIRE_SINGULAR},
@@ -1469,91 +1561,91 @@ static const wire_field fields_116[] = {
     {"committed_offset", "committedOffset", NULL, NULL, 9, 88, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 10, 96, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"recoding_segments", "recodingSegments", NULL, NULL, 11, 104, 0, 17, 16, WIRE_UINT64, WIRE_SINGULAR},
-    {"shards", "shards", &wire_messages[117], NULL, 12, 120, 112, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[126], NULL, 12, 120, 112, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_117[] = {0, 1, 2, 3, 4};
-static const wire_field fields_117[] = {
+static const uint8_t by_number_126[] = {0, 1, 2, 3, 4};
+static const wire_field fields_126[] = {
     {"shard", "shard", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
     {"points", "points", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_118[] = {0, 1, 2, 3};
-static const wire_field fields_118[] = {
+static const uint8_t by_number_127[] = {0, 1, 2, 3};
+static const wire_field fields_127[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[113], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[122], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_119[] = {0, 1, 2};
-static const wire_field fields_119[] = {
-    {"collection", "collection", &wire_messages[115], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[174], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_128[] = {0, 1, 2};
+static const wire_field fields_128[] = {
+    {"collection", "collection", &wire_messages[124], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[183], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_120[] = {0, 1, 2};
-static const wire_field fields_120[] = {
+static const uint8_t by_number_129[] = {0, 1, 2};
+static const wire_field fields_129[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_121[] = {0, 1};
-static const wire_field fields_121[] = {
-    {"collection", "collection", &wire_messages[115], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_130[] = {0, 1};
+static const wire_field fields_130[] = {
+    {"collection", "collection", &wire_messages[124], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_122[] = {0, 1};
-static const wire_field fields_122[] = {
+static const uint8_t by_number_131[] = {0, 1};
+static const wire_field fields_131[] = {
     {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_123[] = {0, 1};
-static const wire_field fields_123[] = {
-    {"collections", "collections", &wire_messages[115], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_132[] = {0, 1};
+static const wire_field fields_132[] = {
+    {"collections", "collections", &wire_messages[124], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_124[] = {0, 1, 2, 3, 4};
-static const wire_field fields_124[] = {
+static const uint8_t by_number_133[] = {0, 1, 2, 3, 4};
+static const wire_field fields_133[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"quantisation", "quantisation", NULL, &wire_enums[6], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
     {"vectors", "vectors", NULL, NULL, 4, 56, 48, 7, 7, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_125[] = {0, 1, 2};
-static const wire_field fields_125[] = {
-    {"collection", "collection", &wire_messages[115], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[174], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_134[] = {0, 1, 2};
+static const wire_field fields_134[] = {
+    {"collection", "collection", &wire_messages[124], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[183], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_126[] = {0, 1, 2};
-static const wire_field fields_126[] = {
+static const uint8_t by_number_135[] = {0, 1, 2};
+static const wire_field fields_135[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_127[] = {0, 1};
-static const wire_field fields_127[] = {
-    {"write", "write", &wire_messages[174], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_136[] = {0, 1};
+static const wire_field fields_136[] = {
+    {"write", "write", &wire_messages[183], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_128[] = {0, 1, 2, 3};
-static const wire_field fields_128[] = {
+static const uint8_t by_number_137[] = {0, 1, 2, 3};
+static const wire_field fields_137[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"start_hlc", "startHlc", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"end_hlc", "endHlc", NULL, NULL, 3, 40, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_129[] = {0, 1, 2, 3, 4};
-static const wire_field fields_129[] = {
+static const uint8_t by_number_138[] = {0, 1, 2, 3, 4};
+static const wire_field fields_138[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"operation", "operation", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[157], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[130], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[166], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[139], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
 };
-static const uint8_t by_number_130[] = {0, 1, 2};
-static const wire_field fields_130[] = {
+static const uint8_t by_number_139[] = {0, 1, 2};
+static const wire_field fields_139[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"value", "value", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_131[] = {0, 1, 2, 3, 4};
-static const wire_field fields_131[] = {
+static const uint8_t by_number_140[] = {0, 1, 2, 3, 4};
+static const wire_field fields_140[] = {
     {"replica", "replica", NULL, NULL, 1, 24, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_hlc", "appliedHlc", NULL, NULL, 4, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_132[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
-static const wire_field fields_132[] = {
+static const uint8_t by_number_141[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
+static const wire_field fields_141[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -1569,49 +1661,49 @@ static const wire_field fields_132[] = {
     {"tier", "tier", NULL, NULL, 13, 116, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"trace_id", "traceId", NULL, NULL, 14, 120, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"span_id", "spanId", NULL, NULL, 15, 128, 0, 7, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"spans", "spans", &wire_messages[128], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
-    {"points", "points", &wire_messages[129], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"spans", "spans", &wire_messages[137], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[138], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"point_count", "pointCount", NULL, NULL, 18, 168, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"body_bytes", "bodyBytes", NULL, NULL, 19, 176, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"receipts", "receipts", &wire_messages[131], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"receipts", "receipts", &wire_messages[140], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
     {"filter_json", "filterJson", NULL, NULL, 21, 200, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
     {"current", "current", NULL, NULL, 22, 208, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
     {"refused", "refused", NULL, NULL, 23, 216, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_133[] = {0, 1, 2, 3, 4};
-static const wire_field fields_133[] = {
+static const uint8_t by_number_142[] = {0, 1, 2, 3, 4};
+static const wire_field fields_142[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_134[] = {0, 1, 2};
-static const wire_field fields_134[] = {
+static const uint8_t by_number_143[] = {0, 1, 2};
+static const wire_field fields_143[] = {
     {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_135[] = {0, 1, 2};
-static const wire_field fields_135[] = {
+static const uint8_t by_number_144[] = {0, 1, 2};
+static const wire_field fields_144[] = {
     {"trace_id", "traceId", NULL, NULL, 1, 24, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_136[] = {0, 1, 2};
-static const wire_field fields_136[] = {
+static const uint8_t by_number_145[] = {0, 1, 2};
+static const wire_field fields_145[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_137[] = {0, 1, 2, 3};
-static const wire_field fields_137[] = {
-    {"entries", "entries", &wire_messages[132], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_146[] = {0, 1, 2, 3};
+static const wire_field fields_146[] = {
+    {"entries", "entries", &wire_messages[141], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
     {"truncated", "truncated", NULL, NULL, 2, 40, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
     {"scanned", "scanned", NULL, NULL, 3, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_138[] = {0, 1};
-static const wire_field fields_138[] = {
+static const uint8_t by_number_147[] = {0, 1};
+static const wire_field fields_147[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_139[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_139[] = {
+static const uint8_t by_number_148[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_148[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
@@ -1620,235 +1712,235 @@ static const wire_field fields_139[] = {
     {"segments", "segments", NULL, NULL, 6, 64, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"faults", "faults", NULL, NULL, 7, 80, 72, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_140[] = {0, 1, 2};
-static const wire_field fields_140[] = {
+static const uint8_t by_number_149[] = {0, 1, 2};
+static const wire_field fields_149[] = {
     {"ok", "ok", NULL, NULL, 1, 24, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
-    {"partitions", "partitions", &wire_messages[139], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[148], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_141[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_141[] = {
+static const uint8_t by_number_150[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_150[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"points", "points", &wire_messages[161], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[170], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"wait", "wait", NULL, &wire_enums[9], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 4, 56, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 5, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_142[] = {0, 1, 2, 3, 4};
-static const wire_field fields_142[] = {
-    {"write", "write", &wire_messages[174], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_151[] = {0, 1, 2, 3, 4};
+static const wire_field fields_151[] = {
+    {"write", "write", &wire_messages[183], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"accepted", "accepted", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"code", "code", NULL, NULL, 3, 36, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"message", "message", NULL, NULL, 4, 40, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_143[] = {0, 1, 2, 3};
-static const wire_field fields_143[] = {
+static const uint8_t by_number_152[] = {0, 1, 2, 3};
+static const wire_field fields_152[] = {
     {"accepted", "accepted", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"requests", "requests", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[174], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[183], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_144[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_144[] = {
+static const uint8_t by_number_153[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_153[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
-    {"filter", "filter", &wire_messages[165], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[174], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"wait", "wait", NULL, &wire_enums[9], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 5, 64, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_145[] = {0, 1};
-static const wire_field fields_145[] = {
-    {"write", "write", &wire_messages[174], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_154[] = {0, 1};
+static const wire_field fields_154[] = {
+    {"write", "write", &wire_messages[183], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_146[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_146[] = {
+static const uint8_t by_number_155[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_155[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
     {"with_vectors", "withVectors", NULL, NULL, 3, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 4, 52, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[171], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[180], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_147[] = {0, 1, 2, 3};
-static const wire_field fields_147[] = {
-    {"points", "points", &wire_messages[163], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_156[] = {0, 1, 2, 3};
+static const wire_field fields_156[] = {
+    {"points", "points", &wire_messages[172], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"missing", "missing", NULL, NULL, 2, 48, 40, 7, 7, WIRE_STRING, WIRE_REPEATED},
-    {"info", "info", &wire_messages[173], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[182], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_148[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_148[] = {
+static const uint8_t by_number_157[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_157[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[156], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[165], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"using", "using", NULL, NULL, 3, 40, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[165], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[174], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"ef", "ef", NULL, NULL, 6, 64, 0, 2, 2, WIRE_UINT32, WIRE_SINGULAR},
     {"exact", "exact", NULL, NULL, 7, 68, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 8, 72, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 9, 76, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[171], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[180], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 11, 88, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_149[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_149[] = {
+static const uint8_t by_number_158[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_158[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"distance", "distance", NULL, NULL, 2, 32, 0, 8, 8, WIRE_FLOAT, WIRE_SINGULAR},
     {"score", "score", NULL, NULL, 3, 36, 0, 5, 5, WIRE_FLOAT, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 4, 40, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[157], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[156], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"payload", "payload", &wire_messages[166], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[165], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_150[] = {0, 1, 2, 3};
-static const wire_field fields_150[] = {
-    {"hits", "hits", &wire_messages[149], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"info", "info", &wire_messages[173], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"plan", "plan", &wire_messages[151], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_159[] = {0, 1, 2, 3};
+static const wire_field fields_159[] = {
+    {"hits", "hits", &wire_messages[158], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"info", "info", &wire_messages[182], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"plan", "plan", &wire_messages[160], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_151[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_151[] = {
+static const uint8_t by_number_160[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_160[] = {
     {"strategy", "strategy", NULL, NULL, 1, 24, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"visited", "visited", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"matching", "matching", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"unindexed", "unindexed", NULL, NULL, 4, 56, 48, 9, 9, WIRE_STRING, WIRE_REPEATED},
     {"engine_time_us", "engineTimeUs", NULL, NULL, 5, 64, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_152[] = {0, 1, 2, 3, 4};
-static const wire_field fields_152[] = {
+static const uint8_t by_number_161[] = {0, 1, 2, 3, 4};
+static const wire_field fields_161[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[165], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[171], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[174], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[180], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_153[] = {0, 1, 2};
-static const wire_field fields_153[] = {
+static const uint8_t by_number_162[] = {0, 1, 2};
+static const wire_field fields_162[] = {
     {"count", "count", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[173], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[182], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_154[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_154[] = {
+static const uint8_t by_number_163[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_163[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[165], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[174], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"page_size", "pageSize", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"page_token", "pageToken", NULL, NULL, 4, 48, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 5, 56, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 6, 60, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[171], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[180], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 8, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_155[] = {0, 1, 2, 3};
-static const wire_field fields_155[] = {
-    {"points", "points", &wire_messages[163], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_164[] = {0, 1, 2, 3};
+static const wire_field fields_164[] = {
+    {"points", "points", &wire_messages[172], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"next_page_token", "nextPageToken", NULL, NULL, 2, 40, 0, 15, 13, WIRE_STRING, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[173], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[182], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_156[] = {0, 1, 2};
-static const wire_field fields_156[] = {
+static const uint8_t by_number_165[] = {0, 1, 2};
+static const wire_field fields_165[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_FLOAT, WIRE_REPEATED},
     {"packed", "packed", NULL, NULL, 2, 40, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_157[] = {0, 1};
-static const wire_field fields_157[] = {
+static const uint8_t by_number_166[] = {0, 1};
+static const wire_field fields_166[] = {
     {"json", "json", NULL, NULL, 1, 24, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_158[] = {0, 1, 2, 3, 4};
-static const wire_field fields_158[] = {
+static const uint8_t by_number_167[] = {0, 1, 2, 3, 4};
+static const wire_field fields_167[] = {
     {"string_value", "stringValue", NULL, NULL, 1, 32, 24, 12, 11, WIRE_STRING, WIRE_ONEOF},
     {"integer_value", "integerValue", NULL, NULL, 2, 32, 24, 13, 12, WIRE_INT64, WIRE_ONEOF},
     {"float_value", "floatValue", NULL, NULL, 3, 32, 24, 11, 10, WIRE_DOUBLE, WIRE_ONEOF},
     {"bool_value", "boolValue", NULL, NULL, 4, 32, 24, 10, 9, WIRE_BOOL, WIRE_ONEOF},
 };
-static const uint8_t by_number_159[] = {0, 1};
-static const wire_field fields_159[] = {
-    {"values", "values", &wire_messages[158], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-};
-static const uint8_t by_number_160[] = {0, 1};
-static const wire_field fields_160[] = {
-    {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_STRING, WIRE_REPEATED},
-};
-static const uint8_t by_number_161[] = {0, 1, 2, 3, 4};
-static const wire_field fields_161[] = {
-    {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[156], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[162], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[157], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_162[] = {0, 1, 2};
-static const wire_field fields_162[] = {
-    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[156], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_163[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_163[] = {
-    {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[156], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[164], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[157], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_164[] = {0, 1, 2};
-static const wire_field fields_164[] = {
-    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[156], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-};
-static const uint8_t by_number_165[] = {0, 1, 2, 3};
-static const wire_field fields_165[] = {
-    {"must", "must", &wire_messages[166], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"should", "should", &wire_messages[166], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"must_not", "mustNot", &wire_messages[166], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
-};
-static const uint8_t by_number_166[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_166[] = {
-    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"match", "match", &wire_messages[167], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"range", "range", &wire_messages[169], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"is_null", "isNull", &wire_messages[170], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"has_id", "hasId", &wire_messages[160], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"filter", "filter", &wire_messages[165], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-};
-static const uint8_t by_number_167[] = {0, 1, 2, 3};
-static const wire_field fields_167[] = {
-    {"value", "value", &wire_messages[158], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"any", "any", &wire_messages[159], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
-    {"except", "except", &wire_messages[159], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-};
 static const uint8_t by_number_168[] = {0, 1};
 static const wire_field fields_168[] = {
+    {"values", "values", &wire_messages[167], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_169[] = {0, 1};
+static const wire_field fields_169[] = {
+    {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_STRING, WIRE_REPEATED},
+};
+static const uint8_t by_number_170[] = {0, 1, 2, 3, 4};
+static const wire_field fields_170[] = {
+    {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[165], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[171], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[166], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_171[] = {0, 1, 2};
+static const wire_field fields_171[] = {
+    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[165], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_172[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_172[] = {
+    {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
+    {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[165], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[173], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[166], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_173[] = {0, 1, 2};
+static const wire_field fields_173[] = {
+    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[165], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_174[] = {0, 1, 2, 3};
+static const wire_field fields_174[] = {
+    {"must", "must", &wire_messages[175], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"should", "should", &wire_messages[175], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"must_not", "mustNot", &wire_messages[175], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_175[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_175[] = {
+    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"match", "match", &wire_messages[176], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"range", "range", &wire_messages[178], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"is_null", "isNull", &wire_messages[179], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"has_id", "hasId", &wire_messages[169], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"filter", "filter", &wire_messages[174], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+};
+static const uint8_t by_number_176[] = {0, 1, 2, 3};
+static const wire_field fields_176[] = {
+    {"value", "value", &wire_messages[167], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"any", "any", &wire_messages[168], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"except", "except", &wire_messages[168], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+};
+static const uint8_t by_number_177[] = {0, 1};
+static const wire_field fields_177[] = {
     {"value", "value", NULL, NULL, 1, 24, 0, 5, 5, WIRE_DOUBLE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_169[] = {0, 1, 2, 3, 4};
-static const wire_field fields_169[] = {
-    {"gt", "gt", &wire_messages[168], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"gte", "gte", &wire_messages[168], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lt", "lt", &wire_messages[168], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lte", "lte", &wire_messages[168], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_178[] = {0, 1, 2, 3, 4};
+static const wire_field fields_178[] = {
+    {"gt", "gt", &wire_messages[177], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"gte", "gte", &wire_messages[177], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lt", "lt", &wire_messages[177], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lte", "lte", &wire_messages[177], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_170[] = {0, 1};
-static const wire_field fields_170[] = {
+static const uint8_t by_number_179[] = {0, 1};
+static const wire_field fields_179[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_171[] = {0, 1, 2, 3};
-static const wire_field fields_171[] = {
+static const uint8_t by_number_180[] = {0, 1, 2, 3};
+static const wire_field fields_180[] = {
     {"consistency", "consistency", NULL, &wire_enums[8], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
     {"max_staleness_ms", "maxStalenessMs", NULL, NULL, 2, 28, 0, 16, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 3, 32, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_172[] = {0, 1, 2};
-static const wire_field fields_172[] = {
+static const uint8_t by_number_181[] = {0, 1, 2};
+static const wire_field fields_181[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_173[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_173[] = {
+static const uint8_t by_number_182[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_182[] = {
     {"requested", "requested", NULL, &wire_enums[8], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
     {"achieved", "achieved", NULL, &wire_enums[8], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
     {"staleness_ms", "stalenessMs", NULL, NULL, 3, 32, 0, 12, 11, WIRE_UINT32, WIRE_SINGULAR},
-    {"index_version", "indexVersion", &wire_messages[172], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
+    {"index_version", "indexVersion", &wire_messages[181], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
     {"cache_hit", "cacheHit", NULL, NULL, 5, 56, 0, 9, 8, WIRE_BOOL, WIRE_SINGULAR},
     {"sync_performed", "syncPerformed", NULL, NULL, 6, 60, 0, 14, 13, WIRE_BOOL, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 7, 64, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
     {"server_time_us", "serverTimeUs", NULL, NULL, 8, 80, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_174[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_174[] = {
+static const uint8_t by_number_183[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_183[] = {
     {"hlc", "hlc", NULL, NULL, 1, 24, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 3, 40, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
@@ -1964,78 +2056,87 @@ const wire_message wire_messages[] = {
     {"vecraft.internal.v1.InstallLogResponse", &vecraft__internal__v1__install_log_response__descriptor, fields_102, by_number_102, sizeof(Vecraft__Internal__V1__InstallLogResponse), 1, 1, WIRE_SHAPE_OBJECT},
     {"vecraft.internal.v1.ShardReadRequest", &vecraft__internal__v1__shard_read_request__descriptor, fields_103, by_number_103, sizeof(Vecraft__Internal__V1__ShardReadRequest), 8, 8, WIRE_SHAPE_OBJECT},
     {"vecraft.internal.v1.ShardReadResponse", &vecraft__internal__v1__shard_read_response__descriptor, fields_104, by_number_104, sizeof(Vecraft__Internal__V1__ShardReadResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_105, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_106, by_number_106, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_107, by_number_107, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_108, by_number_108, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_109, by_number_109, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_110, by_number_110, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_111, by_number_111, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_112, by_number_112, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_113, by_number_113, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_114, by_number_114, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_115, by_number_115, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_116, by_number_116, sizeof(Vecraft__V1__CollectionStatus), 12, 12, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ShardStatus", &vecraft__v1__shard_status__descriptor, fields_117, by_number_117, sizeof(Vecraft__V1__ShardStatus), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_118, by_number_118, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_119, by_number_119, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_120, by_number_120, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_121, by_number_121, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_122, by_number_122, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_129, by_number_129, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_132, by_number_132, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_140, by_number_140, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_141, by_number_141, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_142, by_number_142, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_143, by_number_143, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_144, by_number_144, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_145, by_number_145, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_146, by_number_146, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_147, by_number_147, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_148, by_number_148, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_149, by_number_149, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_150, by_number_150, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_151, by_number_151, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_152, by_number_152, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_153, by_number_153, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_154, by_number_154, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_155, by_number_155, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_156, by_number_156, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
-    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_157, by_number_157, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
-    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_158, by_number_158, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
-    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_159, by_number_159, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_160, by_number_160, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_161, by_number_161, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_162, by_number_162, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_163, by_number_163, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_164, by_number_164, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_165, by_number_165, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_166, by_number_166, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
-    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_167, by_number_167, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_168, by_number_168, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
-    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_169, by_number_169, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_170, by_number_170, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_171, by_number_171, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_172, by_number_172, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_173, by_number_173, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_174, by_number_174, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardStatesRequest", &vecraft__internal__v1__shard_states_request__descriptor, fields_105, by_number_105, sizeof(Vecraft__Internal__V1__ShardStatesRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardName", &vecraft__internal__v1__shard_name__descriptor, fields_106, by_number_106, sizeof(Vecraft__Internal__V1__ShardName), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardState", &vecraft__internal__v1__shard_state__descriptor, fields_107, by_number_107, sizeof(Vecraft__Internal__V1__ShardState), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardStatesResponse", &vecraft__internal__v1__shard_states_response__descriptor, fields_108, by_number_108, sizeof(Vecraft__Internal__V1__ShardStatesResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.FetchShardRequest", &vecraft__internal__v1__fetch_shard_request__descriptor, fields_109, by_number_109, sizeof(Vecraft__Internal__V1__FetchShardRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.HeldFile", &vecraft__internal__v1__held_file__descriptor, fields_110, by_number_110, sizeof(Vecraft__Internal__V1__HeldFile), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardPart", &vecraft__internal__v1__shard_part__descriptor, fields_111, by_number_111, sizeof(Vecraft__Internal__V1__ShardPart), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardChunk", &vecraft__internal__v1__shard_chunk__descriptor, fields_112, by_number_112, sizeof(Vecraft__Internal__V1__ShardChunk), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardEnd", &vecraft__internal__v1__shard_end__descriptor, fields_113, by_number_113, sizeof(Vecraft__Internal__V1__ShardEnd), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_114, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_115, by_number_115, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_116, by_number_116, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_117, by_number_117, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_118, by_number_118, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_119, by_number_119, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_120, by_number_120, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_121, by_number_121, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_122, by_number_122, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__CollectionStatus), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardStatus", &vecraft__v1__shard_status__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__ShardStatus), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_129, by_number_129, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_132, by_number_132, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_140, by_number_140, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_141, by_number_141, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_142, by_number_142, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_143, by_number_143, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_144, by_number_144, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_145, by_number_145, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_146, by_number_146, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_147, by_number_147, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_148, by_number_148, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_149, by_number_149, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_150, by_number_150, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_151, by_number_151, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_152, by_number_152, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_153, by_number_153, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_154, by_number_154, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_155, by_number_155, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_156, by_number_156, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_157, by_number_157, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_158, by_number_158, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_159, by_number_159, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_160, by_number_160, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_161, by_number_161, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_162, by_number_162, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_163, by_number_163, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_164, by_number_164, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_165, by_number_165, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
+    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_166, by_number_166, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
+    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_167, by_number_167, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
+    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_168, by_number_168, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_169, by_number_169, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_170, by_number_170, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_171, by_number_171, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_172, by_number_172, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_173, by_number_173, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_174, by_number_174, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_175, by_number_175, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
+    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_176, by_number_176, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_177, by_number_177, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
+    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_178, by_number_178, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_179, by_number_179, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_180, by_number_180, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_181, by_number_181, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_182, by_number_182, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_183, by_number_183, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
 };
-const size_t wire_message_count = 175;
+const size_t wire_message_count = 184;
 
 static const uint8_t file_0[] = {
     10, 15, 101, 116, 99, 100, 47, 107, 101, 121, 115, 46, 112, 114, 111, 116, 111, 18, 6, 109, 118, 99, 99, 112, 98, 34, 174, 1, 10, 8, 75, 101,
@@ -2631,6 +2732,51 @@ static const uint8_t file_8[] = {
     6, 112, 114, 111, 116, 111, 51,
 };
 static const uint8_t file_9[] = {
+    10, 32, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 115, 104, 97, 114, 100, 115, 46, 112, 114, 111,
+    116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 153, 1, 10, 18, 83, 104, 97, 114,
+    100, 83, 116, 97, 116, 101, 115, 82, 101, 113, 117, 101, 115, 116, 18, 29, 10, 10, 99, 108, 117, 115, 116, 101, 114, 95, 105, 100, 24, 1, 32, 1,
+    40, 9, 82, 9, 99, 108, 117, 115, 116, 101, 114, 73, 100, 18, 14, 10, 2, 116, 111, 24, 2, 32, 1, 40, 4, 82, 2, 116, 111, 18, 54, 10,
+    6, 115, 104, 97, 114, 100, 115, 24, 3, 32, 3, 40, 11, 50, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108,
+    46, 118, 49, 46, 83, 104, 97, 114, 100, 78, 97, 109, 101, 82, 6, 115, 104, 97, 114, 100, 115, 18, 28, 10, 9, 114, 101, 99, 111, 109, 112, 117,
+    116, 101, 24, 4, 32, 1, 40, 8, 82, 9, 114, 101, 99, 111, 109, 112, 117, 116, 101, 34, 65, 10, 9, 83, 104, 97, 114, 100, 78, 97, 109, 101,
+    18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 4, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110,
+    18, 20, 10, 5, 115, 104, 97, 114, 100, 24, 2, 32, 1, 40, 13, 82, 5, 115, 104, 97, 114, 100, 34, 214, 1, 10, 10, 83, 104, 97, 114, 100,
+    83, 116, 97, 116, 101, 18, 52, 10, 5, 115, 104, 97, 114, 100, 24, 1, 32, 1, 40, 11, 50, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105,
+    110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 78, 97, 109, 101, 82, 5, 115, 104, 97, 114, 100, 18, 28, 10, 9, 112,
+    97, 114, 116, 105, 116, 105, 111, 110, 24, 2, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 37, 10, 14, 97, 112, 112,
+    108, 105, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 3, 32, 1, 40, 4, 82, 13, 97, 112, 112, 108, 105, 101, 100, 79, 102, 102, 115, 101, 116,
+    18, 22, 10, 6, 100, 105, 103, 101, 115, 116, 24, 4, 32, 1, 40, 4, 82, 6, 100, 105, 103, 101, 115, 116, 18, 22, 10, 6, 112, 111, 105, 110,
+    116, 115, 24, 5, 32, 1, 40, 4, 82, 6, 112, 111, 105, 110, 116, 115, 18, 29, 10, 10, 100, 105, 115, 107, 95, 98, 121, 116, 101, 115, 24, 6,
+    32, 1, 40, 4, 82, 9, 100, 105, 115, 107, 66, 121, 116, 101, 115, 34, 78, 10, 19, 83, 104, 97, 114, 100, 83, 116, 97, 116, 101, 115, 82, 101,
+    115, 112, 111, 110, 115, 101, 18, 55, 10, 6, 115, 104, 97, 114, 100, 115, 24, 1, 32, 3, 40, 11, 50, 31, 46, 118, 101, 99, 114, 97, 102, 116,
+    46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 83, 116, 97, 116, 101, 82, 6, 115, 104, 97, 114, 100, 115, 34,
+    191, 1, 10, 17, 70, 101, 116, 99, 104, 83, 104, 97, 114, 100, 82, 101, 113, 117, 101, 115, 116, 18, 29, 10, 10, 99, 108, 117, 115, 116, 101, 114,
+    95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 9, 99, 108, 117, 115, 116, 101, 114, 73, 100, 18, 14, 10, 2, 116, 111, 24, 2, 32, 1, 40, 4,
+    82, 2, 116, 111, 18, 18, 10, 4, 102, 114, 111, 109, 24, 3, 32, 1, 40, 4, 82, 4, 102, 114, 111, 109, 18, 52, 10, 5, 115, 104, 97, 114,
+    100, 24, 4, 32, 1, 40, 11, 50, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104,
+    97, 114, 100, 78, 97, 109, 101, 82, 5, 115, 104, 97, 114, 100, 18, 49, 10, 4, 104, 101, 108, 100, 24, 5, 32, 3, 40, 11, 50, 29, 46, 118,
+    101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 72, 101, 108, 100, 70, 105, 108, 101, 82, 4, 104, 101, 108,
+    100, 34, 80, 10, 8, 72, 101, 108, 100, 70, 105, 108, 101, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109,
+    101, 18, 20, 10, 5, 98, 121, 116, 101, 115, 24, 2, 32, 1, 40, 4, 82, 5, 98, 121, 116, 101, 115, 18, 26, 10, 8, 99, 104, 101, 99, 107,
+    115, 117, 109, 24, 3, 32, 1, 40, 13, 82, 8, 99, 104, 101, 99, 107, 115, 117, 109, 34, 157, 1, 10, 9, 83, 104, 97, 114, 100, 80, 97, 114,
+    116, 18, 28, 10, 8, 109, 97, 110, 105, 102, 101, 115, 116, 24, 1, 32, 1, 40, 12, 72, 0, 82, 8, 109, 97, 110, 105, 102, 101, 115, 116, 18,
+    55, 10, 5, 99, 104, 117, 110, 107, 24, 2, 32, 1, 40, 11, 50, 31, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97,
+    108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 67, 104, 117, 110, 107, 72, 0, 82, 5, 99, 104, 117, 110, 107, 18, 49, 10, 3, 101, 110, 100, 24,
+    3, 32, 1, 40, 11, 50, 29, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114,
+    100, 69, 110, 100, 72, 0, 82, 3, 101, 110, 100, 66, 6, 10, 4, 112, 97, 114, 116, 34, 104, 10, 10, 83, 104, 97, 114, 100, 67, 104, 117, 110,
+    107, 18, 18, 10, 4, 102, 105, 108, 101, 24, 1, 32, 1, 40, 13, 82, 4, 102, 105, 108, 101, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24,
+    2, 32, 1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 18, 18, 10, 4, 100, 97, 116, 97, 24, 3, 32, 1, 40, 12, 82, 4, 100, 97, 116,
+    97, 18, 26, 10, 8, 99, 104, 101, 99, 107, 115, 117, 109, 24, 4, 32, 1, 40, 13, 82, 8, 99, 104, 101, 99, 107, 115, 117, 109, 34, 34, 10,
+    8, 83, 104, 97, 114, 100, 69, 110, 100, 18, 22, 10, 6, 99, 104, 117, 110, 107, 115, 24, 1, 32, 1, 40, 4, 82, 6, 99, 104, 117, 110, 107,
+    115, 50, 184, 1, 10, 6, 83, 104, 97, 114, 100, 115, 18, 91, 10, 6, 83, 116, 97, 116, 101, 115, 18, 39, 46, 118, 101, 99, 114, 97, 102, 116,
+    46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 83, 116, 97, 116, 101, 115, 82, 101, 113, 117, 101, 115, 116, 26,
+    40, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 83, 116, 97, 116, 101,
+    115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 81, 10, 5, 70, 101, 116, 99, 104, 18, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116,
+    101, 114, 110, 97, 108, 46, 118, 49, 46, 70, 101, 116, 99, 104, 83, 104, 97, 114, 100, 82, 101, 113, 117, 101, 115, 116, 26, 30, 46, 118, 101, 99,
+    114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 80, 97, 114, 116, 48, 1, 98, 6, 112, 114,
+    111, 116, 111, 51,
+};
+static const uint8_t file_10[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 108, 117, 115, 116, 101, 114, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 34, 15, 10, 13, 83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 34, 53, 10, 18, 87, 97, 116, 99, 104,
     83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 18, 31, 10, 11, 105, 110, 116, 101, 114, 118, 97, 108, 95, 109, 115, 24, 1, 32, 1,
@@ -2667,7 +2813,7 @@ static const uint8_t file_9[] = {
     46, 118, 49, 46, 87, 97, 116, 99, 104, 83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116,
     46, 118, 49, 46, 83, 116, 97, 116, 117, 115, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_10[] = {
+static const uint8_t file_11[] = {
     10, 28, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 46, 112, 114, 111, 116, 111, 18, 10,
     118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111,
     116, 111, 34, 67, 10, 10, 72, 110, 115, 119, 67, 111, 110, 102, 105, 103, 18, 12, 10, 1, 109, 24, 1, 32, 1, 40, 13, 82, 1, 109, 18, 39,
@@ -2772,7 +2918,7 @@ static const uint8_t file_10[] = {
     110, 82, 101, 113, 117, 101, 115, 116, 26, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99,
     116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_11[] = {
+static const uint8_t file_12[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 80,
     10, 4, 83, 112, 97, 110, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 27, 10, 9, 115, 116,
@@ -2851,7 +2997,7 @@ static const uint8_t file_11[] = {
     115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6,
     112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_12[] = {
+static const uint8_t file_13[] = {
     10, 23, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 112, 111, 105, 110, 116, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97,
     102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 193, 1,
     10, 13, 85, 112, 115, 101, 114, 116, 82, 101, 113, 117, 101, 115, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32,
@@ -2956,7 +3102,7 @@ static const uint8_t file_12[] = {
     25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99,
     114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_13[] = {
+static const uint8_t file_14[] = {
     10, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97, 102,
     116, 46, 118, 49, 34, 56, 10, 6, 86, 101, 99, 116, 111, 114, 18, 22, 10, 6, 118, 97, 108, 117, 101, 115, 24, 1, 32, 3, 40, 2, 82, 6,
     118, 97, 108, 117, 101, 115, 18, 22, 10, 6, 112, 97, 99, 107, 101, 100, 24, 2, 32, 1, 40, 12, 82, 6, 112, 97, 99, 107, 101, 100, 34, 29,
@@ -3058,10 +3204,11 @@ const wire_file wire_files[] = {
     {"vecraft/internal/v1/journal.proto", file_6, sizeof file_6},
     {"vecraft/internal/v1/raft.proto", file_7, sizeof file_7},
     {"vecraft/internal/v1/shard_reads.proto", file_8, sizeof file_8},
-    {"vecraft/v1/cluster.proto", file_9, sizeof file_9},
-    {"vecraft/v1/collections.proto", file_10, sizeof file_10},
-    {"vecraft/v1/lineage.proto", file_11, sizeof file_11},
-    {"vecraft/v1/points.proto", file_12, sizeof file_12},
-    {"vecraft/v1/types.proto", file_13, sizeof file_13},
+    {"vecraft/internal/v1/shards.proto", file_9, sizeof file_9},
+    {"vecraft/v1/cluster.proto", file_10, sizeof file_10},
+    {"vecraft/v1/collections.proto", file_11, sizeof file_11},
+    {"vecraft/v1/lineage.proto", file_12, sizeof file_12},
+    {"vecraft/v1/points.proto", file_13, sizeof file_13},
+    {"vecraft/v1/types.proto", file_14, sizeof file_14},
 };
-const size_t wire_file_count = 14;
+const size_t wire_file_count = 15;

@@ -86,8 +86,8 @@ package struct JournalTrimCommand: NodeCommand {
     package static let configuration = CommandConfiguration(
         commandName: "trim", abstract: "Forget a partition's oldest entries, on the node that is asked.",
         discussion: """
-            Whole segments are removed. What is forgotten can no longer be asked by lineage, and a shard that has not applied
-            it cannot be rebuilt from the journal.
+            Whole segments are removed, and none that holds what this node's own shards have not on disk. What is forgotten can
+            no longer be asked by lineage, and a node whose shard has not applied it builds that from another's when it starts.
             """)
 
     @OptionGroup(title: "The node") package var global: GlobalOptions

@@ -28,9 +28,10 @@ struct NodeJournal: Sendable {
     /// Why the clock's bound could not be made durable, if so.
     var clockFault: FileFault? { self.alone?.clockFault ?? self.replicated?.home.clockFault }
 
+    /// - Parameter methods: What the listener for peers serves beside the journal's own.
     static func open(
         _ settings: Settings, directory: String, files: any FileStore, registry: MetricsRegistry, reporting: JournalReporting,
-        group: any EventLoopGroup
+        group: any EventLoopGroup, methods: [String: GRPCMethod]
     ) async throws(VecraftError) -> NodeJournal {
         let home = Paths.join(directory, "journal")
         guard settings.cluster.isClustered else {
@@ -41,12 +42,12 @@ struct NodeJournal: Sendable {
                 client: LocalJournal(journal), clock: journal.clock, replicated: nil, shardReads: LateMethod(), peers: nil,
                 alone: journal)
         }
-        return try await Self.replica(settings, home, files, registry, reporting, group)
+        return try await Self.replica(settings, home, files, registry, reporting, group, methods)
     }
 
     private static func replica(
         _ settings: Settings, _ directory: String, _ files: any FileStore, _ registry: MetricsRegistry,
-        _ reporting: JournalReporting, _ group: any EventLoopGroup
+        _ reporting: JournalReporting, _ group: any EventLoopGroup, _ methods: [String: GRPCMethod]
     ) async throws(VecraftError) -> NodeJournal {
         let cluster = settings.cluster
         let node = ReplicaID(UInt64(cluster.nodeID))
@@ -73,9 +74,10 @@ struct NodeJournal: Sendable {
         serving.prepareForPeers()
         do throws(VecraftError) {
             let shardReads = LateMethod()
-            var methods = PeerAPI.methods(links).merging(PeerJournalAPI.methods(journal)) { own, _ in own }
-            methods["/vecraft.internal.v1.ShardReads/Read"] = shardReads.method
-            let server = try GRPCServer(settings: serving, methods: methods, observer: nil, group: group)
+            var own = PeerAPI.methods(links).merging(PeerJournalAPI.methods(journal)) { own, _ in own }
+            own["/vecraft.internal.v1.ShardReads/Read"] = shardReads.method
+            let server = try GRPCServer(
+                settings: serving, methods: own.merging(methods) { own, _ in own }, observer: nil, group: group)
             guard let own = PeerAddress(parsing: cluster.addresses[cluster.nodeID] ?? "") else {
                 throw .invalid("cluster.peers", "the address of node \(node) is not host:port")
             }

@@ -5,6 +5,7 @@ internal import JournalStore
 internal import MetaManager
 internal import Observability
 internal import Primitives
+internal import Raft
 internal import ServiceHost
 internal import ShardEngine
 internal import StorageNode
@@ -100,6 +101,14 @@ extension Settings.Journal {
         settings.idempotencyWindow = .seconds(self.idempotencyWindowSeconds)
         settings.idempotencyEntries = self.idempotencyEntries
         settings.reserveBytes = self.reserveBytes
+        return settings
+    }
+}
+
+extension Settings {
+    var shardTransfer: ShardTransferSettings {
+        var settings = ShardTransferSettings(clusterID: self.cluster.id, own: ReplicaID(UInt64(self.cluster.nodeID)))
+        settings.bytesPerSecond = self.storage.transferBytesPerSecond
         return settings
     }
 }

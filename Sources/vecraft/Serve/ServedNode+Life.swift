@@ -27,6 +27,7 @@ extension ServedNode {
             group.addTask { await parts.gateway.run() }
             group.addTask { await parts.meta.run() }
             group.addTask { try await parts.web.value }
+            group.addTask { await parts.builder?.run() }
             group.addTask { try await self.listenAndReplay(parts) }
             group.addTask {
                 guard let signal = await signals.first() else { return }
@@ -49,6 +50,7 @@ extension ServedNode {
     /// Clients first: what runs may finish, nothing new begins.
     private func drain(_ parts: Parts) async {
         parts.gateway.beginDraining()
+        parts.builder?.stop()
         async let http: Void = parts.http.shutDown()
         await parts.grpc.drain(grace: .seconds(3))
         await http
@@ -89,15 +91,15 @@ extension ServedNode {
         self.addresses.bound(grpc: "\(settings.host):\(port)")
         guard let http = await self.addresses.httpBound() else { return }
 
-        self.readiness.enter(.replaying, progress: parts.goals.description)
+        self.readiness.enter(.replaying, progress: parts.progress)
         var lastLine = ContinuousClock.now
-        while !parts.goals.isReached {
+        while !parts.goals.isReached || parts.isBuilding {
             if self.readiness.state == .draining { return }
             if lastLine.duration(to: .now) > .seconds(2) {
                 lastLine = .now
-                self.log.notice("replaying the journal", metadata: ["progress": "\(parts.goals.description)"])
+                self.log.notice("replaying the journal", metadata: ["progress": "\(parts.progress)"])
             }
-            self.readiness.enter(.replaying, progress: parts.goals.description)
+            self.readiness.enter(.replaying, progress: parts.progress)
             try await Task.sleep(for: .milliseconds(20))
         }
         guard self.readiness.state != .draining else { return }

@@ -16,6 +16,7 @@ internal import NIOCore
 internal import NIOPosix
 internal import Observability
 internal import Primitives
+internal import Raft
 internal import QueryProcessor
 internal import ServiceHost
 internal import StorageNode
@@ -40,6 +41,7 @@ final class ServedNode: Sendable {
                 .invalidArgument, "node.roles: this release runs all roles in one process, or the journal alone: \"all\" or \"journal\"",
                 field: "node.roles")
         }
+        DescriptorLimit.raise()
         let registry = MetricsRegistry()
         LogControl(level: settings.log.level, format: settings.log.format, registry: registry).bootstrap()
         MetricsSystem.bootstrap(MetricsBridge(registry))
@@ -98,6 +100,15 @@ final class ServedNode: Sendable {
         let collectors: [CollectorHandle]
         /// Committed offsets at start: ready when they are applied.
         let goals: ReplayGoals
+        /// In a cluster: builds the shards that the journal does not reach back to.
+        let builder: ShardBuilder?
+
+        var isBuilding: Bool { self.builder.map { !$0.isDone } ?? false }
+        /// What the start is busy with.
+        var progress: String {
+            guard let builder, !builder.isDone else { return self.goals.description }
+            return self.goals.isReached ? builder.description : "\(builder.description); \(self.goals)"
+        }
     }
 
     /// A start may wait for other nodes; a signal ends that too, and so does a port that cannot be had.
@@ -157,20 +168,24 @@ final class ServedNode: Sendable {
         return directory
     }
 
-    func openJournal(_ directory: String) async throws -> (NodeJournal, JournalReporting) {
+    /// - Parameter methods: What the listener for peers serves beside the journal's own.
+    func openJournal(
+        _ directory: String, methods: [String: GRPCMethod] = [:]
+    ) async throws -> (NodeJournal, JournalReporting) {
         let reserve = self.settings.journal.reserveBytes
         let reporting = JournalReporting(JournalMetrics(self.registry)) { [files] in
             ((try? files.freeBytes(directory)) ?? 0) > reserve
         }
         let journal = try await NodeJournal.open(
             self.settings, directory: directory, files: self.files, registry: self.registry, reporting: reporting,
-            group: self.group)
+            group: self.group, methods: methods)
         return (journal, reporting)
     }
 
     private func open(_ http: HTTPServer, _ web: Task<Void, any Error>) async throws -> Parts {
         let directory = try self.prepareDirectory()
-        let (journal, reporting) = try await self.openJournal(directory)
+        let transfer = ShardTransferService(self.settings.shardTransfer)
+        let (journal, reporting) = try await self.openJournal(directory, methods: transfer.methods)
         let clock = journal.clock
         self.registerJournalCheck(journal, reporting)
         let collectors = self.collectors(journal, reporting)
@@ -183,21 +198,29 @@ final class ServedNode: Sendable {
             let meta = MetaManager(journal: journal.client, copy: copy)
             try meta.load()
             let reached: (@Sendable () -> UInt64)? = journal.replicated == nil ? nil : { @Sendable in meta.reachedHLC }
+            let placement = self.placement(journal)
+            var node = self.settings.storage.node
+            node.buildsFromPeers = !(journal.replicated?.clients.nodes ?? []).isEmpty
             let storage = try StorageNode(
-                directory: directory, settings: self.settings.storage.node, journal: journal.client, clock: clock,
+                directory: directory, settings: node, journal: journal.client, clock: clock,
                 files: self.files, metrics: StorageMetrics(self.registry), catalogReached: reached,
-                shards: self.placement)
+                shards: placement)
             try storage.start(Array(meta.catalog.byID.values)) { (ids) throws(VecraftError) in
                 try meta.dropped(among: ids)
             }
             try meta.start(CatalogToStorage(storage))
-            let gateway = self.gateway(journal, meta, storage)
+            transfer.serve(storage)
+            journal.replicated?.limitTrims { (partition) throws(VecraftError) in try await storage.trimLimit(of: partition) }
+            let gateway = self.gateway(journal, meta, storage, placement)
             journal.shardReads.set(gateway.shardRead)
             let grpc = try self.grpcServer(gateway)
             http.complete(with: gateway.routes())
             return Parts(
                 journal: journal, journalReporting: reporting, store: store, meta: meta, storage: storage,
-                gateway: gateway, grpc: grpc, http: http, web: web, collectors: collectors, goals: ReplayGoals(storage))
+                gateway: gateway, grpc: grpc, http: http, web: web, collectors: collectors, goals: ReplayGoals(storage),
+                builder: journal.replicated.map {
+                    ShardBuilder(storage, ShardTransferClient($0.clients, self.settings.shardTransfer))
+                })
         } catch {
             await journal.close()
             throw error
@@ -235,15 +258,20 @@ final class ServedNode: Sendable {
     }
 
     /// Which nodes hold which shards.
-    private var placement: any ShardDirectory {
+    private func placement(_ journal: NodeJournal) -> any ShardDirectory {
+        guard let replicated = journal.replicated else { return EverythingHere() }
         let cluster = self.settings.cluster
-        guard cluster.isClustered, cluster.shardReplicas > 0 else { return EverythingHere() }
+        guard cluster.shardReplicas > 0 else {
+            return EverythingEverywhere { replicated.clients.nodes.map(\.rawValue) }
+        }
         // One that joins later holds none: the others, who say so too, do not know of it.
         let nodes = cluster.addresses.keys.filter { !cluster.join || $0 != cluster.nodeID }.map { UInt64($0) }
         return FixedPlacement(own: UInt64(cluster.nodeID), nodes: nodes, replicas: cluster.shardReplicas)
     }
 
-    private func gateway(_ node: NodeJournal, _ meta: MetaManager, _ storage: StorageNode) -> Gateway {
+    private func gateway(
+        _ node: NodeJournal, _ meta: MetaManager, _ storage: StorageNode, _ placement: any ShardDirectory
+    ) -> Gateway {
         let journal = node.client
         let name = self.settings.node.name.isEmpty ? ProcessInfo.processInfo.hostName : self.settings.node.name
         var settings = GatewaySettings()
@@ -262,7 +290,7 @@ final class ServedNode: Sendable {
         return Gateway(
             settings: settings, clock: node.clock, journal: journal, meta: meta, storage: storage,
             query: QueryProcessor(storage: storage, journal: journal, metrics: QueryMetrics(self.registry)), lineage: lineage,
-            requestMetrics: RequestMetrics(self.registry), status: status, placement: self.placement,
+            requestMetrics: RequestMetrics(self.registry), status: status, placement: placement,
             peers: node.replicated.map { PeerShards(journal: $0) }, fanOutMetrics: FanOutMetrics(self.registry))
     }
 

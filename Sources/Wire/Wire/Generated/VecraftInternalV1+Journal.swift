@@ -742,7 +742,8 @@ extension VecraftInternalV1 {
         package static let removeReplica = MethodDescriptor(service: "vecraft.internal.v1.Journal", name: "RemoveReplica", request: "vecraft.internal.v1.RemoveReplicaRequest", response: "vecraft.internal.v1.MembersResponse", clientStreaming: false, serverStreaming: false)
         /// Hands the leadership of a partition to another voter.
         package static let transferLeadership = MethodDescriptor(service: "vecraft.internal.v1.Journal", name: "TransferLeadership", request: "vecraft.internal.v1.TransferLeadershipRequest", response: "vecraft.internal.v1.TransferLeadershipResponse", clientStreaming: false, serverStreaming: false)
-        /// Forgets a partition's log at or before an offset, on this node; whole segments are removed.
+        /// Forgets a partition's log at or before an offset, on this node; whole segments are removed. Never what this node's own
+        /// shards have not made durable, nor anything while one of them is being built.
         package static let trim = MethodDescriptor(service: "vecraft.internal.v1.Journal", name: "Trim", request: "vecraft.internal.v1.TrimRequest", response: "vecraft.internal.v1.TrimResponse", clientStreaming: false, serverStreaming: false)
         package static let descriptor = ServiceDescriptor(name: serviceName, file: "vecraft/internal/v1/journal.proto", methods: [Self.append, Self.read, Self.subscribe, Self.partitions, Self.addReplica, Self.removeReplica, Self.transferLeadership, Self.trim])
     }

@@ -4,7 +4,7 @@ extension VecraftV1 {
     package struct StatusRequest: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 105) }
+        package static var schema: MessageSchema { MessageSchema(index: 114) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -27,7 +27,7 @@ extension VecraftV1 {
         package init(intervalMs: UInt32 = 0) {
             self.intervalMs = intervalMs
         }
-        package static var schema: MessageSchema { MessageSchema(index: 106) }
+        package static var schema: MessageSchema { MessageSchema(index: 115) }
         package init(_ view: View) {
             self.intervalMs = view.intervalMs
         }
@@ -58,7 +58,7 @@ extension VecraftV1 {
             self.ok = ok
             self.detail = detail
         }
-        package static var schema: MessageSchema { MessageSchema(index: 107) }
+        package static var schema: MessageSchema { MessageSchema(index: 116) }
         package init(_ view: View) {
             self.name = view.name.string
             self.ok = view.ok
@@ -113,7 +113,7 @@ extension VecraftV1 {
             self.lagBytes = lagBytes
             self.lagMs = lagMs
         }
-        package static var schema: MessageSchema { MessageSchema(index: 108) }
+        package static var schema: MessageSchema { MessageSchema(index: 117) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.term = view.term
@@ -204,7 +204,7 @@ extension VecraftV1 {
             self.grpcAddress = grpcAddress
             self.httpAddress = httpAddress
         }
-        package static var schema: MessageSchema { MessageSchema(index: 109) }
+        package static var schema: MessageSchema { MessageSchema(index: 118) }
         package init(_ view: View) {
             self.node = view.node.string
             self.version = view.version.string

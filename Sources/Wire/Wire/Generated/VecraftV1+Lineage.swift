@@ -12,7 +12,7 @@ extension VecraftV1 {
             self.startHLC = startHLC
             self.endHLC = endHLC
         }
-        package static var schema: MessageSchema { MessageSchema(index: 128) }
+        package static var schema: MessageSchema { MessageSchema(index: 137) }
         package init(_ view: View) {
             self.name = view.name.string
             self.startHLC = view.startHLC
@@ -55,7 +55,7 @@ extension VecraftV1 {
             self.payload = payload
             self.vectors = vectors
         }
-        package static var schema: MessageSchema { MessageSchema(index: 129) }
+        package static var schema: MessageSchema { MessageSchema(index: 138) }
         package init(_ view: View) {
             self.id = view.id.string
             self.operation = view.operation.string
@@ -88,7 +88,7 @@ extension VecraftV1 {
             @inlinable package var vectors: RepeatedSlot<VecraftV1.PointChange.VectorsEntry.Builder> { RepeatedSlot(self.base, 56, 48) }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 130) }
+            package static var schema: MessageSchema { MessageSchema(index: 139) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -118,7 +118,7 @@ extension VecraftV1 {
             self.lastOffset = lastOffset
             self.appliedHLC = appliedHLC
         }
-        package static var schema: MessageSchema { MessageSchema(index: 131) }
+        package static var schema: MessageSchema { MessageSchema(index: 140) }
         package init(_ view: View) {
             self.replica = view.replica.string
             self.firstOffset = view.firstOffset
@@ -205,7 +205,7 @@ extension VecraftV1 {
             self.current = current
             self.refused = refused
         }
-        package static var schema: MessageSchema { MessageSchema(index: 132) }
+        package static var schema: MessageSchema { MessageSchema(index: 141) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -327,7 +327,7 @@ extension VecraftV1 {
             self.tenant = tenant
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 133) }
+        package static var schema: MessageSchema { MessageSchema(index: 142) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.id = view.id.string
@@ -367,7 +367,7 @@ extension VecraftV1 {
             self.requestID = requestID
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 134) }
+        package static var schema: MessageSchema { MessageSchema(index: 143) }
         package init(_ view: View) {
             self.requestID = view.requestID.string
             self.limit = view.limit
@@ -400,7 +400,7 @@ extension VecraftV1 {
             self.traceID = traceID
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 135) }
+        package static var schema: MessageSchema { MessageSchema(index: 144) }
         package init(_ view: View) {
             self.traceID = view.traceID.string
             self.limit = view.limit
@@ -432,7 +432,7 @@ extension VecraftV1 {
             self.partition = partition
             self.offset = offset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 136) }
+        package static var schema: MessageSchema { MessageSchema(index: 145) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -467,7 +467,7 @@ extension VecraftV1 {
             self.truncated = truncated
             self.scanned = scanned
         }
-        package static var schema: MessageSchema { MessageSchema(index: 137) }
+        package static var schema: MessageSchema { MessageSchema(index: 146) }
         package init(_ view: View) {
             self.entries = view.entries.map(VecraftV1.LineageEntry.init)
             self.truncated = view.truncated
@@ -502,7 +502,7 @@ extension VecraftV1 {
         package init(partition: String = "") {
             self.partition = partition
         }
-        package static var schema: MessageSchema { MessageSchema(index: 138) }
+        package static var schema: MessageSchema { MessageSchema(index: 147) }
         package init(_ view: View) {
             self.partition = view.partition.string
         }
@@ -541,7 +541,7 @@ extension VecraftV1 {
             self.segments = segments
             self.faults = faults
         }
-        package static var schema: MessageSchema { MessageSchema(index: 139) }
+        package static var schema: MessageSchema { MessageSchema(index: 148) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.firstOffset = view.firstOffset
@@ -593,7 +593,7 @@ extension VecraftV1 {
             self.ok = ok
             self.partitions = partitions
         }
-        package static var schema: MessageSchema { MessageSchema(index: 140) }
+        package static var schema: MessageSchema { MessageSchema(index: 149) }
         package init(_ view: View) {
             self.ok = view.ok
             self.partitions = view.partitions.map(VecraftV1.PartitionReport.init)
