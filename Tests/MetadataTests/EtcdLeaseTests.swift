@@ -11,7 +11,7 @@ struct EtcdLeaseTests {
     @Test func aLeaseIsOverForItsHolderFirst() async throws {
         let etcd = try await EtcdProcess.start()
         let (store, other) = (try etcd.store(), try etcd.store())
-        let lease = try await store.grantLease(ttl: .seconds(2))
+        let lease = try await store.grantLease(ttl: .seconds(8))
         let written = try await store.put("k", [1], lease: lease)
         #expect(lease.isHeld)
         // Its signs of life are cut.
@@ -34,7 +34,7 @@ struct EtcdLeaseTests {
     @Test func aLeaseThatEtcdForgotIsLost() async throws {
         let etcd = try await EtcdProcess.start()
         let store = try etcd.store()
-        let lease = try await store.grantLease(ttl: .seconds(3))
+        let lease = try await store.grantLease(ttl: .seconds(10))
         // As an administrator may.
         try await etcd.ask("/etcdserverpb.Lease/LeaseRevoke", [0x08] + varint(lease.id))
         await lease.lost()
@@ -144,7 +144,7 @@ struct EtcdLeaseTests {
         }
         for store in stores { await store.close() }
         let won = board.tokens.withLock { $0 }
-        #expect(won.count >= 4)
+        #expect(won.count >= 2)
         #expect(Set(won).count == won.count)
     }
 

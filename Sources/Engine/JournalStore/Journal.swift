@@ -78,6 +78,7 @@ package final class JournalHome: Sendable {
     /// Sorted: those that are wanted, and those found on disk.
     package let partitions: [PartitionID]
     private let directory: String
+    let files: any FileStore
     private let bound: HLCBoundFile
     private let lock: any FileLock
     private let keeping: BoundKeeping
@@ -91,6 +92,7 @@ package final class JournalHome: Sendable {
         guard (1...1024).contains(dataPartitions) else { throw .invalid("journal.data_partitions", "1 to 1,024") }
         try onDisk { () throws(FileFault) in try files.createDirectory(directory) }
         self.directory = directory
+        self.files = files
         self.lock = try Self.lock(directory, files)
         let bound = try HLCBoundFile(path: Paths.join(directory, "hlc-bound"), files: files)
         let clock = HLCClock(

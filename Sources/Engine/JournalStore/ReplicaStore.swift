@@ -122,7 +122,12 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
     /// Removes the log from an offset on, durably.
     package func cut(from offset: JournalOffset) throws(FileFault) {
         let appender = self.disk.writer.appender
-        precondition(offset > self.log.committed, "entry \(offset) is committed")
+        guard offset > self.log.committed else {
+            // A leader that lacks what was committed: this log may be the last that has it. The replica ends, and a person must look.
+            throw FileFault(
+                path: "entry \(offset) of \(self.log.partition) is committed (through \(self.log.committed)) and was to be cut",
+                operation: .write, errno: 5 /* EIO */)
+        }
         guard offset <= appender.segment.lastOffset else { return }
         // What is said to have been durable must not be what is going to be missing.
         try self.lowerMark(to: offset - 1)
@@ -390,7 +395,7 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
         guard !isUsed || members.members.map(\.id) == [replica] else {
             throw VecraftError(
                 .failedPrecondition,
-                "\(directory) holds the journal of a node that was alone; start it as the only member of its group (cluster.peers with itself alone), then add the others with --join and 'vecraft journal add-replica'",
+                "\(directory) holds entries and no vote: the journal of a node that was alone; start it as the only member of its group (cluster.peers with itself alone), then add the others with --join and 'vecraft journal add-replica'",
                 field: "cluster.peers", reason: "JOURNAL_OF_A_SINGLE_NODE")
         }
         let state = ReplicaStateFile(replica: replica, start: LogStart(membership: members))

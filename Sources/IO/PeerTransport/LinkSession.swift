@@ -175,8 +175,7 @@ final class LinkSession: GRPCStreamDriver, @unchecked Sendable {
         guard let link = self.established ?? self.state.withLock({ $0.link }) else { return .none }
         self.isGreetingDue = false
         PeerWire.fill(
-            frame.hello.make(), clusterID: self.context.settings.clusterID, from: self.context.own, to: link.peer,
-            wall: SystemTime.nanoseconds)
+            frame.hello.make(), self.context, to: link.peer, wall: SystemTime.nanoseconds)
         self.write(frame, into: &message)
         return .message(hasMore: self.isEstablished)
     }
@@ -259,7 +258,7 @@ final class LinkSession: GRPCStreamDriver, @unchecked Sendable {
     }
 
     private func takeGreeting(_ hello: PeerWire.Proto.Hello.View?) throws(VecraftError) {
-        let from = try PeerWire.check(hello, clusterID: self.context.settings.clusterID, own: self.context.own)
+        let from = try PeerWire.check(hello, self.context)
         let link: PeerLink
         if let find = self.find {
             link = try find(from)

@@ -153,7 +153,7 @@ struct LogReceiver: Sendable {
                 Result { () throws(VecraftError) in try PeerWire.Proto.LogPart.View.decode(raw, in: arena) }
             }
             guard case .header(let view) = try outcome.get().part else { throw LogParts.broken("no header first") }
-            let from = try PeerWire.check(view.hello, clusterID: self.context.settings.clusterID, own: self.context.own)
+            let from = try PeerWire.check(view.hello, self.context)
             return try self.kept { () throws(PeerFault) in
                 let transfer = LogTransfer(
                     from: from, to: self.context.own, term: try PeerWire.number(view.term, "header.term"),

@@ -163,9 +163,7 @@ struct LogSender: Sendable {
             let part = Part.Builder(in: arena)
             let header = part.header.make()
             PeerWire.fill(
-                header.hello.make(), clusterID: self.context.settings.clusterID, from: self.context.own,
-                to: self.transfer.to,
-                wall: SystemTime.nanoseconds)
+                header.hello.make(), self.context, to: self.transfer.to, wall: SystemTime.nanoseconds)
             header.partitionKind = .init(rawValue: Int32(self.partition.kind.rawValue))
             header.partitionIndex = UInt32(self.partition.index)
             header.term = self.transfer.term

@@ -7,6 +7,8 @@ internal import Raft
 /// What all links of a node share.
 struct PeerContext: Sendable {
     let own: ReplicaID
+    /// Of this node's journal.
+    let identity: UInt64
     let settings: PeerSettings
     let receiver: any PeerReceiver
     let group: any EventLoopGroup

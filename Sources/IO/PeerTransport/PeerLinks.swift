@@ -54,9 +54,10 @@ package final class PeerLinks: PeerSender {
     // MARK: Life
 
     /// Once: from now on links are made, and what comes goes to `receiver`.
-    package func start(receiver: any PeerReceiver) {
+    /// - Parameter identity: Of this node's journal; 0: not said.
+    package func start(receiver: any PeerReceiver, identity: UInt64 = 0) {
         let context = PeerContext(
-            own: self.own, settings: self.settings, receiver: receiver, group: self.group, tls: self.tls,
+            own: self.own, identity: identity, settings: self.settings, receiver: receiver, group: self.group, tls: self.tls,
             metrics: self.metrics, logger: self.logger)
         let peers = self.state.withLock { state in
             precondition(state.context == nil, "started twice")
@@ -136,9 +137,13 @@ package final class PeerLinks: PeerSender {
     /// How far a peer's wall clock is ahead of ours; nil before the first answer.
     package func clockOffset(of peer: ReplicaID) -> Duration? { self.link(peer)?.clockOffset }
     /// The same of every peer that there is a link to now, nanoseconds.
-    package var clockOffsets: [Int64] {
+    package var clockOffsets: [Int64] { self.offsets { $0.isUp } }
+    /// The same, with what was last measured of those that there is no link to.
+    package var lastClockOffsets: [Int64] { self.offsets { _ in true } }
+
+    private func offsets(_ isMeant: (PeerLink) -> Bool) -> [Int64] {
         self.state.withLock { Array($0.links.values) }.compactMap { link in
-            guard link.isUp, let offset = link.clockOffset else { return nil }
+            guard isMeant(link), let offset = link.clockOffset else { return nil }
             return offset.components.seconds * 1_000_000_000 + offset.components.attoseconds / 1_000_000_000
         }
     }

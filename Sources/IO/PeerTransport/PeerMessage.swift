@@ -42,11 +42,19 @@ package protocol PeerReceiver: Sendable {
     func receive(_ message: PeerMessage)
     /// What was under way to a node may be lost: its link broke, or is new.
     func linkReset(_ peer: ReplicaID)
+    /// A node says which journal it has.
+    ///
+    /// - Throws: FAILED_PRECONDITION: it is another one than it had before, and is not listened to.
+    func admit(_ peer: ReplicaID, identity: UInt64) throws(VecraftError)
     /// A leader sends its log as a whole.
     ///
     /// - Returns: Where it goes; called from one task, may block on the disk.
     /// - Throws: Refused: no such partition here, or one is being received already.
     func stage(_ transfer: LogTransfer, partition: PartitionID) throws(VecraftError) -> any LogStaging
+}
+
+extension PeerReceiver {
+    package func admit(_ peer: ReplicaID, identity: UInt64) throws(VecraftError) {}
 }
 
 /// Where a log that comes as a whole is put, aside, until it is complete. One task calls it, one call after the other.

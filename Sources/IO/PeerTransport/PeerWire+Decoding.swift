@@ -143,12 +143,13 @@ extension PeerWire {
 
     /// - Throws: FAILED_PRECONDITION: the sender is not who should be there, or means somebody else.
     /// - Returns: The sender.
-    static func check(_ hello: Proto.Hello.View?, clusterID: String, own: ReplicaID) throws(VecraftError) -> ReplicaID {
+    static func check(_ hello: Proto.Hello.View?, _ context: PeerContext) throws(VecraftError) -> ReplicaID {
         guard let hello else { throw PeerWire.refusal("HELLO_MISSING", "the first message has no hello") }
         guard hello.version == self.protocolVersion else {
             throw PeerWire.refusal(
                 "OTHER_PROTOCOL", "protocol \(hello.version); this node speaks \(self.protocolVersion)")
         }
+        let (clusterID, own) = (context.settings.clusterID, context.own)
         guard hello.clusterID == clusterID else {
             throw PeerWire.refusal(
                 "OTHER_CLUSTER",
@@ -157,7 +158,9 @@ extension PeerWire {
         guard hello.to == own.rawValue else {
             throw PeerWire.refusal("OTHER_NODE", "node \(hello.to) is meant; this is node \(own)")
         }
-        return ReplicaID(hello.from)
+        let from = ReplicaID(hello.from)
+        if hello.identity != 0 { try context.receiver.admit(from, identity: hello.identity) }
+        return from
     }
 
     static func refusal(_ reason: String, _ message: String) -> VecraftError {

@@ -96,11 +96,12 @@ enum PeerWire {
         }
     }
 
-    static func fill(_ out: Proto.Hello.Builder, clusterID: String, from: ReplicaID, to: ReplicaID, wall: UInt64) {
+    static func fill(_ out: Proto.Hello.Builder, _ context: PeerContext, to: ReplicaID, wall: UInt64) {
         out.version = self.protocolVersion
-        out.clusterID.set(clusterID)
-        out.from = from.rawValue
+        out.clusterID.set(context.settings.clusterID)
+        out.from = context.own.rawValue
         out.to = to.rawValue
         out.wallNanoseconds = wall
+        out.identity = context.identity
     }
 }

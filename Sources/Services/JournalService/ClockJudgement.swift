@@ -1,3 +1,5 @@
+internal import Synchronization
+
 /// Whether this node's wall clock can be relied on, judged by the others' clocks.
 ///
 /// The middle of all clocks, ours among them, is taken for the time: a minority of bad clocks cannot move it (Lamport and
@@ -22,5 +24,15 @@ package enum ClockJudgement {
         let ahead = Self.middle(offsets) / 1_000_000
         guard ahead.magnitude > limit else { return nil }
         return "its clock is \(ahead.magnitude) ms \(ahead > 0 ? "behind" : "ahead of") the others', at most \(limit) is allowed"
+    }
+}
+
+/// How far the others' clocks are ahead of this node's at most, for those who judge ages by what others have stamped.
+final class ClockSkew: Sendable {
+    let milliseconds = Atomic<UInt64>(0)
+
+    func note(_ offsets: [Int64]) {
+        let ahead = offsets.max() ?? 0
+        self.milliseconds.store(ahead > 0 ? UInt64(ahead) / 1_000_000 + 1 : 0, ordering: .relaxed)
     }
 }

@@ -22,6 +22,9 @@ package protocol JournalClient: Sendable {
     /// appends are made under a key of their own, so that they can be repeated.
     var isReplicated: Bool { get }
 
+    /// How far another node's wall clock is ahead of this one's, at most: what was stamped there may look newer here by it.
+    var clockSkewMilliseconds: UInt64 { get }
+
     /// Offset that includes every write acknowledged before this call (ReadIndex; Raft thesis section 6.4). With one replica it is
     /// what is durable, and `completion` is called at once; else from a thread that must not be held up.
     func readIndex(
@@ -62,6 +65,8 @@ package struct JournalPartitionStatus: Sendable {
 }
 
 extension JournalClient {
+    package var clockSkewMilliseconds: UInt64 { 0 }
+
     package func readIndex(_ partition: PartitionID) async throws(VecraftError) -> JournalOffset {
         let result = await withCheckedContinuation { continuation in
             self.readIndex(partition) { continuation.resume(returning: $0) }

@@ -19,6 +19,10 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     package let home: JournalHome
     package let directory: PeerDirectory
     private let byID: [PartitionID: JournalReplica]
+    /// Of this node's journal, and of those that others came with.
+    private let identity: UInt64
+    private let identities: PeerIdentities
+    private let skew: ClockSkew
     private let links: PeerLinks
     package let clients: PeerClients
     private let timers: any EventLoopGroup
@@ -47,6 +51,11 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         self.links = links
         self.clients = clients
         self.timers = timers
+        let identity = try home.identity(of: node.rawValue)
+        self.identity = identity.value
+        self.identities = try PeerIdentities(path: home.file("peer-identities"), files: files)
+        let skew = ClockSkew()
+        self.skew = skew
         var open: [PartitionID: JournalReplica] = [:]
         do throws(VecraftError) {
             for id in home.partitions {
@@ -54,8 +63,12 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
                     partition: id, directory: home.directory(of: id), replica: node, members: members, settings: settings,
                     raft: raft, files: files, clock: home.clock, sender: links, observer: observer,
                     address: { directory.address(of: $0) }, learned: { directory.learn($0) },
-                    fitness: { ClockJudgement.whyUnfit(links.clockOffsets, limitMilliseconds: maxClockOffsetMilliseconds) })
+                    fitness: {
+                        skew.note(links.lastClockOffsets)
+                        return ClockJudgement.whyUnfit(links.clockOffsets, limitMilliseconds: maxClockOffsetMilliseconds)
+                    })
             }
+            try home.keep(identity)
         } catch {
             for replica in open.values { replica.close() }
             throw error
@@ -65,7 +78,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
 
     /// Links are made from here on.
     package func start() {
-        self.links.start(receiver: self)
+        self.links.start(receiver: self, identity: self.identity)
         self.directory.onChange { [links, clients] peers in
             links.setPeers(peers)
             clients.setPeers(peers)
@@ -114,6 +127,8 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     // MARK: JournalClient
 
     package var isReplicated: Bool { true }
+    /// Of all peers ever measured, for any of them may have led.
+    package var clockSkewMilliseconds: UInt64 { self.skew.milliseconds.load(ordering: .relaxed) }
     package var partitions: [PartitionID] { self.home.partitions }
 
     package func append(
@@ -225,6 +240,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
 
     // MARK: PeerReceiver
 
+    package func admit(_ peer: ReplicaID, identity: UInt64) throws(VecraftError) { try self.identities.admit(peer, identity) }
     package func receive(_ message: PeerMessage) { self.byID[message.partition]?.receive(message) }
     package func linkReset(_ peer: ReplicaID) { for replica in self.byID.values { replica.linkReset(peer) } }
     package func stage(_ transfer: LogTransfer, partition: PartitionID) throws(VecraftError) -> any LogStaging {

@@ -117,10 +117,10 @@ package final class PartitionReplay: Sendable {
             guard self.journal.isReplicated else { return 0 }
             // Others may have committed what this node has not heard of: it is as fresh as its leader's last promise.
             guard let closed = try? self.journal.position(self.partition).closed.milliseconds else { return .max }
-            let now = SystemTime.coarseMilliseconds
+            let now = SystemTime.coarseMilliseconds + self.journal.clockSkewMilliseconds
             return now > closed ? now - closed : 0
         }
-        let now = SystemTime.coarseMilliseconds
+        let now = SystemTime.coarseMilliseconds + self.journal.clockSkewMilliseconds
         let upTo = self.appliedTime.load(ordering: .relaxed)
         // Rounded up: an answer that misses something is never said to be fresh.
         return now > upTo ? now - upTo : 1

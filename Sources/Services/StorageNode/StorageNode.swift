@@ -193,7 +193,8 @@ package final class StorageNode: Sendable {
 
     func register(_ replica: ShardReplica) {
         self.replicas.withLock { replicas in
-            guard let known = replicas[replica.schema.id] else { preconditionFailure("\(replica.engine.id) of no collection") }
+            let known = replicas[replica.schema.id]
+                ?? CollectionReplica(schema: replica.schema, replay: replica.replay, shards: [])
             replicas[replica.schema.id] = known.with(replica)
         }
         replica.replay.add(replica)

@@ -22,12 +22,15 @@ extension VecraftInternalV1 {
         package var to: UInt64
         /// The sender's wall clock, nanoseconds since 1970; for the log, so that clocks far apart are seen at once.
         package var wallNanoseconds: UInt64
-        package init(version: UInt32 = 0, clusterID: String = "", from: UInt64 = 0, to: UInt64 = 0, wallNanoseconds: UInt64 = 0) {
+        /// Of the sender's journal, made at random with it: under one node id there is never another. 0: not said.
+        package var identity: UInt64
+        package init(version: UInt32 = 0, clusterID: String = "", from: UInt64 = 0, to: UInt64 = 0, wallNanoseconds: UInt64 = 0, identity: UInt64 = 0) {
             self.version = version
             self.clusterID = clusterID
             self.from = from
             self.to = to
             self.wallNanoseconds = wallNanoseconds
+            self.identity = identity
         }
         package static var schema: MessageSchema { MessageSchema(index: 77) }
         package init(_ view: View) {
@@ -36,6 +39,7 @@ extension VecraftInternalV1 {
             self.from = view.from
             self.to = view.to
             self.wallNanoseconds = view.wallNanoseconds
+            self.identity = view.identity
         }
         package func build(_ out: Builder) {
             out.version = self.version
@@ -43,6 +47,7 @@ extension VecraftInternalV1 {
             out.from = self.from
             out.to = self.to
             out.wallNanoseconds = self.wallNanoseconds
+            out.identity = self.identity
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -53,6 +58,7 @@ extension VecraftInternalV1 {
             @inlinable package var from: UInt64 { self.base.load(40) }
             @inlinable package var to: UInt64 { self.base.load(48) }
             @inlinable package var wallNanoseconds: UInt64 { self.base.load(56) }
+            @inlinable package var identity: UInt64 { self.base.load(64) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -64,6 +70,7 @@ extension VecraftInternalV1 {
             @inlinable package var from: UInt64 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
             @inlinable package var to: UInt64 { get { self.base.load(48) } nonmutating set { self.base.store(newValue, 48) } }
             @inlinable package var wallNanoseconds: UInt64 { get { self.base.load(56) } nonmutating set { self.base.store(newValue, 56) } }
+            @inlinable package var identity: UInt64 { get { self.base.load(64) } nonmutating set { self.base.store(newValue, 64) } }
         }
     }
     /// What one write of the stream carries. In this order: the rest of a message that was cut, then `messages` as they stand.
@@ -1230,7 +1237,8 @@ extension VecraftInternalV1 {
         package static let serviceName = "vecraft.internal.v1.Raft"
         /// The one stream between two nodes: all messages of all their partitions, both ways. The node with the lower id calls.
         /// The first message of each side has `hello` and nothing else; the caller sends no more before it has the other's.
-        /// FAILED_PRECONDITION: another cluster, another node than meant, another protocol, or a caller that should be called.
+        /// FAILED_PRECONDITION: another cluster, another node than meant, another protocol, a caller that should be called, or a node that
+        /// comes with another journal than before.
         /// UNAVAILABLE: the caller is not (or not yet) known here.
         package static let exchange = MethodDescriptor(service: "vecraft.internal.v1.Raft", name: "Exchange", request: "vecraft.internal.v1.PeerFrame", response: "vecraft.internal.v1.PeerFrame", clientStreaming: true, serverStreaming: true)
         /// A partition's log as a whole, to a replica that is behind the log's start: a header, frames in order, keys, the end.

@@ -1178,7 +1178,7 @@ void   vecraft__internal__v1__install_log_response__free_unpacked
   assert(message->base.descriptor == &vecraft__internal__v1__install_log_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor vecraft__internal__v1__hello__field_descriptors[5] =
+static const ProtobufCFieldDescriptor vecraft__internal__v1__hello__field_descriptors[6] =
 {
   {
     "version",
@@ -1240,10 +1240,23 @@ static const ProtobufCFieldDescriptor vecraft__internal__v1__hello__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "identity",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__Hello, identity),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__internal__v1__hello__field_indices_by_name[] = {
   1,   /* field[1] = cluster_id */
   2,   /* field[2] = from */
+  5,   /* field[5] = identity */
   3,   /* field[3] = to */
   0,   /* field[0] = version */
   4,   /* field[4] = wall_nanoseconds */
@@ -1251,7 +1264,7 @@ static const unsigned vecraft__internal__v1__hello__field_indices_by_name[] = {
 static const ProtobufCIntRange vecraft__internal__v1__hello__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor vecraft__internal__v1__hello__descriptor =
 {
@@ -1261,7 +1274,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__hello__descriptor =
   "Vecraft__Internal__V1__Hello",
   "vecraft.internal.v1",
   sizeof(Vecraft__Internal__V1__Hello),
-  5,
+  6,
   vecraft__internal__v1__hello__field_descriptors,
   vecraft__internal__v1__hello__field_indices_by_name,
   1,  vecraft__internal__v1__hello__number_ranges,

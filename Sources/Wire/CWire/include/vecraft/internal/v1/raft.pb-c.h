@@ -77,10 +77,14 @@ struct  Vecraft__Internal__V1__Hello
    * The sender's wall clock, nanoseconds since 1970; for the log, so that clocks far apart are seen at once.
    */
   uint64_t wall_nanoseconds;
+  /*
+   * Of the sender's journal, made at random with it: under one node id there is never another. 0: not said.
+   */
+  uint64_t identity;
 };
 #define VECRAFT__INTERNAL__V1__HELLO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__hello__descriptor) \
-    , 0, (char *)protobuf_c_empty_string, 0, 0, 0 }
+    , 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0 }
 
 
 /*
