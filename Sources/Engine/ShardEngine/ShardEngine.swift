@@ -27,6 +27,7 @@ package final class ShardEngine: @unchecked Sendable {
     let numbers: ShardNumbers
     let counters = ShardCounters()
     let contexts: SearchContextPool
+    let filterGraphs = FilterGraphs()
 
     // MARK: Published
 
