@@ -64,7 +64,7 @@ package final class SubsetGraph: Sendable {
     /// Bytes that one over `count` rows of `graph` will take.
     package static func expectedBytes(count: Int, of graph: HNSWGraph) -> Int {
         let footprint = GraphFootprint(dimension: graph.rows.dimension, m: graph.m)
-        return Int(Double(count) * footprint.subset(SubsetBuild.kind(graph)))
+        return Int(Double(count) * footprint.subset(graph.kind))
     }
 }
 
@@ -80,9 +80,6 @@ package final class SubsetBuild: Sendable {
     /// Fewer than for a graph of everything: one over a part is smaller, and built beside searches that wait for it.
     fileprivate static func efConstruction(_ graph: HNSWGraph) -> Int { min(graph.efConstruction, 100) }
 
-    /// One byte a component where the whole has half of one: by those a scan tells rows apart that lie far from the query.
-    fileprivate static func kind(_ graph: HNSWGraph) -> CodeKind { graph.kind == .none ? .none : .int8 }
-
     /// - Parameters:
     ///   - graph: Sealed. Kept until the end of the build.
     ///   - rows: Rows of it, each once.
@@ -94,7 +91,7 @@ package final class SubsetBuild: Sendable {
         self.growing = HNSWGraph(
             dimension: graph.rows.dimension, metric: graph.rows.metric, m: graph.m,
             efConstruction: Self.efConstruction(graph), capacity: rows.count, rows: graph.rows.base,
-            stride: graph.rows.stride, quantisation: Self.kind(graph) == .none ? .none : .int8,
+            stride: graph.rows.stride, quantisation: graph.kind == .none ? .none : .int8,
             sample: stride(from: 0, to: rows.count, by: step).map { rows[$0] }, places: rows)
     }
 
@@ -120,10 +117,10 @@ package final class SubsetBuild: Sendable {
         return (end - start, done == self.count)
     }
 
-    /// Numbers neighbours near one another and gives them their codes.
+    /// Numbers neighbours near one another and gives them the codes that the whole graph has.
     package func finish() -> SubsetGraph {
         precondition(self.growing.linked == self.count, "\(self.growing.linked) of \(self.count) rows are linked")
-        let block = self.growing.sealedSubset(Self.kind(self.source), centre: self.source.book.centre)
+        let block = self.growing.sealedSubset(self.source.kind, centre: self.source.book.centre)
         let graph = HNSWGraph(
             subset: block, of: self.source.rows, rowCount: self.source.capacity)
         return SubsetGraph(graph, bytes: block.report.bytes)
@@ -134,7 +131,7 @@ extension HNSWGraph {
     /// Share by which the nearest candidates of a walk must on average be nearer than the farthest. A query that lies apart from
     /// all rows has them at almost one distance, and no link leads the way: then all are measured. Where neighbours mean
     /// something it is some hundredths, for such a query some thousandths.
-    private static let leastSpread: Float = 0.015
+    private static let leastSpread: Float = 0.02
 
     /// What a walk costs in a graph that the cache has, as a share of what it does in one of everything.
     fileprivate static let walkShare = 0.5
