@@ -59,7 +59,7 @@ class Ours:
     def timed(self, ef, seconds, threads):
         pin(threads, self.process.pid)
         values = self.values(f"search g {ef} {seconds} {threads}")
-        return {name: float(values[name]) for name in ("qps", "recall", "cpu")}
+        return {name: float(values[name]) for name in ("qps", "wall", "recall", "cpu")}
 
     def search(self, ef, seconds, threads=1):
         values = self.timed(ef, seconds, threads)
@@ -68,7 +68,12 @@ class Ours:
     def filtered(self, ef, seconds, share, pattern, strategy):
         pin(1, self.process.pid)
         values = self.values(f"filter g {ef} {seconds} {share} {pattern} {strategy}")
-        return float(values["qps"]), float(values["recall"]), values["strategy"], int(values["short"])
+        return {name: float(values[name]) for name in ("qps", "wall", "recall", "short")}
+
+    def made(self, share, pattern):
+        """What the graphs of filters asked again took: microseconds a row to make, and bytes a row."""
+        values = self.values(f"filter g 0 0 {share} {pattern} again")
+        return float(values["row-us"]), int(values["row-bytes"])
 
     @property
     def bytes_per_vector(self):

@@ -23,7 +23,8 @@ struct ObservedNodeTests {
         #expect(page.status == 200)
         for name in [
             "vecraft_request_duration_seconds_bucket", "vecraft_request_total", "vecraft_journal_fsync_duration_seconds_count",
-            "vecraft_storage_points", "vecraft_storage_replay_lag_entries", "process_resident_memory_bytes", "vecraft_build_info",
+            "vecraft_storage_points", "vecraft_storage_filter_graph_bytes", "vecraft_storage_replay_lag_entries",
+            "process_resident_memory_bytes", "vecraft_build_info",
             "vecraft_grpc_requests_total", "vecraft_query_staleness_seconds_count",
         ] {
             #expect(page.body.contains(name), "\(name) is not on the page")

@@ -29,6 +29,8 @@ import Testing
         settings.graphFrom = 20
         settings.checkpointJournalBytes = 20_000
         settings.indexThreads = 2
+        settings.filterGraphAfter = 0
+        settings.filterGraphShare = 8
         let engine = try ShardEngine.open("/s", workload, settings, files: FaultyFileStore())
         let wrong = Mutex<[String]>([])
         let done = Atomic<Bool>(false)

@@ -30,6 +30,8 @@ extension ShardSettings {
         settings.checkpointJournalBytes = Int.random(in: 2_000...60_000, using: &rng)
         settings.unlinkedPoints = Int.random(in: 0...30, using: &rng)
         settings.indexThreads = Int.random(in: 1...2, using: &rng)
+        settings.filterGraphAfter = Double(Int.random(in: 0...1, using: &rng))
+        settings.filterGraphShare = [0, 0.3, 4].randomElement(using: &rng)!
         return settings
     }
 
@@ -125,6 +127,18 @@ extension ShardEngine {
             usleep(100)
         }
         Issue.record("the background did not come to rest")
+    }
+}
+
+extension ShardEngine {
+    /// Waits until every graph that searches asked for is made.
+    func settleFilterGraphs() {
+        let end = ContinuousClock.now + .seconds(600)
+        while ContinuousClock.now < end {
+            if self.filterGraphs.isIdle { return }
+            usleep(100)
+        }
+        Issue.record("filter graphs were not made")
     }
 }
 

@@ -30,9 +30,25 @@ struct Judge {
                 try self.checkExact(query, vector.name, limit, filter)
                 try self.checkGraph(query, vector.name, limit, nil)
                 try self.checkGraph(query, vector.name, limit, filter)
+                try self.checkAskedAgain(query, vector.name, limit)
             }
         }
+        #expect(self.engine.filterGraphs.faults() == [], "seed \(self.seed)")
     }
+
+    /// One of few filters, so often that it may have graphs of its own; then an answer that these give.
+    private mutating func checkAskedAgain(_ query: [Float], _ using: String, _ limit: Int) throws {
+        let filter = self.workload.pick(Self.favourites)
+        for _ in 0..<2 { try self.checkGraph(query, using, limit, filter) }
+        self.engine.settleFilterGraphs()
+        try self.checkGraph(query, using, limit, filter)
+    }
+
+    private static let favourites = [
+        Filter(must: [.match("city", .string("Ulm"))]), Filter(mustNot: [.match("city", .string("Bern"))]),
+        Filter(must: [.match("free", .integer(3))]), Filter(mustNot: [.hasID(["p0", "id-3", "id-9", "p14"])]),
+        Filter(must: [.hasID(["p7", "id-4", "id-5", "p21", "id-10", "id-12"])]),
+    ]
 
     /// Get: every point of the model, as it was written, and some that are not there.
     private func checkPoints() throws {
@@ -103,6 +119,7 @@ struct Judge {
 
     private func checkGraph(_ query: [Float], _ using: String, _ limit: Int, _ filter: Filter?) throws {
         let result = try self.engine.search(query, using: using, limit: limit, filter: filter)
+        if let filter { #expect(result.plan.matching == UInt64(self.model.matching(filter).count), "seed \(self.seed)") }
         self.checkHits(
             result, self.model.distances(query, using: using, filter), limit, "graph \(using) \(String(describing: filter))")
     }

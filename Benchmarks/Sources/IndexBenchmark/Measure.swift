@@ -5,7 +5,10 @@ import Synchronization
 
 /// What searching all queries again and again for a while came to.
 struct Measured {
+    /// Queries a second: of one thread by its processor time, of several by the clock.
     var qps = 0.0
+    /// By the clock, always.
+    var wall = 0.0
     var recall = 0.0
     /// Processor time of a query, in microseconds.
     var cpu = 0.0
@@ -17,7 +20,7 @@ struct Measured {
 
     var line: String {
         """
-        qps \(Int(self.qps)) recall \(self.recall) cpu \(self.cpu) short \(self.short) hops \(self.hops) distances \(self.distances) \
+        qps \(Int(self.qps)) wall \(Int(self.wall)) recall \(self.recall) cpu \(self.cpu) short \(self.short) hops \(self.hops) distances \(self.distances) \
         strategy \(self.last.strategy) ef \(self.last.ef)
         """
     }
@@ -28,15 +31,20 @@ let k = 10
 /// The first pass tells the recall and warms up; the passes after it are timed.
 func measure(
     _ data: DataSet, _ graph: HNSWGraph, ef: Int, seconds: Double, threads: Int = 1,
-    filter: RowFilters? = nil, strategy: GraphSearch.Strategy = .automatic
+    filter: RowFilters? = nil, strategy: GraphSearch.Strategy = .automatic, warm: WarmFilters? = nil
 ) -> Measured {
-    let queries = filter?.queryCount ?? data.queryCount
+    let queries = warm?.queryCount ?? filter?.queryCount ?? data.queryCount
     func request(_ q: Int) -> GraphSearch {
         var request = GraphSearch(query: data.query(q), k: k)
         request.ef = ef
         request.strategy = strategy
         request.allowed = filter?.bitmap(q)
         return request
+    }
+    func search(_ q: Int, _ scratch: SearchScratch, _ top: TopK) -> SearchStats {
+        guard let warm else { return graph.search(request(q), scratch: scratch, into: top) }
+        let subset = warm.graph(q)
+        return subset.search(request(q), live: subset.count, scratch: scratch, into: top)
     }
     var result = Measured()
     let scratch = SearchScratch()
@@ -45,7 +53,7 @@ func measure(
     var wanted = 0
     for q in 0..<queries {
         top.reset(k: k)
-        result.last = graph.search(request(q), scratch: scratch, into: top)
+        result.last = search(q, scratch, top)
         result.hops += result.last.hops
         result.distances += result.last.distances
         let found = top.neighbours().map(\.row)
@@ -63,9 +71,10 @@ func measure(
     let clock = threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC
     let start = now(clock)
     let startCPU = now(CLOCK_PROCESS_CPUTIME_ID)
+    let startWall = now()
     withUnsafePointer(to: total) { total in
         nonisolated(unsafe) let total = total
-        nonisolated(unsafe) let request = request
+        nonisolated(unsafe) let search = search
         onThreads(threads) { thread in
             let scratch = SearchScratch()
             let top = TopK(k: k)
@@ -73,7 +82,7 @@ func measure(
             var q = thread * queries / threads
             while done % 64 != 0 || now(clock) - start < seconds {
                 top.reset(k: k)
-                graph.search(request(q), scratch: scratch, into: top)
+                _ = search(q, scratch, top)
                 top.sort()
                 q = q + 1 == queries ? 0 : q + 1
                 done += 1
@@ -83,6 +92,7 @@ func measure(
     }
     let done = Double(total.load(ordering: .relaxed))
     result.qps = done / (now(clock) - start)
+    result.wall = done / (now() - startWall)
     result.cpu = 1e6 * (now(CLOCK_PROCESS_CPUTIME_ID) - startCPU) / done
     return result
 }
@@ -133,6 +143,11 @@ final class RowFilters {
             }
         }
         return filters
+    }
+
+    /// The rows of one filter, ascending.
+    func rows(_ q: Int, of count: Int) -> [UInt32] {
+        (0..<UInt32(count)).filter { self.bits[q][Int($0) / 64] >> UInt64($0 % 64) & 1 == 1 }
     }
 
     private func add(_ rows: [Int], of count: Int) {

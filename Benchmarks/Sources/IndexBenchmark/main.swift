@@ -5,7 +5,8 @@
 //   build NAME KIND THREADS M EFCONSTRUCTION        KIND: auto, none, int8, int4; with "/f16", float16 for re-scoring
 //   seal NAME KIND THREADS                          as a sealed segment has it
 //   search NAME EF SECONDS THREADS
-//   filter NAME EF SECONDS SHARE PATTERN STRATEGY   PATTERN: random, near, far
+//   filter NAME EF SECONDS SHARE PATTERN STRATEGY   PATTERN: random, near, far; STRATEGY "again": filters asked before, each
+//                                                   with a graph of its own
 //   check NAME
 //   merge KIND M EFCONSTRUCTION SHARE GONE          a merged segment's graph, afresh and from its largest input's links
 import Glibc
@@ -18,6 +19,8 @@ struct Session {
     var data: DataSet?
     var graphs: [String: HNSWGraph] = [:]
     var filters: [String: RowFilters] = [:]
+    /// Of the last filters asked again: those of others would not fit beside them.
+    var warm: WarmFilters?
 
     static let metrics: [String: Metric] = ["cosine": .cosine, "dot": .dot, "l2": .l2]
     static let strategies: [String: GraphSearch.Strategy] = [
@@ -95,7 +98,9 @@ struct Session {
             ).line
         case "filter":
             let data = try self.loaded()
-            guard RowFilters.Pattern(rawValue: words[4]) != nil, let strategy = Self.strategies[words[5]] else {
+            let isWarm = words[5] == "again"
+            let strategy = isWarm ? .automatic : Self.strategies[words[5]]
+            guard RowFilters.Pattern(rawValue: words[4]) != nil, let strategy else {
                 throw BadCommand(what: "no such pattern or strategy")
             }
             let key = words[3] + words[4]
@@ -103,10 +108,12 @@ struct Session {
                 self.filters = RowFilters.all(data, shares: Array(Self.shares.union([words[3]])))
             }
             guard let filter = self.filters[key] else { throw BadCommand(what: "no share \(words[3])") }
+            let graph = try self.graph(words[0])
+            if isWarm, self.warm?.key != words[0] + key { self.warm = WarmFilters(words[0] + key, filter, graph) }
             return measure(
-                data, try self.graph(words[0]), ef: Int(words[1])!, seconds: Double(words[2])!, filter: filter,
-                strategy: strategy
-            ).line
+                data, graph, ef: Int(words[1])!, seconds: Double(words[2])!, filter: filter, strategy: strategy,
+                warm: isWarm ? self.warm : nil
+            ).line + (isWarm ? self.warm!.line : "")
         case "check":
             let faults = try self.graph(words[0]).checkInvariants()
             return "faults \(faults.count) \(faults.first ?? "")"

@@ -72,7 +72,8 @@ struct GraphLayout {
 }
 
 extension GraphLayout {
-    init(reading mapped: UnsafeRawBufferPointer) throws(DecodingFault) {
+    /// - Parameter isSubset: A part of a graph: it numbers no rows, and was never a file.
+    init(reading mapped: UnsafeRawBufferPointer, isSubset: Bool = false) throws(DecodingFault) {
         var reader = ByteReader(mapped)
         guard try reader.read(UInt64.self) == Self.magic else { throw DecodingFault(position: 0, what: "not a graph") }
         let version = try reader.read(UInt32.self)
@@ -97,7 +98,8 @@ extension GraphLayout {
         let bytes = try reader.read(UInt64.self)
         // Bounds first: with these, none of the sizes computed below can overflow.
         guard HNSWGraph.mRange ~= self.m, 1...Limits.dimension ~= self.dimension, self.rowCount <= Candidate.maxRows,
-            self.nodeCount <= self.rowCount, self.upperLists <= self.nodeCount * HNSWGraph.topLevel
+            self.nodeCount <= (isSubset ? Candidate.maxRows : self.rowCount),
+            self.upperLists <= self.nodeCount * HNSWGraph.topLevel
         else { throw DecodingFault(position: 14, what: "graph header out of range") }
         guard bytes == self.bytes, self.bytes <= mapped.count else {
             throw DecodingFault(position: 48, what: "a graph of \(self.bytes) bytes in \(mapped.count)")

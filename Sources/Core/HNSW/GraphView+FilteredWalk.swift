@@ -143,14 +143,15 @@ extension GraphView {
 
     /// Share of eligible rows around the first of the candidates in `memory.pool`, and of how many links that is known.
     @inline(__always) func sampled(
-        entries: Int, eligible: UnsafePointer<UInt64>, _ memory: SearchScratch.Memory
+        level: Int, entries: Int, eligible: UnsafePointer<UInt64>, _ memory: SearchScratch.Memory
     ) -> (hits: Int, links: Int) {
         var hits = 0
         var links = 0
         var i = 0
         while i < entries {
             hits &+= vk_count_eligible(
-                self.links(Candidate.row(memory.pool[i]), level: 0), self.m0, eligible, self.rowOf, &links)
+                self.links(Candidate.row(memory.pool[i]), level: level), self.width(level: level), eligible, self.rowOf,
+                &links)
             i &+= 1
         }
         return (hits, links)

@@ -105,7 +105,7 @@ extension HNSWGraph {
 
     /// Aims `query` at a stored row of a graph that grows.
     @inline(__always) func aim(_ query: UnsafeMutablePointer<vk_query>, at row: UInt32) {
-        query.pointee.floats = self.rows.base + Int(row) &* self.rows.stride
+        query.pointee.floats = self.rows.base + Int(self.row(of: row)) &* self.rows.stride
         if self.kind == .int8 { self.book.aim(query, at: row, of: self.kernelRows) }
     }
 

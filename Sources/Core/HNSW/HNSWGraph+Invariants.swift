@@ -50,13 +50,13 @@ extension HNSWGraph {
     }
 
     private var nodes: [UInt32] {
-        self.nodeOf != nil
+        self.isSealed
             ? (0..<UInt32(self.linked)).map { $0 }
             : (0..<self.rowBound.load(ordering: .acquiring)).filter { self.isLinked($0) }
     }
 
     private func isNode(_ node: UInt32) -> Bool {
-        self.nodeOf != nil ? node < self.linked : node < self.rowBound.load(ordering: .acquiring) && self.isLinked(node)
+        self.isSealed ? node < self.linked : node < self.rowBound.load(ordering: .acquiring) && self.isLinked(node)
     }
 
     private func links(of node: UInt32, level: Int) -> [UInt32] {

@@ -40,6 +40,16 @@ extension HNSWGraph {
         return sealing.finish(trials)
     }
 
+    /// As ``sealed(_:rowCount:rescoring:)``, of a part of the rows: without nodes by row, and with codes taken from the centre
+    /// of the whole, so that they are as good for a query that lies apart as there.
+    func sealedSubset(_ kind: CodeKind, centre: UnsafePointer<Float>?) -> SealedBlock {
+        precondition(self.rowOf != nil && !self.isSealed, "a graph of all rows")
+        var sealing = GraphSealing(
+            self, rowCount: 0, largest: kind == .none ? .none : .int8, halves: false, asked: .auto, centre: centre)
+        sealing.encode(kind, halves: false)
+        return sealing.finish([])
+    }
+
     /// Writes what ``sealed(_:rowCount:rescoring:)`` makes.
     @discardableResult
     package func serialise<Failure: Error>(
@@ -62,7 +72,11 @@ private struct GraphSealing {
     private let halfShift: Int?
 
     /// Writes all but codes and float16 rows, leaving room for those of `largest`.
-    init(_ source: HNSWGraph, rowCount: Int, largest: CodeKind, halves: Bool, asked: Quantisation) {
+    /// - Parameter rowCount: 0 for a graph of a part of the rows.
+    init(
+        _ source: HNSWGraph, rowCount: Int, largest: CodeKind, halves: Bool, asked: Quantisation,
+        centre given: UnsafePointer<Float>? = nil
+    ) {
         let order = NodeOrder(source)
         self.source = source
         self.layout = GraphLayout(
@@ -76,7 +90,9 @@ private struct GraphSealing {
         }
         self.base = base
         let centre = (base + self.layout.centre.lowerBound).bindMemory(to: Float.self, capacity: source.rows.dimension)
-        if largest != .none {
+        if let given {
+            centre.update(from: given, count: source.rows.dimension)
+        } else if largest != .none {
             let rows = order.nodes.map { source.row(of: $0) }
             let step = max(1, rows.count / 20_000)
             CodeBook.mean(source.rows, stride(from: 0, to: rows.count, by: step).map { rows[$0] }, into: centre)
@@ -106,7 +122,7 @@ private struct GraphSealing {
         for (node, from) in order.nodes.enumerated() {
             levels[node] = self.source.levels[Int(from)]
             rowOf[node] = self.source.row(of: from)
-            nodeOf[Int(rowOf[node])] = UInt32(node)
+            if self.layout.rowCount > 0 { nodeOf[Int(rowOf[node])] = UInt32(node) }
         }
     }
 
@@ -199,7 +215,7 @@ private struct NodeOrder {
 
     init(_ source: HNSWGraph) {
         let entry = EntryPoint(word: source.entry.load(ordering: .acquiring))
-        let isSealed = source.rowOf != nil
+        let isSealed = source.isSealed
         let bound = isSealed ? source.linked : Int(source.rowBound.load(ordering: .acquiring))
         self.place = [UInt32](repeating: VK_NO_ROW, count: bound)
         self.nodes.reserveCapacity(source.linked)

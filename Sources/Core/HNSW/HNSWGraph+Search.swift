@@ -18,7 +18,9 @@ extension HNSWGraph {
         guard let entry = EntryPoint(word: self.entry.load(ordering: .acquiring)) else { return stats }
         let k = min(request.k, self.capacity)
         let wanted = max(request.ef == 0 ? Self.defaultEf(k: k) : request.ef, k)
-        let ef = min(wanted + self.slack(k: k), self.capacity)
+        // Within a filter a walk has fewer ways to a row: some more candidates, so that recall is that of one without.
+        let within = request.allowed == nil || request.strategy != .automatic ? 0 : max(2, wanted / 4)
+        let ef = min(wanted + self.slack(k: k) + within, self.capacity)
         let memory = scratch.prepare(
             capacity: self.capacity, candidates: Self.poolCapacity(ef: ef), m: self.m, book: self.book)
         self.book.aim(memory.query, at: request.query, codes: memory.queryCodes)
@@ -32,8 +34,13 @@ extension HNSWGraph {
         }
         var counts = WalkCounts()
         var entries = 0
+        var start = entry
+        if eligible != nil, request.strategy == .automatic, stats.strategy != .scan {
+            start = self.descended(from: entry, memory, &counts)
+            stats.strategy = self.firstPlan(from: start, eligible: possible, ef: ef, memory)
+        }
         if stats.strategy == .plainWalk || stats.strategy == .filteredWalk {
-            entries = self.entries(from: entry, ef: ef, memory, &counts)
+            entries = self.entries(from: start, ef: ef, memory, &counts)
             if eligible != nil, request.strategy == .automatic {
                 stats.strategy = self.plan(eligible: possible, ef: ef, entries: entries, memory)
             }
@@ -68,7 +75,7 @@ extension HNSWGraph {
 
     /// Candidates kept beyond those asked for, so that codes confusing near equals cost little recall at equal `ef`: how much
     /// is measured when a graph is sealed (`SealReport/trials`).
-    private func slack(k: Int) -> Int {
+    func slack(k: Int) -> Int {
         switch self.kind {
         case .none: 0
         case .int8: 1
@@ -77,19 +84,19 @@ extension HNSWGraph {
     }
 
     /// What the array of candidates may grow to when others stand between eligible ones.
-    private static func poolCapacity(ef: Int) -> Int { 8 * ef + 1024 }
+    static func poolCapacity(ef: Int) -> Int { 8 * ef + 1024 }
 
     // What things cost, in nanoseconds: fitted to one machine, of use for their ratios.
 
     /// Measuring one row of many.
-    private var rowCost: Double {
+    var rowCost: Double {
         let bytes = self.kind == .none ? 4 * self.rows.dimension : self.book.stride
         return 3.5 + 0.015 * Double(bytes)
     }
     /// A walk over eligible rows alone, looking two hops far.
     private func filteredCost(ef: Int) -> Double { Double(ef + 10) * (350 + 2 * Double(Self.reach) * self.rowCost) }
     /// A walk over all rows that returns each `share`-th.
-    private func plainCost(ef: Int, share: Double) -> Double {
+    func plainCost(ef: Int, share: Double) -> Double {
         Double(ef + 10) * pow(share, -0.75) * (100 + 32 * self.rowCost)
     }
 
@@ -100,22 +107,49 @@ extension HNSWGraph {
 
     /// False where a scan of the eligible rows costs less than the best a walk could do.
     private func mayWalk(eligible: Int, ef: Int) -> Bool {
-        self.rowCost * Double(eligible) > min(self.plainCost(ef: ef, share: 1), self.filteredCost(ef: ef))
+        // By so much that it pays to look around first, and to find fewer of the nearest.
+        self.rowCost * Double(eligible) > 1.25 * min(self.plainCost(ef: ef, share: 1), self.filteredCost(ef: ef))
+    }
+
+    /// Walks down to level 2: far enough to tell roughly what lies around, at the cost of a few hops among points that the
+    /// cache has. Leaves the point reached in `memory.pool[0]`.
+    private func descended(
+        from top: EntryPoint, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts
+    ) -> EntryPoint {
+        let level = min(top.level, 2)
+        self.view.descend(from: top, to: level, memory, &counts)
+        return EntryPoint(row: Candidate.row(memory.pool[0]), level: level)
+    }
+
+    /// Whether to look closer: not where a scan is the cheapest unless eligible rows gather around the query, and nothing
+    /// says that they do.
+    private func firstPlan(
+        from top: EntryPoint, eligible: Int, ef: Int, _ memory: SearchScratch.Memory
+    ) -> GraphSearch.Strategy {
+        let share = min(1, Double(eligible) / Double(max(1, self.linked)))
+        let level = min(1, top.level)
+        let (hits, links) = self.view.sampled(level: level, entries: 1, eligible: memory.eligible, memory)
+        // Of sixteen links four are seldom eligible by chance.
+        let gather = hits >= min(4, links) && Double(hits) > 3 * share * Double(links)
+        return gather ? .plainWalk : self.cheapest(eligible: eligible, ef: ef, around: share)
+    }
+
+    private func cheapest(eligible: Int, ef: Int, around: Double) -> GraphSearch.Strategy {
+        let scan = self.rowCost * Double(eligible)
+        let plain = self.plainCost(ef: ef, share: around)
+        let filtered = around < Self.leastShare ? .infinity : self.filteredCost(ef: ef)
+        if scan <= min(plain, filtered) { return .scan }
+        return plain <= filtered ? .plainWalk : .filteredWalk
     }
 
     /// The cheapest way to `ef` eligible rows among `eligible` of all, from what lies around the entries to level 0: many
     /// of them there, and the walk finds them as if there were no filter; none, and it would look in the wrong place.
     private func plan(eligible: Int, ef: Int, entries: Int, _ memory: SearchScratch.Memory) -> GraphSearch.Strategy {
         let share = min(1, Double(eligible) / Double(max(1, self.linked)))
-        let (hits, links) = self.view.sampled(entries: entries, eligible: memory.eligible, memory)
+        let (hits, links) = self.view.sampled(level: 0, entries: entries, eligible: memory.eligible, memory)
         let around = (Double(hits) + share) / Double(links + 1)
-        let scan = self.rowCost * Double(eligible)
         // Fewer around the query than anywhere else: those to be found are elsewhere.
-        if around < share / 3 { return .scan }
-        let plain = self.plainCost(ef: ef, share: around)
-        let filtered = around < Self.leastShare ? .infinity : self.filteredCost(ef: ef)
-        if scan <= min(plain, filtered) { return .scan }
-        return plain <= filtered ? .plainWalk : .filteredWalk
+        return around < share / 3 ? .scan : self.cheapest(eligible: eligible, ef: ef, around: around)
     }
 
     /// Puts filter, deletes and row limit into one bitmap. Returns how many rows are eligible; nil when all are.
@@ -138,7 +172,7 @@ extension HNSWGraph {
         return count
     }
 
-    private func walk(
+    func walk(
         _ strategy: GraphSearch.Strategy, entries: Int, ef: Int, filtered: Bool, _ memory: SearchScratch.Memory,
         _ counts: inout WalkCounts, interrupted: () -> Bool
     ) -> Int {
@@ -160,7 +194,7 @@ extension HNSWGraph {
 
     /// Where the walk on level 0 starts: the nearest few of level 1, in `memory.pool`. One alone can be in the wrong cluster,
     /// and a tight cluster fills the candidates before the walk sees the next one.
-    private func entries(
+    func entries(
         from top: EntryPoint, ef: Int, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts
     ) -> Int {
         // Costs some 6 % of an ordinary walk's distances; where clusters are tight and far apart, half of the misses go.
@@ -171,7 +205,7 @@ extension HNSWGraph {
     }
 
     /// Copies the eligible candidates from `memory.pool` to `memory.kept`. Returns how many.
-    private func keepEligible(
+    func keepEligible(
         _ size: Int, filtered: Bool, below rowLimit: UInt32, _ memory: SearchScratch.Memory
     ) -> Int {
         var count = 0
@@ -189,7 +223,7 @@ extension HNSWGraph {
     }
 
     /// Offers the nearest `k` of `count` candidates, nearest first as the walk measured them.
-    private func offer(
+    func offer(
         _ candidates: UnsafeMutablePointer<UInt64>, _ count: Int, k: Int, _ request: GraphSearch,
         _ memory: SearchScratch.Memory, _ top: TopK, _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) {
@@ -207,6 +241,14 @@ extension HNSWGraph {
         }
     }
 
+    /// What candidates are measured again on; aims `memory.again` at the vector.
+    func floatMeasure(_ vector: UnsafePointer<Float>, _ memory: SearchScratch.Memory) -> Measure {
+        memory.again.pointee.floats = vector
+        guard let halves = self.halves else { return self.measureFloats }
+        halves.aim(memory.again, at: vector, floats: memory.queryFloats)
+        return halves.measure
+    }
+
     /// Measures candidates on their floats, in the order their codes gave, until those left are unlikely to be among the
     /// best `k`: how far codes are off is learned from the candidates measured so far.
     ///
@@ -215,12 +257,7 @@ extension HNSWGraph {
         _ candidates: UnsafeMutablePointer<UInt64>, _ count: Int, k: Int, _ vector: UnsafePointer<Float>,
         _ memory: SearchScratch.Memory, _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) -> (size: Int, isSettled: Bool) {
-        var measure = self.measureFloats
-        memory.again.pointee.floats = vector
-        if let halves = self.halves {
-            measure = halves.measure
-            halves.aim(memory.again, at: vector, floats: memory.queryFloats)
-        }
+        let measure = self.floatMeasure(vector, memory)
         let keys = memory.keys
         let ids = memory.ids
         let best = memory.best
@@ -267,84 +304,5 @@ extension HNSWGraph {
             untilCheck &-= some
         }
         return (size, false)
-    }
-
-    /// Measures every linked row that may be returned.
-    ///
-    /// - Parameter shortlist: Rows chosen by codes to be measured on floats; 0 to measure all on floats.
-    private func scan(
-        _ request: GraphSearch, k: Int, filtered: Bool, shortlist: Int, _ memory: SearchScratch.Memory, _ top: TopK,
-        _ counts: inout WalkCounts, _ interrupted: () -> Bool
-    ) {
-        let end = Int(min(self.rowBound.load(ordering: .acquiring), request.rowLimit))
-        let eligible = filtered ? UnsafePointer(memory.eligible) : nil
-        let ids = memory.ids
-        let keys = memory.keys
-        let pool = memory.pool
-        var next = 0
-        var size = 0
-        // A batch no longer than the time between two questions to `interrupted`.
-        let batch = min(SearchScratch.batch, self.view.distancesPerCheck)
-        var untilCheck = self.view.distancesPerCheck
-        let measure = shortlist == 0 ? self.measureFloats : self.view.measure
-        while next < end {
-            var count = vk_next_nodes(eligible, self.nodeOf, &next, end, batch, ids)
-            if let memory = self.memory { count = self.keepLinked(ids, count: count, memory) }
-            counts.distances &+= count
-            measure(self.view.rows, memory.query, ids, count, keys)
-            var worst = shortlist == 0 ? top.boundKey : size == shortlist ? Candidate.key(pool[size &- 1]) : .max
-            var i = 0
-            while i < count {
-                if shortlist == 0 {
-                    if keys[i] <= worst {
-                        top.offer(key: keys[i], row: self.row(of: ids[i]), segment: request.segment)
-                        worst = top.boundKey
-                    }
-                } else if keys[i] < worst {
-                    _ = self.view.poolInsert(pool, size, shortlist, Candidate.pack(key: keys[i], row: ids[i]))
-                    size = min(size &+ 1, shortlist)
-                    if size == shortlist { worst = Candidate.key(pool[size &- 1]) }
-                }
-                i &+= 1
-            }
-            untilCheck -= max(count, 1)
-            if untilCheck < 0 {
-                untilCheck = self.view.distancesPerCheck
-                if interrupted() {
-                    counts.interrupted = true
-                    break
-                }
-            }
-        }
-        guard shortlist > 0 else { return }
-        self.offerShortlist(
-            request, k: k, size: size, shortlist: shortlist, filtered: filtered, memory, top, &counts, interrupted)
-    }
-
-    /// Offers what a scan over codes chose; where rows are too near one another for codes to choose, scans on floats.
-    private func offerShortlist(
-        _ request: GraphSearch, k: Int, size: Int, shortlist: Int, filtered: Bool, _ memory: SearchScratch.Memory,
-        _ top: TopK, _ counts: inout WalkCounts, _ interrupted: () -> Bool
-    ) {
-        let (found, isSettled) = self.remeasure(
-            memory.pool, size, k: k, request.query, memory, &counts, interrupted)
-        if isSettled || size < shortlist || counts.interrupted {
-            self.offer(memory.best, found, request, top)
-        } else {
-            self.scan(request, k: k, filtered: filtered, shortlist: 0, memory, top, &counts, interrupted)
-        }
-    }
-
-    /// Leaves out rows that are not linked yet.
-    private func keepLinked(_ ids: UnsafeMutablePointer<UInt32>, count: Int, _ memory: GraphMemory) -> Int {
-        var kept = 0
-        var i = 0
-        while i < count {
-            let row = ids[i]
-            ids[kept] = row
-            kept &+= vk_load_byte(memory.states + Int(row)) & RowState.linked != 0 ? 1 : 0
-            i &+= 1
-        }
-        return kept
     }
 }

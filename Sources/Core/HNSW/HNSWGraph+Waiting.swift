@@ -22,7 +22,8 @@ extension HNSWGraph {
     /// A row that is linked while another thread gives it codes gets the same bytes twice.
     @inline(__always) func encode(row: Int, _ memory: GraphMemory) {
         self.book.encode(
-            self.rows.base + row * self.rows.stride, codes: memory.codes + row * self.book.stride,
+            self.rows.base + Int(self.row(of: UInt32(row))) * self.rows.stride,
+            codes: memory.codes + row * self.book.stride,
             terms: memory.terms + 2 * row)
     }
 

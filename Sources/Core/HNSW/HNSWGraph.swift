@@ -23,7 +23,8 @@ package final class HNSWGraph: @unchecked Sendable {
 
     let view: GraphView
     let book: CodeBook
-    /// A sealed graph's rows by node and nodes by row (`VK_NO_ROW` for a row without one); nil where they are the same.
+    /// A sealed graph's rows by node and nodes by row (`VK_NO_ROW` for a row without one); nil where they are the same. A graph
+    /// over a part of the rows (``SubsetGraph``) has no nodes by row, for nobody scans it.
     let rowOf: UnsafePointer<UInt32>?
     let nodeOf: UnsafePointer<UInt32>?
     /// A sealed graph's rows as float16, to measure candidates again on.
@@ -46,6 +47,8 @@ package final class HNSWGraph: @unchecked Sendable {
     let coding = Atomic<Bool>(false)
     /// Keeps what a sealed graph lies in.
     private let owner: AnyObject?
+    /// ``rowOf`` of a part that grows.
+    private let places: UnsafeMutablePointer<UInt32>?
 
     static let topLevel = 15
     package static let mRange = 2...256
@@ -61,10 +64,11 @@ package final class HNSWGraph: @unchecked Sendable {
     ///     ``Quantisation/auto`` does so only if codes tell the rows of `sample` apart.
     ///   - sample: Rows in place already, ``sampleRows`` or as many as there are, spread over the data: codes are taken
     ///     from their mean. None, and codes are taken from the origin, which `auto` trusts by cosine alone.
+    ///   - places: Where among `rows` this graph's rows lie, if not one after another; `sample` is of those.
     package init(
         dimension: Int, metric: Metric, m: Int, efConstruction: Int, capacity: Int, rows: UnsafePointer<Float>,
         stride: Int,
-        quantisation: Quantisation = .auto, sample: [UInt32] = []
+        quantisation: Quantisation = .auto, sample: [UInt32] = [], places: [UInt32]? = nil
     ) {
         precondition(
             Self.mRange ~= m && efConstruction > 0 && 0...Candidate.maxRows ~= capacity,
@@ -84,18 +88,24 @@ package final class HNSWGraph: @unchecked Sendable {
         self.book = CodeBook(
             kind: kind, metric: metric, dimension: dimension,
             centre: sample.isEmpty ? nil : UnsafePointer(memory.centre))
-        self.rowOf = nil
+        self.places = places.map { places in
+            let copy = UnsafeMutablePointer<UInt32>.allocate(capacity: max(1, places.count))
+            copy.initialize(from: places, count: places.count)
+            return copy
+        }
+        self.rowOf = self.places.map { UnsafePointer($0) }
         self.nodeOf = nil
         self.halves = nil
         self.memory = memory
         self.owner = nil
         self.levels = UnsafePointer(memory.levels)
         self.kernelRows = .allocate(capacity: 1)
-        self.kernelRows.initialize(
-            to: vectors.kernelRows(codes: memory.codes, terms: memory.terms, codeStride: codeStride))
+        var kernelRows = vectors.kernelRows(codes: memory.codes, terms: memory.terms, codeStride: codeStride)
+        kernelRows.places = self.rowOf
+        self.kernelRows.initialize(to: kernelRows)
         self.view = GraphView(
             links0: memory.links0, m0: 2 * m, upper: memory.upper, upperStart: memory.upperStart, m: m,
-            rows: UnsafePointer(self.kernelRows), metric: metric, kind: kind, rowOf: nil)
+            rows: UnsafePointer(self.kernelRows), metric: metric, kind: kind, rowOf: self.rowOf)
         self.measureFloats = GraphView.measure(metric: metric, kind: .none)
         self.entry = Atomic(0)
         self.linkedCount = Atomic(0)
@@ -103,8 +113,20 @@ package final class HNSWGraph: @unchecked Sendable {
         self.rowBound = Atomic(0)
     }
 
+    /// Over a part of the rows of a segment that has `rowCount`.
+    convenience init(subset block: SealedBlock, of rows: VectorRows, rowCount: Int) {
+        let layout: GraphLayout
+        do throws(DecodingFault) { layout = try GraphLayout(reading: block.bytes, isSubset: true) } catch {
+            preconditionFailure("a graph was made a moment ago and cannot be read: \(error)")
+        }
+        self.init(sound: layout, in: block.bytes, rows: rows, subsetOf: rowCount, owner: block)
+    }
+
     /// Over a block whose every byte that a walk may follow has been checked, or was just made.
-    init(sound layout: GraphLayout, in block: UnsafeRawBufferPointer, rows: VectorRows, owner: AnyObject? = nil) {
+    init(
+        sound layout: GraphLayout, in block: UnsafeRawBufferPointer, rows: VectorRows, subsetOf rowCount: Int? = nil,
+        owner: AnyObject? = nil
+    ) {
         let base = UnsafeMutableRawPointer(mutating: block.baseAddress!)  // never written: insert(row:) refuses
         func section<T>(_ range: Range<Int>, _: T.Type) -> UnsafeMutablePointer<T> {
             (base + range.lowerBound).assumingMemoryBound(to: T.self)
@@ -113,7 +135,8 @@ package final class HNSWGraph: @unchecked Sendable {
         self.m = layout.m
         self.m0 = 2 * layout.m
         self.efConstruction = layout.efConstruction
-        self.capacity = layout.rowCount
+        self.capacity = rowCount ?? layout.rowCount
+        self.places = nil
         self.kind = layout.kind
         self.asked = Quantisation(code: layout.asked)
         self.book = CodeBook(
@@ -121,7 +144,7 @@ package final class HNSWGraph: @unchecked Sendable {
             centre: UnsafePointer(section(layout.centre, Float.self)))
         let rowOf = UnsafePointer(section(layout.rowOf, UInt32.self))
         self.rowOf = rowOf
-        self.nodeOf = UnsafePointer(section(layout.nodeOf, UInt32.self))
+        self.nodeOf = rowCount == nil ? UnsafePointer(section(layout.nodeOf, UInt32.self)) : nil
         self.halves = layout.halfShift.map {
             HalfRows(
                 base: UnsafePointer(section(layout.halves, UInt16.self)), dimension: rows.dimension, shift: $0,
@@ -147,12 +170,15 @@ package final class HNSWGraph: @unchecked Sendable {
         self.measureFloats = GraphView.measure(metric: rows.metric, kind: .none)
         self.entry = Atomic(layout.entry)
         self.linkedCount = Atomic(layout.nodeCount)
-        self.prefix = Atomic(UInt32(layout.rowCount))
-        self.rowBound = Atomic(UInt32(layout.rowCount))
+        self.prefix = Atomic(UInt32(self.capacity))
+        self.rowBound = Atomic(UInt32(self.capacity))
         self.owner = owner
     }
 
-    deinit { self.kernelRows.deallocate() }
+    deinit {
+        self.kernelRows.deallocate()
+        self.places?.deallocate()
+    }
 
     /// Rows a sample need not exceed.
     package static let sampleRows = CodeTrial.rows
@@ -195,6 +221,11 @@ package final class HNSWGraph: @unchecked Sendable {
     package var memoryBytes: Int { self.memory?.bytes ?? 0 }
 
     @inline(__always) func row(of node: UInt32) -> UInt32 { self.rowOf.map { $0[Int(node)] } ?? node }
+
+    /// Its points are numbered anew: it cannot grow.
+    var isSealed: Bool { self.memory == nil }
+    /// Of a part of the rows, sealed.
+    var isSubset: Bool { self.memory == nil && self.nodeOf == nil }
 
     func isLinked(_ row: UInt32) -> Bool {
         if let nodeOf { return nodeOf[Int(row)] != VK_NO_ROW }

@@ -38,10 +38,15 @@ package final class SearchScratch {
         /// The nearest candidates by their floats; slack as `pool`.
         let best: UnsafeMutablePointer<UInt64>
         let keptRows: UnsafeMutablePointer<UInt32>
+        /// Keys of a scan, the first ``scannedLimit`` of them.
+        let scanned: UnsafeMutablePointer<UInt32>
+        let scannedLimit: Int
     }
 
     /// Rows measured in one call when a scan or a two-hop gathering can fill a batch.
     static let batch = 256
+    /// Keys of one scan that are kept: 128 KiB.
+    private static let scannedMost = 32_768
 
     private var visited = Block<UInt8>()
     private var walk = Block<UInt8>()
@@ -60,6 +65,7 @@ package final class SearchScratch {
     private var passedOver = Block<UInt64>()
     private var keptRows = Block<UInt32>()
     private var best = Block<UInt64>()
+    private var scanned = Block<UInt32>()
 
     package init() {}
 
@@ -81,6 +87,7 @@ package final class SearchScratch {
         self.passedOver.free()
         self.keptRows.free()
         self.best.free()
+        self.scanned.free()
     }
 
     /// Makes room, and says where everything is.
@@ -112,6 +119,8 @@ package final class SearchScratch {
         self.passedOver.reserve(max(2 * m, candidates) + 1)
         self.keptRows.reserve(max(2 * m, candidates) + 1)
         self.best.reserve(candidates + 2 * slack)
+        let scanned = book == nil || book?.kind == CodeKind.none ? 0 : min(capacity, Self.scannedMost)
+        self.scanned.reserve(scanned)
         let pool = self.pool.base + slack
         let best = self.best.base + slack
         let list = self.list.base + slack
@@ -128,7 +137,8 @@ package final class SearchScratch {
             query: self.queries.base, queryCodes: self.queryCodes.base, queryFloats: self.queryFloats.base,
             other: self.queries.base + 1, again: self.queries.base + 2, chosen: self.chosen.base,
             chosenCount: self.chosenCount.base, list: list,
-            kept: self.kept.base, passedOver: self.passedOver.base, best: best, keptRows: self.keptRows.base)
+            kept: self.kept.base, passedOver: self.passedOver.base, best: best, keptRows: self.keptRows.base,
+            scanned: self.scanned.base, scannedLimit: scanned)
     }
 
     /// An array that only grows, zeroed when it does; its contents are not kept.

@@ -188,6 +188,13 @@ extension ShardEngine {
             }
             self.carryOut()
             self.advance(to: offset, staging.hlc, bytes: staging.bytes)
+            // Deletions alone can wear a segment so that it is to be merged.
+            wantsWork =
+                wantsWork
+                || self.segments.contains { segment in
+                    segment.state != .growing && !segment.isMerging
+                        && segment.deletedShare >= self.settings.deletedRatio
+                }
         }
         if let last = staging.targets.last?.segment { self.growing = last.state == .growing ? last : nil }
         wantsWork = wantsWork || self.isCheckpointDue

@@ -58,7 +58,7 @@ extension ShardEngine: BackgroundWork {
             if self.maintenance.leave() { return .worked }
             if case .worked = rest { return .worked }
         }
-        return self.link(scratch) || self.linkMerge(scratch) ? .worked : rest
+        return self.link(scratch) || self.linkMerge(scratch) || self.buildFilterGraph(scratch) ? .worked : rest
     }
 
     private func maintain() -> StepOutcome {

@@ -243,6 +243,7 @@ extension ShardEngine {
             }
         }
         self.maintenance.merge = nil
+        self.filterGraphs.forget(segments: Set(merge.inputs.map(\.number)))
         self.observer?.shard(
             self.id,
             .merged(

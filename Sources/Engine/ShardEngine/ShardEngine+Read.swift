@@ -80,6 +80,12 @@ extension ShardEngine {
             statistics.diskBytes = durable.bytes
             statistics.memoryBytes = UInt64(self.ids.memoryBytes)
             for segment in self.segments { self.add(segment, to: &statistics) }
+            let (graphs, bytes) = self.filterGraphs.held
+            statistics.filterGraphs = graphs
+            statistics.filterGraphBytes = UInt64(bytes)
+            statistics.memoryBytes += UInt64(bytes)
+            statistics.filterGraphsBuilt = self.filterGraphs.built.load(ordering: .relaxed)
+            statistics.filterGraphsEvicted = self.filterGraphs.evicted.load(ordering: .relaxed)
             statistics.checkpoints = self.counters.checkpoints.load(ordering: .relaxed)
             statistics.checkpointFailures = self.counters.checkpointFailures.load(ordering: .relaxed)
             statistics.seals = self.counters.seals.load(ordering: .relaxed)

@@ -76,6 +76,8 @@ extension ShardEngine {
                 segment.stored.files.removeAll { $0.kind == .graph && Int($0.column) == column }
                 segment.stored.files.append(file)
             }
+            // They have the codes that were asked for then.
+            self.filterGraphs.forget(segments: [segment.number])
         } catch {
             try? self.files.remove(self.segmentFiles.path(file.name))
             throw error

@@ -2,6 +2,7 @@ import Filter
 import HNSW
 import PayloadIndex
 package import Primitives
+import Synchronization
 import VectorKernels
 
 extension ShardEngine {
@@ -17,6 +18,10 @@ extension ShardEngine {
         defer { self.contexts.give(context) }
         try self.prepare(request, column, context)
         let filter = request.filter.flatMap { $0.isEmpty ? nil : CompiledFilter($0, fields: self.shape.fields) }
+        var asked: RememberedFilter?
+        if let filter, !request.exact, self.settings.filterGraphShare > 0 {
+            asked = self.filterGraphs.remember(filter.filter, now: monotonicNanoseconds())
+        }
         return try self.lock.reading { () throws(VecraftError) in
             var plan = ShardSearchPlan()
             if let filter {
@@ -25,7 +30,7 @@ extension ShardEngine {
             }
             let usesGraph = !request.exact && self.segments.contains { $0.linkedRows(column) > 0 }
             if usesGraph {
-                try self.searchGraphs(request, column, filter, context, deadline, &plan)
+                try self.searchGraphs(request, column, filter, asked, context, deadline, &plan)
             } else {
                 try self.searchExactly(request, column, filter, context, deadline, &plan)
             }
@@ -77,7 +82,8 @@ extension ShardEngine {
         context.nearest.reset(limit: request.limit)
         let views = self.table.views
         for segment in self.segments where self.isAsked(segment, column, filter) {
-            guard try self.select(filter, segment, column, context, deadline, &plan) > 0 else { continue }
+            var matches: [UInt64]?
+            guard try self.select(filter, segment, column, context, deadline, &plan, &matches) > 0 else { continue }
             let measured = context.withAllowed(filter != nil) { allowed in
                 ExactScan.scan(segment, column, 0..<segment.rowCount, allowed: allowed, context, views) {
                     deadline.hasPassed
@@ -91,14 +97,32 @@ extension ShardEngine {
     }
 
     private func searchGraphs(
-        _ request: ShardSearch, _ column: Int, _ filter: CompiledFilter?, _ context: SearchContext,
-        _ deadline: Deadline,
+        _ request: ShardSearch, _ column: Int, _ filter: CompiledFilter?, _ asked: RememberedFilter?,
+        _ context: SearchContext, _ deadline: Deadline,
         _ plan: inout ShardSearchPlan
     ) throws(VecraftError) {
         let top = context.top
         top.reset(k: request.limit)
         for segment in self.segments where self.isAsked(segment, column, filter) {
-            let selected = try self.select(filter, segment, column, context, deadline, &plan)
+            var place: FilterPlace?
+            var matches: [UInt64]?
+            var began: UInt64 = 0
+            if let asked, segment.state == .sealed, segment.graphs[column] != nil {
+                let here = FilterPlace(segment: segment.number, column: column)
+                switch asked.find(here) {
+                case .ready(let graph):
+                    try self.searchMatches(request, segment, graph, context, deadline, &plan)
+                    continue
+                case .wanted: matches = []
+                case .nothing: place = here
+                case .ordered: break
+                }
+                began = monotonicNanoseconds()
+            }
+            let selected = try self.select(filter, segment, column, context, deadline, &plan, &matches)
+            if let asked, let matches, !matches.isEmpty {
+                self.order(asked, FilterPlace(segment: segment.number, column: column), segment, matches)
+            }
             guard selected > 0 else { continue }
             let linked = segment.linkedRows(column)
             // A tail that lacks the vector in places needs its rows named. A graph knows its own.
@@ -129,8 +153,32 @@ extension ShardEngine {
                 return interrupted
             }
             if interrupted { throw deadline.error }
+            if let place, let asked {
+                self.note(asked, place, segment, k: request.limit, ef: request.ef, selected: selected, began: began)
+            }
         }
         top.sort()
+    }
+
+    /// Searches the rows of a segment that the filter matches by the graph they have of their own.
+    private func searchMatches(
+        _ request: ShardSearch, _ segment: Segment, _ graph: FilterGraph, _ context: SearchContext,
+        _ deadline: Deadline, _ plan: inout ShardSearchPlan
+    ) throws(VecraftError) {
+        try deadline.check()
+        let live = graph.live(segment)
+        var search = GraphSearch(query: UnsafePointer(context.query), k: request.limit)
+        search.ef = request.ef
+        search.segment = segment.slot
+        search.deleted = UnsafePointer(segment.deleted.words)
+        let stats = graph.graph.search(
+            search, live: live.members, scratch: context.scratch, into: context.top,
+            interrupted: { deadline.hasPassed })
+        plan.visited += UInt64(stats.distances)
+        if stats.interrupted { throw deadline.error }
+        graph.used.store(monotonicNanoseconds(), ordering: .relaxed)
+        plan.matching! += UInt64(live.matching)
+        if live.members > 0 { plan.strategies.insert(Self.strategy(stats.strategy, filtered: true)) }
     }
 
     /// Scans the rows of a segment that are not linked: on codes as far as there are, the rest on floats.
@@ -185,16 +233,18 @@ extension ShardEngine {
 
     /// Evaluates the filter on a segment: the context's `matching` then holds the live rows that match and have the vector.
     ///
+    /// - Parameter matches: If not nil, becomes the live rows that match, with the vector or without.
     /// - Returns: How many they are; without a filter, an upper bound.
     private func select(
         _ filter: CompiledFilter?, _ segment: Segment, _ column: Int, _ context: SearchContext,
-        _ deadline: Deadline, _ plan: inout ShardSearchPlan
+        _ deadline: Deadline, _ plan: inout ShardSearchPlan, _ matches: inout [UInt64]?
     ) throws(VecraftError) -> Int {
         guard let filter else { return min(segment.liveCount, segment.presentCount[column]) }
         try self.evaluate(filter, segment, context, deadline)
         var matching = 0
         var selected = 0
         context.matching.withUnsafeMutableWords { words in
+            if matches != nil { matches = words.indices.map { words[$0] & ~segment.deleted.words[$0] } }
             for w in words.indices {
                 let live = words[w] & ~segment.deleted.words[w]
                 let present = live & segment.present[column].words[w]

@@ -28,6 +28,7 @@ package final class ShardEngine: @unchecked Sendable {
     let counters = ShardCounters()
     let contexts: SearchContextPool
     let snapshots: ShardSnapshots
+    let filterGraphs = FilterGraphs()
 
     // MARK: Published
 

@@ -21,6 +21,11 @@ package struct ShardSettings: Sendable, Equatable {
     /// `unlinked_points`: applied rows that may wait for their links, which every search scans; beyond, whoever applies
     /// links as well, and so goes no faster than the graph grows.
     package var unlinkedPoints = 1_024
+    /// `filter_graph_share`: memory that graphs of filters may take, as a share of that of the sealed segments' graphs.
+    /// 0: no filter gets a graph of its own.
+    package var filterGraphShare = 0.5
+    /// A filter gets one when searches with it lost so many times the time that making it takes. 0: at once, for tests.
+    package var filterGraphAfter = 1.0
     /// Rows published under one write lock, so that a search never waits for a long batch. One entry is never split.
     package var publishRows = 1_024
     /// Searches that may keep scratch memory at hand; more work all the same, with memory of their own.
@@ -54,6 +59,12 @@ package struct ShardSettings: Sendable, Equatable {
             throw .invalid("index_threads", "\(self.indexThreads) is not in 1...256")
         }
         guard self.unlinkedPoints >= 0 else { throw .invalid("unlinked_points", "\(self.unlinkedPoints) is negative") }
+        guard (0...64).contains(self.filterGraphShare) else {
+            throw .invalid("filter_graph_share", "\(self.filterGraphShare) is not in 0...64")
+        }
+        guard self.filterGraphAfter >= 0 else {
+            throw .invalid("filter_graph_after", "\(self.filterGraphAfter) is not 0 or more")
+        }
         guard self.publishRows >= 1 else { throw .invalid("publish_rows", "\(self.publishRows) is below 1") }
         guard (1...64).contains(self.snapshots) else {
             throw .invalid("snapshots", "\(self.snapshots) is not in 1...64")

@@ -32,6 +32,12 @@ package struct ShardStatistics: Sendable, Equatable {
     package var adoptedVectors: UInt64 = 0
     /// Graphs written again because other codes were asked for.
     package var recodings: UInt64 = 0
+    /// Graphs of filters that are asked again and again, and their bytes, which ``memoryBytes`` has among others.
+    package var filterGraphs = 0
+    package var filterGraphBytes: UInt64 = 0
+    /// Such graphs made, and those that went for lack of room.
+    package var filterGraphsBuilt: UInt64 = 0
+    package var filterGraphsEvicted: UInt64 = 0
     /// Background work that failed and will be tried again.
     package var backgroundFailures: UInt64 = 0
     /// Files put aside because they were damaged, since this engine was opened.

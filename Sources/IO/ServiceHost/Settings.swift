@@ -55,6 +55,7 @@ package struct Settings: Sendable, Equatable {
         package var segmentPoints = 100_000
         package var graphFrom = 2_000
         package var unlinkedPoints = 1_024
+        package var filterGraphPercent = 50
         package var checkpointBytes = 256 << 20
         package var indexThreads = 0
         package var applyDelayMilliseconds = 0
@@ -187,6 +188,9 @@ extension Settings {
             "storage.unlinked_points", \.storage.unlinkedPoints, 0...1_000_000_000,
             "Applied points that may wait for their place in the graph, which every search scans; beyond, replay links too."
         ),
+        .int(
+            "storage.filter_graph_percent", \.storage.filterGraphPercent, 0...6_400,
+            "Memory for graphs of filters that are asked again and again, in percent of the index; 0: none are made."),
         .bytes(
             "storage.checkpoint_bytes", \.storage.checkpointBytes, (1 << 20)...(1 << 40),
             "Journal applied between two checkpoints, in bytes."),

@@ -22,6 +22,8 @@ package struct StorageMetrics: Sendable {
     package let indexedVectors: GaugeFamily
     package let diskBytes: GaugeFamily
     package let memoryBytes: GaugeFamily
+    package let filterGraphs: GaugeFamily
+    package let filterGraphBytes: GaugeFamily
     package let checkpointedOffset: GaugeFamily
     package let checkpoints: CounterFamily
     package let checkpointFailures: CounterFamily
@@ -74,6 +76,12 @@ package struct StorageMetrics: Sendable {
         self.diskBytes = registry.gauge("vecraft_storage_disk_bytes", help: "Bytes of shard files.", labels: byCollection)
         self.memoryBytes = registry.gauge(
             "vecraft_storage_memory_bytes", help: "Memory held by shards, mapped files apart.", labels: byCollection)
+        self.filterGraphs = registry.gauge(
+            "vecraft_storage_filter_graphs", help: "Graphs made for filters that are asked again and again.",
+            labels: byCollection)
+        self.filterGraphBytes = registry.gauge(
+            "vecraft_storage_filter_graph_bytes", help: "Memory of such graphs; also in vecraft_storage_memory_bytes.",
+            labels: byCollection)
         self.checkpointedOffset = registry.gauge(
             "vecraft_storage_checkpointed_offset", help: "Offset from which a restart would replay.", labels: byCollection)
         self.checkpoints = registry.counter(

@@ -28,6 +28,8 @@ extension StorageNode {
             self.gauges.indexedVectors.with(labels).set(statistics.indexedVectors)
             self.gauges.diskBytes.with(labels).set(statistics.diskBytes)
             self.gauges.memoryBytes.with(labels).set(statistics.memoryBytes)
+            self.gauges.filterGraphs.with(labels).set(statistics.filterGraphs)
+            self.gauges.filterGraphBytes.with(labels).set(statistics.filterGraphBytes)
             self.gauges.checkpointedOffset.with(labels).set(statistics.checkpointed)
             // Dropped meanwhile: the gauges made just now would stay for good. One made again under the name gets new ones.
             if self.replica(replica.schema.id)?.shard(replica.engine.id.shard) == nil { self.forgetGauges(replica) }
@@ -58,7 +60,8 @@ extension StorageNode {
         let shard = "\(replica.engine.id.shard)"
         for family in [
             self.gauges.points, self.gauges.segments, self.gauges.recodingSegments, self.gauges.deletedRows,
-            self.gauges.vectors, self.gauges.indexedVectors, self.gauges.diskBytes, self.gauges.memoryBytes, self.gauges.checkpointedOffset,
+            self.gauges.vectors, self.gauges.indexedVectors, self.gauges.diskBytes, self.gauges.memoryBytes,
+            self.gauges.filterGraphs, self.gauges.filterGraphBytes, self.gauges.checkpointedOffset,
         ] {
             family.remove(name, shard)
         }

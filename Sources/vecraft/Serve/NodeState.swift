@@ -119,6 +119,7 @@ extension Settings.Storage {
         settings.shard.segmentPoints = self.segmentPoints
         settings.shard.graphFrom = max(1, self.graphFrom)
         settings.shard.unlinkedPoints = self.unlinkedPoints
+        settings.shard.filterGraphShare = Double(self.filterGraphPercent) / 100
         settings.shard.checkpointJournalBytes = self.checkpointBytes
         settings.indexThreads =
             self.indexThreads == 0 ? ProcessInfo.processInfo.activeProcessorCount : self.indexThreads
