@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite(.enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
+@Suite(.serialized, .enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
 struct EtcdLeaseTests {
     @Test func aLeaseIsOverForItsHolderFirst() async throws {
         let etcd = try await EtcdProcess.start()

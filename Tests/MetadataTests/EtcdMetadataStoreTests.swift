@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Against real etcds. Cases beside one another, each with an etcd of its own unless it leaves its etcd as it was.
-@Suite(.enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
+@Suite(.serialized, .enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
 struct EtcdMetadataStoreTests {
     /// All cases on one etcd, each in a cluster of its own, at once.
     @Test func keepsTheContract() async throws {

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 import Wire
 
-@Suite(.enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
+@Suite(.serialized, .enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
 struct EtcdSecurityTests {
     /// Certificates made for one test by the openssl command: nothing kept, so nothing expires.
     private struct Certificates {
