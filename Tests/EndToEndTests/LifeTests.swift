@@ -62,8 +62,7 @@ struct LifeTests {
                 }
                 kill(process.processIdentifier, SIGTERM)
                 _ = try log.fileHandleForReading.readToEnd()
-                process.waitUntilExit()
-                return process.terminationStatus
+                return process.awaitEnd()
             }
             #expect(status == 0, "round \(round)")
         }

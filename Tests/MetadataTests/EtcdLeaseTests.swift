@@ -207,8 +207,8 @@ private final class Holder: Sendable {
 
     deinit {
         self.process.withLock { process in
-            if process.isRunning { kill(process.processIdentifier, SIGKILL) }
-            process.waitUntilExit()
+            if process.endStatus == nil { kill(process.processIdentifier, SIGKILL) }
+            process.awaitEnd()
         }
     }
 

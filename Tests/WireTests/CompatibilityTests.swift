@@ -1,5 +1,6 @@
 import Foundation
 import Primitives
+import TestSupport
 import Testing
 
 @testable import Wire
@@ -48,8 +49,8 @@ import Testing
         process.standardError = output
         try process.run()
         let text = String(decoding: try output.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
-        process.waitUntilExit()
-        #expect(process.terminationStatus == 0, "run Proto/generate.py: it would change\n\(text)")
+        let status = process.awaitEnd()
+        #expect(status == 0, "run Proto/generate.py: it would change\n\(text)")
     }
 
     static func find(_ tool: String) -> URL? {

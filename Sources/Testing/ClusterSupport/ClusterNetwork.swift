@@ -110,7 +110,7 @@ package final class ClusterNetwork: Sendable {
             _ = try? runCommand("ip", "link", "del", host.link)
             try? host.input.fileHandleForWriting.close()
             host.holder.terminate()
-            host.holder.waitUntilExit()
+            host.holder.awaitEnd()
         }
         _ = try? runCommand("ip", "link", "del", self.bridge)
     }

@@ -67,10 +67,10 @@ package final class EtcdProcess: Sendable {
 
     deinit {
         let processes = self.processes.withLock { $0 }
-        for process in processes where process.isRunning {
+        for process in processes where process.endStatus == nil {
             // One that was stopped ends too.
             Foundation.kill(process.processIdentifier, SIGKILL)
-            process.waitUntilExit()
+            process.awaitEnd()
         }
     }
 
@@ -88,17 +88,17 @@ package final class EtcdProcess: Sendable {
     /// Returns once the member and its majority answer.
     package func awaitHealth(_ member: Int = 0) async throws {
         try await eventually("etcd answers", within: .seconds(60)) {
-            guard self.processes.withLock({ $0[member].isRunning }) else { return true }
+            guard self.processes.withLock({ $0[member].endStatus == nil }) else { return true }
             return try await http("GET", self.healthPorts[member], "/health").body.contains("true")
         }
-        guard self.processes.withLock({ $0[member].isRunning }) else {
+        guard self.processes.withLock({ $0[member].endStatus == nil }) else {
             throw CommandFailure(description: "etcd has ended")
         }
     }
 
     private func signal(_ member: Int, _ signal: Int32) {
         let process = self.processes.withLock { $0[member] }
-        if process.isRunning { Foundation.kill(process.processIdentifier, signal) }
+        if process.endStatus == nil { Foundation.kill(process.processIdentifier, signal) }
     }
 
     /// SIGSTOP: connections stay, nobody answers, until ``resume(_:)``. Returns when all its threads stand still.
@@ -119,7 +119,7 @@ package final class EtcdProcess: Sendable {
     /// kill -9.
     package func kill(_ member: Int = 0) {
         self.signal(member, SIGKILL)
-        self.processes.withLock { $0[member] }.waitUntilExit()
+        self.processes.withLock { $0[member] }.awaitEnd()
     }
 
     /// Starts a killed member again, on its data.

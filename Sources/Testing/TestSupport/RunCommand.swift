@@ -23,10 +23,10 @@ package func runCommand(_ program: String, _ arguments: String...) throws -> Str
     process.standardError = output
     try process.run()
     let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    guard process.terminationStatus == 0 else {
+    let status = process.awaitEnd()
+    guard status == 0 else {
         throw CommandFailure(
-            description: "\(program) \(arguments.joined(separator: " ")): status \(process.terminationStatus), \(text)")
+            description: "\(program) \(arguments.joined(separator: " ")): status \(status), \(text)")
     }
     return text
 }

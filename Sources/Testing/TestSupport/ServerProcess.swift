@@ -47,7 +47,7 @@ package final class ServerProcess: Sendable {
         process.standardError = FileHandle.nullDevice
         guard (try? process.run()) != nil else { return false }
         let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        process.waitUntilExit()
+        process.awaitEnd()
         return text.contains("--peers")
     }()
 
@@ -99,7 +99,7 @@ package final class ServerProcess: Sendable {
         let process = self.process.withLock { $0 }
         let line = Self.readyLine(self.output.fileHandleForReading, process, patience)
         guard let line, let grpc = Self.port("grpc", in: line), let http = Self.port("http", in: line) else {
-            let status = process.isRunning ? "still running" : "exit \(process.terminationStatus)"
+            let status = process.endStatus.map { "exit \($0)" } ?? "still running"
             self.kill()
             let said = self.logText.suffix(4000)
             throw Failure(description: "vecraft serve did not become ready (\(status)); it said: \(said)")
@@ -112,7 +112,7 @@ package final class ServerProcess: Sendable {
     package var httpPort: Int { self.ports.withLock { $0.http } }
 
     package var processID: Int32 { self.process.withLock { $0.processIdentifier } }
-    package var isRunning: Bool { self.process.withLock { $0.isRunning } }
+    package var isRunning: Bool { self.process.withLock { $0.endStatus == nil } }
 
     /// What the node wrote to standard error so far, from all starts on this directory.
     package var logText: String { (try? String(contentsOfFile: self.dataDirectory + ".log", encoding: .utf8)) ?? "" }
@@ -120,8 +120,8 @@ package final class ServerProcess: Sendable {
     /// kill -9: nothing is flushed, nothing is said.
     package func kill() {
         self.process.withLock { process in
-            if process.isRunning { Foundation.kill(process.processIdentifier, SIGKILL) }
-            process.waitUntilExit()
+            if process.endStatus == nil { Foundation.kill(process.processIdentifier, SIGKILL) }
+            process.awaitEnd()
         }
     }
 
@@ -129,9 +129,8 @@ package final class ServerProcess: Sendable {
     @discardableResult
     package func terminate() -> Int32 {
         self.process.withLock { process in
-            if process.isRunning { Foundation.kill(process.processIdentifier, SIGTERM) }
-            process.waitUntilExit()
-            return process.terminationStatus
+            if process.endStatus == nil { Foundation.kill(process.processIdentifier, SIGTERM) }
+            return process.awaitEnd()
         }
     }
 
@@ -141,7 +140,7 @@ package final class ServerProcess: Sendable {
 
     deinit {
         let process = self.process.withLock { $0 }
-        if process.isRunning { Foundation.kill(process.processIdentifier, SIGKILL) }
+        if process.endStatus == nil { Foundation.kill(process.processIdentifier, SIGKILL) }
     }
 
     private static func readyLine(_ handle: FileHandle, _ process: Process, _ patience: Duration) -> String? {
@@ -159,7 +158,7 @@ package final class ServerProcess: Sendable {
                 for line in text.split(separator: "\n") where line.hasPrefix("vecraft ready ") && text.contains("\n") {
                     return String(line)
                 }
-            } else if !process.isRunning {
+            } else if process.endStatus != nil {
                 return nil
             }
         }
