@@ -11,7 +11,7 @@ struct EtcdLeaseTests {
     @Test func aLeaseIsOverForItsHolderFirst() async throws {
         let etcd = try await EtcdProcess.start()
         let (store, other) = (try etcd.store(), try etcd.store())
-        let lease = try await store.grantLease(ttl: .seconds(8))
+        let lease = try await store.grantLease(ttl: .seconds(20))
         let written = try await store.put("k", [1], lease: lease)
         #expect(lease.isHeld)
         // Its signs of life are cut.

@@ -64,16 +64,16 @@ extension MetadataStoreContract {
             #expect(try await store.get(prefix + "moved") == nil)
         },
         MetadataStoreContract(name: "a-lease-outlasts-its-ttl-while-it-is-held") { store, prefix in
-            let lease = try await store.grantLease(ttl: .seconds(10))
+            let lease = try await store.grantLease(ttl: .seconds(20))
             _ = try await store.put(prefix + "k", [1], lease: lease)
-            try await Task.sleep(for: .seconds(14))
+            try await Task.sleep(for: .seconds(25))
             #expect(lease.isHeld)
             #expect(try await store.get(prefix + "k") != nil)
             try await lease.revoke()
         },
         MetadataStoreContract(name: "a-dropped-lease-runs-out") { store, prefix in
             func hold() async throws {
-                let lease = try await store.grantLease(ttl: .seconds(5))
+                let lease = try await store.grantLease(ttl: .seconds(20))
                 _ = try await store.put(prefix + "k", [1], lease: lease)
                 #expect(lease.isHeld)
             }
