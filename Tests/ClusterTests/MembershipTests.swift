@@ -35,6 +35,77 @@ struct MembershipTests {
         try await run.finish()
     }
 
+    /// Nobody listens at the address: no vote is given away, and nothing goes on when the caller has gone.
+    @Test(.timeLimit(.minutes(10))) func aNodeThatDoesNotAnswerIsNotAdded() async throws {
+        let cluster = try await TestCluster.start(Self.small)
+        let request = VecraftInternalV1.AddReplicaRequest(nodeID: 9, address: "127.0.0.1:\(FreePorts.take(1)[0])")
+        let refused = await #expect(throws: VecraftError.self) {
+            let _: VecraftInternalV1.MembersResponse = try await cluster[1].call(
+                "vecraft.internal.v1.Journal/AddReplica", request, timeout: .seconds(8))
+        }
+        #expect(
+            refused?.reason == "LEARNER_SILENT" && refused?.message.contains("no member of the group") == true,
+            "\(String(describing: refused))")
+        try await Self.awaitMembers([1, 2, 3], cluster)
+
+        let abandoned = Task {
+            let _: VecraftInternalV1.MembersResponse = try await cluster[2].call(
+                "vecraft.internal.v1.Journal/AddReplica", request, timeout: .seconds(300))
+        }
+        try await eventually("node 9 is a learner") {
+            try await cluster[2].partitions().values.contains { $0.members.contains { $0.nodeID == 9 } }
+        }
+        abandoned.cancel()
+        try await Self.awaitMembers([1, 2, 3], cluster)
+        let lines = cluster[2].logText.split(separator: "\n").count { $0.contains("members") }
+        #expect(lines < 50, "\(cluster.logs())")
+        #expect(await cluster.stopAll().isEmpty, "\(cluster.logs())")
+    }
+
+    /// It hears nothing of the configuration without it, and learns all the same that it is out.
+    @Test(.timeLimit(.minutes(10))) func aNodeTakesItselfOut() async throws {
+        let cluster = try await TestCluster.start(Self.small)
+        let stranger = await #expect(throws: VecraftError.self) {
+            let _: VecraftInternalV1.MembersResponse = try await cluster[1].call(
+                "vecraft.internal.v1.Journal/RemoveReplica", VecraftInternalV1.RemoveReplicaRequest(nodeID: 7))
+        }
+        #expect(stranger?.code == .notFound, "\(String(describing: stranger))")
+        // So that it leads some and follows in the others.
+        for (turn, name) in try await cluster[3].partitions().keys.sorted().enumerated() {
+            let _: VecraftInternalV1.TransferLeadershipResponse = try await cluster.call(
+                "vecraft.internal.v1.Journal/TransferLeadership",
+                VecraftInternalV1.TransferLeadershipRequest(partition: name, nodeID: turn % 2 == 0 ? 3 : 1))
+        }
+        let _: VecraftInternalV1.MembersResponse = try await cluster[3].call(
+            "vecraft.internal.v1.Journal/RemoveReplica", VecraftInternalV1.RemoveReplicaRequest(nodeID: 3),
+            timeout: .seconds(60))
+        try await Self.awaitMembers([1, 2], cluster, at: [1, 2])
+        let again = await #expect(throws: VecraftError.self) {
+            let _: VecraftInternalV1.MembersResponse = try await cluster[1].call(
+                "vecraft.internal.v1.Journal/RemoveReplica", VecraftInternalV1.RemoveReplicaRequest(nodeID: 3))
+        }
+        #expect(again?.code == .notFound, "\(String(describing: again))")
+        #expect(await cluster.stopAll().isEmpty, "\(cluster.logs())")
+    }
+
+    private static var small: TestCluster.Options {
+        var options = TestCluster.Options()
+        options.roles = "journal"
+        options.settings = ["journal.data_partitions=2", "journal.segment_bytes=1MiB", "journal.max_batch_bytes=1MiB"]
+        return options
+    }
+
+    private static func awaitMembers(_ ids: [UInt64], _ cluster: TestCluster, at nodes: [Int] = [1, 2, 3]) async throws
+    {
+        for node in nodes {
+            try await eventually("the members are \(ids) as node \(node) knows") {
+                try await cluster[node].partitions().values.allSatisfy {
+                    $0.members.filter(\.voter).map(\.nodeID).sorted() == ids && $0.members.count == ids.count
+                }
+            }
+        }
+    }
+
     @Test(.timeLimit(.minutes(10))) func aLeaderHandsOver() async throws {
         let run = try await ClusterRun.start()
         try await run.load(seed: 7) { load in

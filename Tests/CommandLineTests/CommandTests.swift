@@ -43,6 +43,40 @@ import vecraft
         }
     }
 
+    /// It has no `Cluster` service to ask how far they are applied.
+    @Test func aNodeThatIsOnlyTheJournalShowsItsPartitions() async throws {
+        let methods = [
+            VecraftInternalV1.Journal.partitions: FakeNode.answer {
+                (_: VecraftInternalV1.PartitionsRequest) throws(VecraftError) in
+                VecraftInternalV1.PartitionsResponse(partitions: [
+                    .init(
+                        partition: "data-0", term: 2, firstOffset: 1, committedOffset: 77, role: "leader",
+                        lastOffset: 77)
+                ])
+            }
+        ]
+        try await FakeNode.with(methods) { fake in
+            let table = try await Program.run(["journal", "partitions"], node: fake)
+            #expect(table.status == 0, "\(table)")
+            #expect(table.output.contains("data-0") && table.output.contains("this node, alone"), "\(table)")
+            let json = try JSONValue(
+                parsing: try await Program.run(["journal", "partitions", "-o", "json"], node: fake).output)
+            #expect(json[0]?["partition"] == "data-0")
+        }
+    }
+
+    @Test func aTrimSaysWhatItWasAskedFor() async throws {
+        let methods = [
+            VecraftInternalV1.Journal.trim: FakeNode.answer { (_: VecraftInternalV1.TrimRequest) throws(VecraftError) in
+                VecraftInternalV1.TrimResponse(firstOffset: 1)
+            }
+        ]
+        try await FakeNode.with(methods) { fake in
+            let outcome = try await Program.run(["journal", "trim", "data-0", "--through", "500"], node: fake)
+            #expect(outcome.output.contains("through 500, in the background; it begins at 1 now"), "\(outcome)")
+        }
+    }
+
     @Test func aSearchLikeAPointLeavesItOut() async throws {
         let methods = [
             VecraftV1.Points.get: FakeNode.answer { (request: VecraftV1.GetRequest) throws(VecraftError) in

@@ -120,6 +120,12 @@ import vecraft
         #expect(throws: (any Error).self) { try CollectionCreateCommand.parse(arguments) }
     }
 
+    @Test func aTimeoutThatIsGivenHolds() throws {
+        let arguments = ["4", "--at", "127.0.0.1:7504"]
+        #expect(try JournalAddReplicaCommand.parse(arguments).patience == .seconds(600))
+        #expect(try JournalAddReplicaCommand.parse(arguments + ["--timeout", "3"]).patience == .seconds(3))
+    }
+
     @Test func aSearchLooksForOneThing() throws {
         #expect(throws: (any Error).self) { try SearchCommand.parse(["c"]) }
         #expect(throws: (any Error).self) { try SearchCommand.parse(["c", "--vector", "1", "--like", "a"]) }

@@ -78,8 +78,8 @@ struct ProgramTests {
         await node.kill()
     }
 
-    @Test func everythingWorksUnderTLS() async throws {
-        let directory = try TemporaryDirectory()
+    /// A certificate for 127.0.0.1, and a node's settings with it.
+    private func certify(_ directory: TemporaryDirectory) async throws -> (certificate: String, settings: [String]) {
         let (certificate, key) = (directory.path + "/cert.pem", directory.path + "/key.pem")
         let made = try await PythonEnvironment.run(
             "/usr/bin/env",
@@ -88,7 +88,30 @@ struct ProgramTests {
                 "-subj", "/CN=node", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
             ], limit: .seconds(60))
         try #require(made.succeeded, "\(made)")
-        let settings = ["grpc", "http"].flatMap { ["\($0).tls_certificate=\(certificate)", "\($0).tls_key=\(key)"] }
+        return (
+            certificate, ["grpc", "http"].flatMap { ["\($0).tls_certificate=\(certificate)", "\($0).tls_key=\(key)"] }
+        )
+    }
+
+    @Test func aNodeThatIsOnlyTheJournalWorksUnderTLS() async throws {
+        let directory = try TemporaryDirectory()
+        let (certificate, settings) = try await self.certify(directory)
+        let server = try await offThePool {
+            try ServerProcess(dataDirectory: directory.path + "/data", settings: settings + ["node.roles=journal"])
+        }
+        let node = ["VECRAFT_ADDRESS": "127.0.0.1:\(server.grpcPort)"]
+        let trusted = try await self.run(["journal", "partitions", "--tls-ca", certificate], node)
+        #expect(trusted.succeeded && trusted.output.contains("data-0"), "\(trusted)")
+        let plain = try await self.run(["journal", "partitions", "--timeout", "20"], node)
+        #expect(plain.status != 0, "\(plain)")
+        let page = try? await http("GET", server.httpPort, "/readyz")
+        #expect(page == nil, "HTTP answers without TLS")
+        #expect(try await offThePool { server.terminate() } == 0)
+    }
+
+    @Test func everythingWorksUnderTLS() async throws {
+        let directory = try TemporaryDirectory()
+        let (certificate, settings) = try await self.certify(directory)
         let server = try await offThePool {
             try ServerProcess(dataDirectory: directory.path + "/data", settings: settings)
         }

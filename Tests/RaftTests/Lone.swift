@@ -80,6 +80,15 @@ struct Lone {
             from: from, term: self.raft.term)
     }
 
+    /// All peers have all that is decided, twice: a joint configuration is followed by the one it leads to.
+    mutating func settle() {
+        for _ in 0..<2 {
+            _ = self.actions()
+            for peer in self.raft.peers { self.acknowledge(from: peer.id.rawValue) }
+        }
+        _ = self.actions()
+    }
+
     mutating func propose(_ count: Int = 1, bytes: Int = 100) throws(RaftRefusal) -> EntryRange {
         try self.raft.propose(count: count, bytes: bytes, now: self.now)
     }

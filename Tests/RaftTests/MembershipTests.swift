@@ -40,6 +40,7 @@ import Testing
         _ = try leader.propose(3, bytes: 300)
         _ = leader.actions()
         leader.acknowledge(from: 2)
+        leader.acknowledge(from: 4, through: 0)
         #expect(throws: RaftRefusal.learnerBehind(ReplicaID(4), entries: 5, limit: 2)) {
             try leader.raft.change(.setVoters([1, 2, 4].map { ReplicaID($0) }), now: leader.now)
         }
@@ -54,6 +55,29 @@ import Testing
         #expect("\(leader.raft.membership)" == "{1 2 4 <- 1 2 3}")
     }
 
+    @Test func oneIsAddedAndOneRemovedWhoeverElseIsAMember() throws {
+        var leader = Lone()
+        leader.lead()
+        #expect(throws: RaftRefusal.invalid("2 is a member already")) {
+            try leader.raft.change(.add(ReplicaID(2)), now: leader.now)
+        }
+        #expect(throws: RaftRefusal.invalid("4 is no member")) {
+            try leader.raft.change(.remove(ReplicaID(4)), now: leader.now)
+        }
+        for membership in ["{1 2 3 learning 4}", "{1 2 3 4 <- 1 2 3}"] {
+            try leader.raft.change(.add(ReplicaID(4)), now: leader.now)
+            #expect("\(leader.raft.membership)" == membership)
+            leader.settle()
+        }
+        try leader.raft.change(.remove(ReplicaID(2)), now: leader.now)
+        #expect("\(leader.raft.membership)" == "{1 3 4 <- 1 2 3 4}")
+        leader.settle()
+        try leader.raft.change(.addLearner(ReplicaID(5)), now: leader.now)
+        leader.settle()
+        try leader.raft.change(.remove(ReplicaID(5)), now: leader.now)
+        #expect("\(leader.raft.membership)" == "{1 3 4}")
+    }
+
     @Test func votersThatAreNotHeardAreNotEntered() throws {
         var leader = Lone()
         leader.lead()
@@ -66,6 +90,44 @@ import Testing
             try leader.raft.change(.setVoters([1, 3].map { ReplicaID($0) }), now: leader.now)
         }
         try leader.raft.change(.setVoters([1, 2].map { ReplicaID($0) }), now: leader.now)
+    }
+
+    /// On a short log nobody is far behind, not even one that does not exist.
+    @Test func aLearnerVotesOnlyIfItAnswers() throws {
+        var leader = Lone()
+        leader.lead()
+        let wider = MembershipChange.setVoters([1, 2, 3, 4].map { ReplicaID($0) })
+        try leader.raft.change(.addLearner(ReplicaID(4)), now: leader.now)
+        _ = leader.actions()
+        leader.acknowledge(from: 2)
+        #expect(throws: RaftRefusal.learnerSilent(ReplicaID(4))) { try leader.raft.change(wider, now: leader.now) }
+        // It answers once, then falls silent for longer than an election timeout.
+        leader.acknowledge(from: 4)
+        for round in 2...40 as ClosedRange<UInt64> {
+            leader.pass(.milliseconds(10))
+            leader.acknowledge(from: 2, round: round)
+            leader.acknowledge(from: 3, round: round)
+        }
+        #expect(throws: RaftRefusal.learnerSilent(ReplicaID(4))) { try leader.raft.change(wider, now: leader.now) }
+        leader.acknowledge(from: 4, round: 40)
+        try leader.raft.change(wider, now: leader.now)
+        #expect("\(leader.raft.membership)" == "{1 2 3 4 <- 1 2 3}")
+    }
+
+    /// The leader tells one that it removes nothing after the joint configuration.
+    @Test func aReplicaThatIsBeingRemovedKnowsItIsLeftOut() {
+        var follower = Lone()
+        let joint = Membership(members: [
+            .init(id: ReplicaID(1), isVoter: false, isOutgoing: true),
+            .init(id: ReplicaID(2), isVoter: true, isOutgoing: true),
+            .init(id: ReplicaID(3), isVoter: true, isOutgoing: true),
+        ])
+        let entry = EntryRange(first: 1, last: 1, term: 1, bytes: 100, membership: joint)
+        follower.hear(.append(.init(previous: .zero, entries: entry, commit: 0, round: 1)), from: 2, term: 1)
+        #expect(!follower.raft.isLeftOut)
+        _ = follower.actions()
+        follower.hear(.commit(1), from: 2, term: 1)
+        #expect(follower.raft.isLeftOut && follower.raft.membership.isJoint)
     }
 
     @Test func aNewLeaderLeavesAJointConfigurationThatItFinds() {

@@ -44,6 +44,18 @@ import Testing
         #expect(loaded.source("grpc.host") == .builtIn)
     }
 
+    @Test func peersAreToldApart() {
+        #expect(
+            self.problems(flags: ["cluster.node_id=1"]).map { $0.contains("must be given with cluster.node_id") } == [
+                true
+            ])
+        let twice = self.problems(flags: [
+            "cluster.node_id=1", "cluster.peers=1=10.0.0.1:7500,2=10.0.0.2:7500,3=10.0.0.1:7500",
+        ])
+        #expect(twice.count == 1 && twice[0].contains("gives the nodes 1, 3 one address, 10.0.0.1:7500"), "\(twice)")
+        #expect(self.problems(flags: ["cluster.node_id=1", "cluster.peers=1=10.0.0.1:7500,2=10.0.0.2:7500"]) == [])
+    }
+
     @Test func everyKindOfValueIsRead() throws {
         let loaded = try Settings.load(
             file: (

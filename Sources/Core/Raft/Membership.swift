@@ -90,6 +90,11 @@ package struct Membership: Equatable, Sendable, CustomStringConvertible {
 package enum MembershipChange: Equatable, Sendable {
     case addLearner(ReplicaID)
     case removeLearner(ReplicaID)
+    /// The next step to being a voter: a learner, or a voter if it is one that has caught up. Unlike ``setVoters(_:)`` it says nothing
+    /// of the others, of whom only the leader knows for sure.
+    case add(ReplicaID)
+    /// A voter, or a learner, is a member no more.
+    case remove(ReplicaID)
     /// The voters wanted; whoever is new among them must be a learner that has caught up.
     case setVoters([ReplicaID])
 }

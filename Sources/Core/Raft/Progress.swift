@@ -24,6 +24,8 @@ struct Progress: Sendable {
     var round: UInt64 = 0
     /// On the leader's own clock: when it was heard, and when it last got further or was first sent something new.
     var heard: MonotonicInstant
+    /// It has answered this leader; until then ``heard`` is when it was added, or when the leader began.
+    var hasAnswered = false
     var advanced: MonotonicInstant
     /// A question is out since; nil when one may be asked.
     var probed: MonotonicInstant?
@@ -37,6 +39,11 @@ struct Progress: Sendable {
         self.next = next
         self.heard = now
         self.advanced = now
+    }
+
+    mutating func hear(now: MonotonicInstant) {
+        self.heard = now
+        self.hasAnswered = true
     }
 
     mutating func probe(next: LogIndex) {

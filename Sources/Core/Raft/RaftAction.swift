@@ -83,6 +83,8 @@ package enum RaftRefusal: Error, Equatable, Sendable {
     case changePending
     /// `entries` behind; at most `limit`.
     case learnerBehind(ReplicaID, entries: UInt64, limit: UInt64)
+    /// It has not answered this leader since it was added, or for the longest election timeout: what it has is not known.
+    case learnerSilent(ReplicaID)
     /// Of the voters wanted, too few have been heard from.
     case wouldLoseQuorum
     case invalid(String)

@@ -30,10 +30,20 @@ extension RaftReplica {
         case .removeLearner(let id):
             guard membership.learners.contains(id) else { throw .invalid("\(id) is no learner") }
             return membership.removing(learner: id)
-        case .setVoters(let voters):
-            try self.check(voters: voters)
-            return membership.entering(voters: voters)
+        case .add(let id):
+            guard membership.learners.contains(id) else { return try self.changed(.addLearner(id)) }
+            return try self.entering(membership.voters + [id])
+        case .remove(let id):
+            guard let member = membership.member(id) else { throw .invalid("\(id) is no member") }
+            guard member.isVoter else { return try self.changed(.removeLearner(id)) }
+            return try self.entering(membership.voters.filter { $0 != id })
+        case .setVoters(let voters): return try self.entering(voters)
         }
+    }
+
+    private func entering(_ voters: [ReplicaID]) throws(RaftRefusal) -> Membership {
+        try self.check(voters: voters)
+        return self.membership.entering(voters: voters)
     }
 
     private func check(voters: [ReplicaID]) throws(RaftRefusal) {
@@ -44,17 +54,26 @@ extension RaftReplica {
         guard voters.sorted() != self.membership.voters else { throw .invalid("these are the voters already") }
         for id in voters where id != self.id {
             guard let i = self.leadership!.position(of: id) else { throw .invalid("\(id) is no learner yet") }
-            // A voter that lacks half the log would keep the group from committing until it has it (thesis, 4.2.1).
-            let lag = self.log.last.index - self.leadership!.peers[i].match
-            guard self.leadership!.peers[i].isVoter || lag <= self.settings.maxPromotionLag else {
-                throw .learnerBehind(id, entries: lag, limit: self.settings.maxPromotionLag)
-            }
+            if !self.leadership!.peers[i].isVoter { try self.checkPromotion(of: i) }
         }
         let isHeard = { (id: ReplicaID) -> Bool in
             guard id != self.id, let i = self.leadership!.position(of: id) else { return id == self.id }
             return self.clock.own - self.leadership!.peers[i].heard <= self.timing.electionMax
         }
         guard Membership(voters: voters).isQuorum(isHeard) else { throw .wouldLoseQuorum }
+    }
+
+    private func checkPromotion(of i: Int) throws(RaftRefusal) {
+        let peer = self.leadership!.peers[i]
+        // On a short log one that is not there at all is not far behind.
+        guard peer.hasAnswered, self.clock.own - peer.heard <= self.timing.electionMax else {
+            throw .learnerSilent(peer.id)
+        }
+        // A voter that lacks half the log would keep the group from committing until it has it (thesis, 4.2.1).
+        let lag = self.log.last.index - peer.match
+        guard lag <= self.settings.maxPromotionLag else {
+            throw .learnerBehind(peer.id, entries: lag, limit: self.settings.maxPromotionLag)
+        }
     }
 
     private mutating func append(_ membership: Membership) -> LogIndex {

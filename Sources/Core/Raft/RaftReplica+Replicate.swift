@@ -90,7 +90,7 @@ extension RaftReplica {
         let match = self.leadership!.peers[i].match
         let isNewest = reply.round >= self.leadership!.peers[i].round
         let hasAdvanced = reply.durable > match || reply.matched > self.leadership!.peers[i].received
-        self.leadership!.peers[i].heard = self.clock.own
+        self.leadership!.peers[i].hear(now: self.clock.own)
         if isNewest {
             self.leadership!.peers[i].round = min(reply.round, self.leadership!.rounds.current)
             self.leadership!.peers[i].received = min(reply.matched, last)
@@ -133,7 +133,7 @@ extension RaftReplica {
         guard let i = self.leadership?.position(of: from),
             self.meets(i, incarnation: reject.incarnation, isRecovering: reject.isRecovering)
         else { return }
-        self.leadership!.peers[i].heard = self.clock.own
+        self.leadership!.peers[i].hear(now: self.clock.own)
         // Late, or of a question not asked any more.
         guard reject.previous > self.leadership!.peers[i].match, self.isAwaited(reject, i) else { return }
         self.counters.rejects += 1

@@ -101,6 +101,13 @@ package struct RaftReplica: Sendable {
     /// Before the first entry.
     package var logStart: LogPosition { self.log.start }
     package var membership: Membership { self.log.membership }
+    /// The newest configuration is committed and without this replica, or is being left for one that is: nobody tells it more.
+    package var isLeftOut: Bool {
+        let newest = self.log.memberships.latest
+        guard newest.index <= self.commit, !newest.membership.members.isEmpty else { return false }
+        guard let own = newest.membership.member(self.id) else { return true }
+        return own.isOutgoing && !own.isVoter
+    }
     /// A leader's calls to all: the newest, and the newest that a majority has answered. Nil on others.
     package var rounds: (current: UInt64, confirmed: UInt64)? {
         self.leadership.map { ($0.rounds.current, $0.rounds.confirmed) }

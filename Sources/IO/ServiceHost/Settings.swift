@@ -269,9 +269,18 @@ extension Settings {
             if cluster.join { findings.append(("cluster.join", "needs cluster.node_id and cluster.peers")) }
             return findings
         }
+        guard !cluster.peers.isEmpty else {
+            findings.append(("cluster.peers", "must be given with cluster.node_id"))
+            return findings
+        }
         let parts = cluster.peers.split(separator: ",", omittingEmptySubsequences: false)
         if cluster.addresses.count != parts.count || cluster.addresses.keys.contains(where: { $0 < 1 }) {
             findings.append(("cluster.peers", "is not a list of distinct ids with addresses, such as 1=10.0.0.1:7500,2=10.0.0.2:7500"))
+        }
+        let twice = Dictionary(grouping: cluster.addresses, by: \.value).filter { $0.value.count > 1 }
+        for (address, nodes) in twice.sorted(by: { $0.key < $1.key }) {
+            let ids = nodes.map(\.key).sorted().map(\.description).joined(separator: ", ")
+            findings.append(("cluster.peers", "gives the nodes \(ids) one address, \(address)"))
         }
         if cluster.addresses[cluster.nodeID] == nil {
             findings.append(("cluster.peers", "lacks this node (cluster.node_id is \(cluster.nodeID))"))

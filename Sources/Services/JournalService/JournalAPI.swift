@@ -31,32 +31,46 @@ package enum JournalAPI {
     /// Of groups; a node alone refuses.
     private static func administration(_ journal: ReplicatedJournal?) -> [String: GRPCMethod] {
         [
-            "AddReplica": self.admin(journal) { (journal, request: VecraftInternalV1.AddReplicaRequest) throws(VecraftError) in
+            "AddReplica": self.admin(journal) {
+                (journal, request: VecraftInternalV1.AddReplicaRequest, left) throws(VecraftError) in
+                let end = ReplicatedJournal.changeEnd(left, of: .seconds(600))
                 guard request.nodeID > 0 else { throw .invalid("node_id", "must be given") }
                 guard !request.address.isEmpty || !journal.directory.address(of: ReplicaID(request.nodeID)).isEmpty else {
                     throw .invalid("address", "of node \(request.nodeID) is not known here; give it")
                 }
                 let partitions = try self.partitions(request.partitions, journal)
                 for id in partitions {
-                    try await journal.addReplica(ReplicaID(request.nodeID), address: request.address, to: id)
+                    try await journal.addReplica(
+                        ReplicaID(request.nodeID), address: request.address, to: id, until: end)
                 }
                 return VecraftInternalV1.MembersResponse(
                     partitions: try partitions.map { (id) throws(VecraftError) in try self.info(id, journal) })
             },
             "RemoveReplica": self.admin(journal) {
-                (journal, request: VecraftInternalV1.RemoveReplicaRequest) throws(VecraftError) in
+                (journal, request: VecraftInternalV1.RemoveReplicaRequest, left) throws(VecraftError) in
+                let end = ReplicatedJournal.changeEnd(left)
                 guard request.nodeID > 0 else { throw .invalid("node_id", "must be given") }
                 let partitions = try self.partitions(request.partitions, journal)
-                for id in partitions { try await journal.removeReplica(ReplicaID(request.nodeID), from: id) }
+                let node = ReplicaID(request.nodeID)
+                var groups: [PartitionID] = []
+                for id in partitions where try await journal.isMember(node, of: id, until: end) { groups.append(id) }
+                guard !groups.isEmpty else {
+                    throw VecraftError(
+                        .notFound,
+                        "node \(node) is no member of \(partitions.map(\.description).joined(separator: ", "))",
+                        field: "node_id", reason: VecraftError.notAMemberReason)
+                }
+                for id in groups { try await journal.removeReplica(node, from: id, until: end) }
                 return VecraftInternalV1.MembersResponse(
                     partitions: try partitions.map { (id) throws(VecraftError) in try self.info(id, journal) })
             },
             "TransferLeadership": self.admin(journal) {
-                (journal, request: VecraftInternalV1.TransferLeadershipRequest) throws(VecraftError) in
-                try await journal.transferLeadership(of: try self.partition(request.partition), to: ReplicaID(request.nodeID))
+                (journal, request: VecraftInternalV1.TransferLeadershipRequest, _) throws(VecraftError) in
+                try await journal.transferLeadership(
+                    of: try self.partition(request.partition), to: ReplicaID(request.nodeID))
                 return VecraftInternalV1.TransferLeadershipResponse()
             },
-            "Trim": self.admin(journal) { (journal, request: VecraftInternalV1.TrimRequest) throws(VecraftError) in
+            "Trim": self.admin(journal) { (journal, request: VecraftInternalV1.TrimRequest, _) throws(VecraftError) in
                 let id = try self.partition(request.partition)
                 try await journal.trim(id, through: request.through)
                 return VecraftInternalV1.TrimResponse(firstOffset: try journal.position(id).first)
@@ -75,9 +89,10 @@ package enum JournalAPI {
         }
     }
 
+    /// - Parameter act: Gets the time until the caller hears no more, if it said so; its task is cancelled when the caller is gone.
     private static func admin<Request: WireMessage, Reply: WireMessage>(
         _ journal: ReplicatedJournal?,
-        _ act: @escaping @Sendable (ReplicatedJournal, Request) async throws(VecraftError) -> Reply
+        _ act: @escaping @Sendable (ReplicatedJournal, Request, Duration?) async throws(VecraftError) -> Reply
     ) -> GRPCMethod {
         .clientStreaming { (call) throws(VecraftError) in
             guard let journal else {
@@ -86,7 +101,13 @@ package enum JournalAPI {
                     reason: "NOT_REPLICATED")
             }
             let request: Request = try await call.request().decoded()
-            try await call.send(try await act(journal, request).encode())
+            let left = call.deadline.map { Duration($0 - .now()) }
+            // Not on the event loop, which others' calls wait for.
+            let reply = try await withTaskExecutorPreference(globalConcurrentExecutor) {
+                () async throws(VecraftError) -> [UInt8] in
+                try await act(journal, request, left).encode()
+            }
+            try await call.send(reply)
         }
     }
 

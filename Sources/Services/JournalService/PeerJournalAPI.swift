@@ -51,10 +51,10 @@ package enum PeerJournalAPI {
             let replica = try journal.replica(try JournalAPI.partition(request.partition))
             let change: MembershipChange
             if request.addLearner != 0 {
-                change = .addLearner(ReplicaID(request.addLearner))
+                change = .add(ReplicaID(request.addLearner))
                 journal.directory.learn(ReplicaID(request.addLearner), request.address)
             } else if request.removeLearner != 0 {
-                change = .removeLearner(ReplicaID(request.removeLearner))
+                change = .remove(ReplicaID(request.removeLearner))
             } else {
                 change = .setVoters(request.voters.map { ReplicaID($0) })
             }

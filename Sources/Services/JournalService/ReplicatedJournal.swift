@@ -148,6 +148,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         let answer: @Sendable (Result<Appended, VecraftError>) -> Void = { [self] result in
             guard case .failure(let error) = result, self.isWorthAgain(error, hasKey: !entry.idempotencyKey.isEmpty, until: end)
             else { return completion(result) }
+            if self.isRemoved(partition, until: end) { return completion(.failure(.notAMember(partition, self.node))) }
             self.later { self.attempt(entry, partition, until: end, completion) }
         }
         guard let leader = status.leader, leader != self.node, status.role != .leader else {
@@ -161,6 +162,14 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
                     Appended(offset: $0.offset, hlc: HLCTimestamp(rawValue: $0.hlc), term: $0.term, replayed: $0.replayed)
                 })
         }
+    }
+
+    /// Waiting for a leader is in vain. A moment is waited all the same: one that is added again hears of the groups it was not in
+    /// before it hears of the one it is in, and its leader may change meanwhile.
+    private func isRemoved(_ partition: PartitionID, until end: NIODeadline) -> Bool {
+        let status = self.byID[partition]!.status
+        return status.isLeftOut && status.leader == nil
+            && NIODeadline.now() > end - TimeAmount(Self.patience - .seconds(1))
     }
 
     /// - Parameter hasKey: It may be repeated although the first attempt may have gone through.
@@ -197,6 +206,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
             guard case .failure(let error) = result, self.isWorthAgain(error, hasKey: true, until: end) else {
                 return completion(result)
             }
+            if self.isRemoved(partition, until: end) { return completion(.failure(.notAMember(partition, self.node))) }
             self.later { self.attemptRead(partition, until: end, completion) }
         }
         guard let leader = status.leader, leader != self.node, status.role != .leader else {

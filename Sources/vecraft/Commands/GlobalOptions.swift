@@ -67,8 +67,8 @@ package struct GlobalOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The key of --tls-certificate (PEM).", valueName: "file"))
     package var tlsKey: String?
 
-    @Option(help: ArgumentHelp("Give up on an answer after so long.", valueName: "seconds"))
-    package var timeout = Seconds(30)
+    @Option(help: ArgumentHelp("Give up on an answer after so long. (default: 30)", valueName: "seconds"))
+    package var timeout: Seconds?
 
     @Option(help: ArgumentHelp("The tenant whose collections are meant.", valueName: "name"))
     package var tenant = "default"

@@ -24,8 +24,17 @@ package struct JournalPartitionsCommand: NodeCommand {
     package func run(on node: Node) async throws {
         let groups: VecraftInternalV1.PartitionsResponse = try await node.call(
             VecraftInternalV1.Journal.partitions, VecraftInternalV1.PartitionsRequest())
-        if groups.partitions.contains(where: { $0.replica > 0 }) { return try MembersView.write(groups.partitions, self.global) }
-        let status: VecraftV1.StatusResponse = try await node.call(VecraftV1.Cluster.status, VecraftV1.StatusRequest())
+        if groups.partitions.contains(where: { $0.replica > 0 }) {
+            return try MembersView.write(groups.partitions, self.global)
+        }
+        let status: VecraftV1.StatusResponse
+        do throws(VecraftError) {
+            status = try await node.call(VecraftV1.Cluster.status, VecraftV1.StatusRequest())
+        } catch {
+            // A node that is the journal and nothing else applies nothing.
+            guard error.code == .unimplemented else { throw error }
+            return try MembersView.write(groups.partitions, self.global)
+        }
         let json = JSONValue.array(try status.partitions.map { partition throws(VecraftError) in try partition.tree() })
         self.global.format.write(json) { StatusView.partitions(status.partitions).render($0) }
     }

@@ -9,7 +9,7 @@ package struct JournalAddReplicaCommand: NodeCommand {
         commandName: "add-replica", abstract: "Add a node to the groups that replicate the journal.",
         discussion: """
             Start the new node first, with the others in --peers, and with --join. It gets the journal, then votes.
-            Ask any node; safe to repeat.
+            Waits up to 600 s for that, or --timeout; one that never answers is not added. Ask any node; safe to repeat.
               vecraft journal add-replica 4 --at 10.0.0.4:7500
             """)
 
@@ -26,10 +26,12 @@ package struct JournalAddReplicaCommand: NodeCommand {
 
     package init() {}
 
+    /// Catching up takes as long as it takes, unless the caller says otherwise.
+    package var patience: Duration { self.global.timeout?.duration ?? .seconds(600) }
+
     package func run(on node: Node) async throws {
-        // Catching up takes as long as it takes.
         var patient = node
-        patient.timeout = max(node.timeout, .seconds(600))
+        patient.timeout = self.patience
         let reply: VecraftInternalV1.MembersResponse = try await patient.call(
             VecraftInternalV1.Journal.addReplica,
             VecraftInternalV1.AddReplicaRequest(nodeID: self.node, address: self.at, partitions: self.partition))
@@ -40,7 +42,7 @@ package struct JournalAddReplicaCommand: NodeCommand {
 package struct JournalRemoveReplicaCommand: NodeCommand {
     package static let configuration = CommandConfiguration(
         commandName: "remove-replica", abstract: "Take a node out of the groups that replicate the journal.",
-        discussion: "Ask a node that stays. The removed node's id must not come back with other data.")
+        discussion: "Ask any node, best one that stays. The removed node's id must not come back with other data.")
 
     @OptionGroup(title: "The node") package var global: GlobalOptions
 
@@ -102,8 +104,11 @@ package struct JournalTrimCommand: NodeCommand {
 
     package func run(on node: Node) async throws {
         let reply: VecraftInternalV1.TrimResponse = try await node.call(
-            VecraftInternalV1.Journal.trim, VecraftInternalV1.TrimRequest(partition: self.partition, through: self.through))
-        Console.print("\(self.partition) begins at \(reply.firstOffset).")
+            VecraftInternalV1.Journal.trim,
+            VecraftInternalV1.TrimRequest(partition: self.partition, through: self.through))
+        Console.print(
+            "\(self.partition) forgets what whole segments hold through \(self.through), in the background; it begins at \(reply.firstOffset) now."
+        )
     }
 }
 
@@ -122,7 +127,9 @@ enum MembersView {
         for part in partitions {
             let role = part.failure.isEmpty ? part.role + (part.recovering ? ", recovering" : "") : "stopped: \(part.failure)"
             table.add([
-                part.partition, part.leader == 0 ? "none" : "node \(part.leader)", "\(part.term)", role, "\(part.firstOffset)",
+                part.partition,
+                part.leader == 0 ? part.replica == 0 ? "this node, alone" : "none" : "node \(part.leader)",
+                "\(part.term)", role, "\(part.firstOffset)",
                 "\(part.committedOffset)", "\(part.lastOffset)", part.members.map(Self.member).joined(separator: ", "),
             ])
         }

@@ -27,7 +27,7 @@ package struct Node: Sendable {
     ) async throws -> R {
         try await Self.with(
             address: try options.resolvedAddress(), tls: options.transportSecurity, tenant: options.tenant,
-            timeout: options.timeout.duration, body)
+            timeout: options.timeout?.duration ?? .seconds(30), body)
     }
 
     package static func with<R: Sendable>(

@@ -56,9 +56,10 @@ struct NodeJournal: Sendable {
             maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds))
         let given = Dictionary(uniqueKeysWithValues: cluster.addresses.map { (ReplicaID(UInt64($0.key)), $0.value) })
         let peers = try PeerDirectory(own: node, given: given, path: home.file("peers"), files: files)
-        let (dialing, listening) = Self.tls(settings.grpc)
+        let tls = settings.grpc.tls
         let links = PeerLinks(
-            own: node, settings: PeerSettings(clusterID: cluster.id), group: group, tls: dialing, metrics: PeerMetrics(registry),
+            own: node, settings: PeerSettings(clusterID: cluster.id), group: group, tls: tls,
+            metrics: PeerMetrics(registry),
             logger: Logger(label: "vecraft.peers"))
         var raft = RaftSettings()
         raft.heartbeat = .milliseconds(cluster.heartbeatMilliseconds)
@@ -67,7 +68,7 @@ struct NodeJournal: Sendable {
         let journal = try ReplicatedJournal(
             home: home, node: node, members: cluster.join ? .none : Membership(voters: given.keys.sorted()), directory: peers,
             settings: settings.journal.store, raft: raft, files: files, links: links,
-            clients: PeerClients(tls: dialing, group: group), timers: group,
+            clients: PeerClients(tls: tls, group: group), timers: group,
             maxClockOffsetMilliseconds: UInt64(settings.clock.maxOffsetMilliseconds), observer: reporting)
         var serving = GRPCServerSettings()
         serving.maxMessageBytes = settings.grpc.maxMessageBytes + (1 << 20)
@@ -81,7 +82,7 @@ struct NodeJournal: Sendable {
             guard let own = PeerAddress(parsing: cluster.addresses[cluster.nodeID] ?? "") else {
                 throw .invalid("cluster.peers", "the address of node \(node) is not host:port")
             }
-            _ = try await server.start(host: own.host, port: own.port, tls: listening)
+            _ = try await server.start(host: own.host, port: own.port, tls: tls)
             journal.start()
             return NodeJournal(
                 client: journal, clock: home.clock, replicated: journal, shardReads: shardReads, peers: server, alone: nil)
@@ -89,14 +90,6 @@ struct NodeJournal: Sendable {
             await journal.close()
             throw error
         }
-    }
-
-    private static func tls(_ settings: Settings.GRPC) -> (dialing: GRPCTLS?, listening: GRPCTLS?) {
-        guard !settings.tlsCertificate.isEmpty else { return (nil, nil) }
-        let tls = GRPCTLS(
-            certificateChain: .file(settings.tlsCertificate), privateKey: .file(settings.tlsKey),
-            trustRoots: settings.tlsClientCA.isEmpty ? nil : .file(settings.tlsClientCA))
-        return (tls, tls)
     }
 
     /// Waits until all that was committed when this process began is in its own log: only then are its collections known.

@@ -46,19 +46,11 @@ extension ServedNode {
             settings: settings,
             methods: JournalAPI.methods(journal.client) { (entry) throws(VecraftError) in try EntryForm.check(entry) },
             observer: WireMetrics(self.registry), group: self.group)
-        var web = HTTPServerSettings(host: self.settings.http.host, port: self.settings.http.port)
-        web.drainTimeout = .seconds(3)
-        let host = self.settings.http.host
-        let http = try HTTPServer(
-            web, routes: self.operatorRoutes(), registry: self.registry, eventLoops: self.group,
-            logger: Logger(label: "vecraft.http")
-        ) { [addresses] port in addresses.bound(http: "\(host):\(port)") }
+        let http = try self.httpServer(isStarting: false)
         try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await http.run() }
+            group.addTask { try await self.serveHTTP(http) }
             group.addTask {
-                let port = try await grpc.start(host: self.settings.grpc.host, port: self.settings.grpc.port)
-                self.addresses.bound(grpc: "\(self.settings.grpc.host):\(port)")
-                guard let http = await self.addresses.httpBound() else { return }
+                guard let http = try await self.listen(grpc) else { return }
                 try await journal.catchUp { [log = self.log] in
                     log.notice("waiting for the other nodes", metadata: ["for": "\($0)"])
                 }

@@ -73,23 +73,24 @@ extension ServedNode {
         }
     }
 
-    private func listenAndReplay(_ parts: Parts) async throws {
+    /// Listens for clients, over TLS if settings say so.
+    ///
+    /// - Returns: Where HTTP listens; nil if the node was told to stop before, which is an orderly end.
+    func listen(_ grpc: GRPCServer) async throws -> String? {
         let settings = self.settings.grpc
-        let tls = settings.tlsCertificate.isEmpty
-            ? nil
-            : GRPCTLS(
-                certificateChain: .file(settings.tlsCertificate), privateKey: .file(settings.tlsKey),
-                trustRoots: settings.tlsClientCA.isEmpty ? nil : .file(settings.tlsClientCA))
         let port: Int
         do throws(VecraftError) {
-            port = try await parts.grpc.start(host: settings.host, port: settings.port, tls: tls)
+            port = try await grpc.start(host: settings.host, port: settings.port, tls: settings.tls)
         } catch {
-            // Told to stop before it listened: an orderly end, no failure.
-            if self.readiness.state == .draining { return }
+            if self.readiness.state == .draining { return nil }
             throw error
         }
         self.addresses.bound(grpc: "\(settings.host):\(port)")
-        guard let http = await self.addresses.httpBound() else { return }
+        return await self.addresses.httpBound()
+    }
+
+    private func listenAndReplay(_ parts: Parts) async throws {
+        guard let http = try await self.listen(parts.grpc) else { return }
 
         self.readiness.enter(.replaying, progress: parts.progress)
         var lastLine = ContinuousClock.now

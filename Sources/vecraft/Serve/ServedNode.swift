@@ -63,7 +63,7 @@ final class ServedNode: Sendable {
     private func run(_ signals: TerminationSignals) async throws {
         _ = ProcessMetrics(self.registry, version: Build.version, revision: Build.revision)
         // Before all else: a start may take long, and who watches must not take the node for dead.
-        let http = try self.httpServer()
+        let http = try self.httpServer(isStarting: true)
         let (failures, failed) = AsyncStream<any Error>.makeStream(bufferingPolicy: .bufferingNewest(1))
         let web = Task {
             do { try await self.serveHTTP(http) } catch {
@@ -313,7 +313,9 @@ final class ServedNode: Sendable {
     }
 
     /// Operators are answered from the start, everyone else once the gateway is there.
-    private func httpServer() throws -> HTTPServer {
+    ///
+    /// - Parameter isStarting: A gateway comes later.
+    func httpServer(isStarting: Bool) throws -> HTTPServer {
         var settings = HTTPServerSettings(host: self.settings.http.host, port: self.settings.http.port)
         settings.drainTimeout = .seconds(3)
         if !self.settings.http.tlsCertificate.isEmpty {
@@ -322,7 +324,8 @@ final class ServedNode: Sendable {
         }
         let host = self.settings.http.host
         return try HTTPServer(
-            settings, routes: self.operatorRoutes(), isStarting: true, registry: self.registry, eventLoops: self.group,
+            settings, routes: self.operatorRoutes(), isStarting: isStarting, registry: self.registry,
+            eventLoops: self.group,
             logger: Logger(label: "vecraft.http")
         ) { [addresses] port in addresses.bound(http: "\(host):\(port)") }
     }

@@ -408,6 +408,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         status.first = self.raft.logStart.index + 1
         status.durable = self.raft.durable
         status.membership = self.raft.membership
+        status.isLeftOut = self.raft.isLeftOut
         status.isRecovering = self.raft.state.isRecovering
         status.peers = self.raft.peers
         status.whyUnfit = self.duty.whyUnfit

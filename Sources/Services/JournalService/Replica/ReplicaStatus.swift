@@ -15,6 +15,8 @@ package struct ReplicaStatus: Sendable, Equatable {
     package var first: JournalOffset = 1
     package var durable: JournalOffset = 0
     package var membership = Membership.none
+    /// Its group has removed it, see ``RaftReplica/isLeftOut``.
+    package var isLeftOut = false
     package var isRecovering = false
     /// What it keeps of how far the others are; a leader's alone.
     package var peers: [PeerProgress] = []
@@ -64,6 +66,16 @@ extension VecraftError {
     }
     package static let leadershipLostReason = "LEADERSHIP_LOST"
 
+    static let learnerSilentReason = "LEARNER_SILENT"
+
+    /// This node is no member of the partition's group any more, so it is told nothing and can ask nobody for it.
+    static func notAMember(_ partition: PartitionID, _ node: ReplicaID) -> VecraftError {
+        VecraftError(
+            .failedPrecondition, "\(partition): node \(node) was removed from its group; ask one that is in it",
+            reason: Self.notAMemberReason)
+    }
+    package static let notAMemberReason = "NOT_A_MEMBER"
+
     static func refusal(_ partition: PartitionID, _ refusal: RaftRefusal) -> VecraftError {
         switch refusal {
         case .notLeader(let hint): .notLeader(partition, hint: hint)
@@ -80,6 +92,10 @@ extension VecraftError {
             VecraftError(
                 .failedPrecondition, "\(partition): replica \(id) is \(entries) entries behind; at most \(limit) for a voter",
                 reason: "LEARNER_BEHIND", retryAfter: .milliseconds(200))
+        case .learnerSilent(let id):
+            VecraftError(
+                .failedPrecondition, "\(partition): node \(id) does not answer", reason: Self.learnerSilentReason,
+                retryAfter: .seconds(1))
         case .wouldLoseQuorum:
             VecraftError(
                 .failedPrecondition, "\(partition): too few of the voters wanted are heard from", reason: "WOULD_LOSE_QUORUM",
