@@ -148,7 +148,10 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         let answer: @Sendable (Result<Appended, VecraftError>) -> Void = { [self] result in
             guard case .failure(let error) = result, self.isWorthAgain(error, hasKey: !entry.idempotencyKey.isEmpty, until: end)
             else { return completion(result) }
-            if self.isRemoved(partition, until: end) { return completion(.failure(.notAMember(partition, self.node))) }
+            // Only then is it known that nothing was written.
+            if error.reason == VecraftError.notLeaderReason, self.isRemoved(partition, until: end) {
+                return completion(.failure(.notAMember(partition, self.node)))
+            }
             self.later { self.attempt(entry, partition, until: end, completion) }
         }
         guard let leader = status.leader, leader != self.node, status.role != .leader else {
@@ -206,7 +209,9 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
             guard case .failure(let error) = result, self.isWorthAgain(error, hasKey: true, until: end) else {
                 return completion(result)
             }
-            if self.isRemoved(partition, until: end) { return completion(.failure(.notAMember(partition, self.node))) }
+            if error.reason == VecraftError.notLeaderReason, self.isRemoved(partition, until: end) {
+                return completion(.failure(.notAMember(partition, self.node)))
+            }
             self.later { self.attemptRead(partition, until: end, completion) }
         }
         guard let leader = status.leader, leader != self.node, status.role != .leader else {

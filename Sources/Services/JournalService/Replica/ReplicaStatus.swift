@@ -68,10 +68,11 @@ extension VecraftError {
 
     static let learnerSilentReason = "LEARNER_SILENT"
 
-    /// This node is no member of the partition's group any more, so it is told nothing and can ask nobody for it.
+    /// This node is no member of the partition's group any more, so it is told nothing and can ask nobody for it. Unavailable: the
+    /// same request is right at another node.
     static func notAMember(_ partition: PartitionID, _ node: ReplicaID) -> VecraftError {
         VecraftError(
-            .failedPrecondition, "\(partition): node \(node) was removed from its group; ask one that is in it",
+            .unavailable, "\(partition): node \(node) was removed from its group; ask one that is in it",
             reason: Self.notAMemberReason)
     }
     package static let notAMemberReason = "NOT_A_MEMBER"
