@@ -25,12 +25,12 @@ import Testing
         let journal: LocalJournal
         var file: String { self.directory.file("metadata.sqlite") }
 
-        init() throws {
+        init(wall: UInt64 = 1_800_000_000_000) throws {
             self.directory = try TemporaryDirectory()
             self.journal = LocalJournal(
                 try Journal(
                     directory: self.directory.file("journal"), dataPartitions: 1, files: PosixFileStore(),
-                    physicalClock: { 1_800_000_000_000 }))
+                    physicalClock: { wall }))
         }
 
         deinit { self.journal.journal.close() }
@@ -200,7 +200,8 @@ import Testing
     }
 
     @Test func aCopyThatIsAheadOfTheJournalOrOfAnotherIsRefused() async throws {
-        let (longer, shorter) = (try Place(), try Place())
+        // At one wall clock that stands still both could stamp alike.
+        let (longer, shorter) = (try Place(), try Place(wall: 1_800_000_001_000))
         let store = try SQLiteMetadataStore(path: longer.file)
         defer { try? store.close() }
         let own = try SQLiteMetadataStore(path: shorter.file)
