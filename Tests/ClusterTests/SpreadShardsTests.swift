@@ -56,6 +56,48 @@ struct SpreadShardsTests {
         try await run.finish()
     }
 
+    /// `wait: applied` means searchable, wherever the shards are: each has one holder here, and all are late.
+    @Test(.timeLimit(.minutes(10))) func aWriteThatWaitsIsAppliedOnAllNodes() async throws {
+        let run = try await ClusterRun.start(shards: 8) {
+            $0.settings += ["cluster.shard_replicas=1", "storage.apply_delay_ms=400"]
+        }
+        for node in run.cluster.nodes {
+            let points = (0..<24).map { i in
+                VecraftV1.Point(id: "n\(node.id)-\(i)", vector: .init(values: [1, 2, 3, Float(i)]))
+            }
+            let _: VecraftV1.UpsertResponse = try await node.call(
+                "vecraft.v1.Points/Upsert",
+                VecraftV1.UpsertRequest(collection: ClusterRun.collection, points: points, wait: .applied))
+            for reader in run.cluster.nodes {
+                let got: VecraftV1.GetResponse = try await reader.call(
+                    "vecraft.v1.Points/Get",
+                    VecraftV1.GetRequest(
+                        collection: ClusterRun.collection, ids: points.map(\.id), read: .init(consistency: .eventual)))
+                #expect(got.missing.isEmpty, "written at node \(node.id), read at node \(reader.id)")
+            }
+        }
+        try await run.finish()
+    }
+
+    /// Nodes hear of a new collection each at its own time; whoever made it can use it at once.
+    @Test(.timeLimit(.minutes(10))) func aNewCollectionIsReadAtOnce() async throws {
+        let run = try await Self.start(shards: 1)
+        for round in 0..<20 {
+            let node = run.cluster[round % 3 + 1]
+            let _: VecraftV1.CreateCollectionResponse = try await node.call(
+                "vecraft.v1.Collections/CreateCollection",
+                VecraftV1.CreateCollectionRequest(
+                    name: "new-\(round)",
+                    config: VecraftV1.CollectionConfig(
+                        vector: VecraftV1.VectorConfig(dimension: 4, distance: .l2), shards: 8)))
+            let count: VecraftV1.CountResponse = try await node.call(
+                "vecraft.v1.Points/Count",
+                VecraftV1.CountRequest(collection: "new-\(round)", read: .init(consistency: .strong)))
+            #expect(count.count == 0)
+        }
+        try await run.finish()
+    }
+
     private func held(_ cluster: TestCluster) async throws -> [Int: [UInt32]] {
         var held: [Int: [UInt32]] = [:]
         for node in cluster.nodes {

@@ -26,10 +26,20 @@ import Testing
 
     /// A point's slot never changes: these are on disks.
     @Test func slotsStay() {
-        #expect(["", "a", "libc6", "point-123456"].map { SlotMap.slot(ofPoint: $0) } == [747, 82, 470, 389])
-        var id = "libc6"
-        #expect(id.withUTF8 { SlotMap.slot(ofPoint: UnsafeRawBufferPointer($0)) } == SlotMap.slot(ofPoint: id))
+        #expect(["", "a", "libc6", "point-123456"].map { Self.slot($0) } == [316, 910, 911, 249])
     }
+
+    /// The engines go by ``ShardSlots``, the map by its ranges.
+    @Test(arguments: [1, 2, 8, 64]) func theMapAgreesWithTheEngines(shards: UInt32) {
+        let map = SlotMap(shards: Int(shards))
+        for shard in 0..<shards { #expect(map.range(ofShard: shard) == ShardSlots.range(shard, of: shards)) }
+        for i in 0..<2_000 {
+            let bytes = Array("p\(i)".utf8)
+            bytes.withUnsafeBytes { #expect(map.shard(ofPoint: $0) == ShardSlots.shard(of: $0, of: shards)) }
+        }
+    }
+
+    private static func slot(_ id: String) -> Int { Array(id.utf8).withUnsafeBytes { ShardSlots.slot(of: $0) } }
 
     /// Ids that people use are spread: no shard of 16 has a fifth more than its share.
     @Test(arguments: ["", "point-", "https://example.org/item/", "00000000-0000-0000-0000-"]) func idsAreSpread(
@@ -37,7 +47,7 @@ import Testing
     ) {
         let map = SlotMap(shards: 16)
         var counts = [Int](repeating: 0, count: 16)
-        for i in 0..<64_000 { counts[Int(map.shard(ofPoint: "\(prefix)\(i)"))] += 1 }
+        for i in 0..<64_000 { counts[Int(map.shard(ofSlot: Self.slot("\(prefix)\(i)")))] += 1 }
         #expect(counts.allSatisfy { (3200...4800).contains($0) }, "\(counts)")
     }
 }

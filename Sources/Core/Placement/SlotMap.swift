@@ -1,16 +1,16 @@
 internal import Primitives
 
-/// Which shard of a collection a point is in: 1,024 slots, in contiguous ranges, one a shard.
+/// Which shard of a collection a point is in: the slots of ``ShardSlots``, in contiguous ranges, one a shard.
 ///
 /// Invariant: the ranges tile `0..<1024`, so that a slot has exactly one owner. There is no other way to make one.
 package struct SlotMap: Hashable, Sendable {
-    /// Fixed for ever: points are found by it. 1,024 allow that many shards, and ranges that differ by 10 % at 100 shards.
-    package static let slots = 1024
+    /// 1,024 allow that many shards, and ranges that differ by 10 % at 100 shards.
+    package static let slots = ShardSlots.count
 
     /// First slot of each shard, ascending from 0.
     package let starts: [UInt16]
 
-    /// Ranges as equal as they can be.
+    /// Ranges as equal as they can be; for a power of two those of ``ShardSlots``.
     package init(shards: Int) {
         precondition((1...Self.slots).contains(shards), "\(shards) shards for \(Self.slots) slots")
         self.starts = (0..<shards).map { UInt16($0 * Self.slots / shards) }
@@ -31,11 +31,6 @@ package struct SlotMap: Hashable, Sendable {
         return Int(self.starts[Int(shard)])..<(next < self.starts.count ? Int(self.starts[next]) : Self.slots)
     }
 
-    /// The top ten bits: FNV's avalanche mixes those best.
-    package static func slot(ofHash hash: UInt64) -> Int { Int(hash >> 54) }
-    package static func slot(ofPoint id: UnsafeRawBufferPointer) -> Int { self.slot(ofHash: StableHash.of(id)) }
-    package static func slot(ofPoint id: String) -> Int { self.slot(ofHash: StableHash.of(id)) }
-
     package func shard(ofSlot slot: Int) -> UInt32 {
         precondition((0..<Self.slots).contains(slot), "slot \(slot)")
         var low = 0, high = self.starts.count
@@ -45,6 +40,5 @@ package struct SlotMap: Hashable, Sendable {
         }
         return UInt32(low)
     }
-    package func shard(ofPoint id: String) -> UInt32 { self.shard(ofSlot: Self.slot(ofPoint: id)) }
-    package func shard(ofPoint id: UnsafeRawBufferPointer) -> UInt32 { self.shard(ofSlot: Self.slot(ofPoint: id)) }
+    package func shard(ofPoint id: UnsafeRawBufferPointer) -> UInt32 { self.shard(ofSlot: ShardSlots.slot(of: id)) }
 }

@@ -37,27 +37,29 @@ package struct AnswerRoom: Sendable {
     /// - Parameter columns: Whose vectors go with it.
     func bytes(_ segment: Segment, _ row: Int, _ columns: Range<Int>?, withPayload: Bool) -> Int {
         let stored = segment.storage.rows[row]
-        // Field tags and lengths; or names, quotes and the longest version.
-        let frame = self.form == .binary ? 32 : 128
-        // The longest text of a float is 15 bytes with its comma.
-        let component = self.form == .binary ? 4 : 15
-        var bytes = frame + Int(stored.idCount)
+        var bytes = self.frame + Int(stored.idCount)
         if withPayload, let payload = segment.storage.payload(row) { bytes += payload.count }
         for index in columns ?? 0..<0 where stored.present >> UInt16(index) & 1 == 1 {
             let column = segment.shape.columns[index]
-            bytes += frame + column.name.utf8.count + column.dimension * component
+            bytes += self.vector(name: column.name.utf8.count, components: column.dimension)
         }
         return bytes
     }
 
+    /// Field tags and lengths of a point; or names, quotes and the longest version.
+    package var frame: Int { self.form == .binary ? 32 : 128 }
+
+    /// What a vector takes of the answer. The longest text of a float is 15 bytes with its comma.
+    package func vector(name bytes: Int, components: Int) -> Int {
+        self.frame + bytes + components * (self.form == .binary ? 4 : 15)
+    }
+
     /// The same of a point that was copied out.
     package func bytes(_ batch: PointBatch, _ i: Int) -> Int {
-        let frame = self.form == .binary ? 32 : 128
-        let component = self.form == .binary ? 4 : 15
         let record = batch.records[i]
-        var bytes = frame + record.idCount + max(0, record.payloadCount)
+        var bytes = self.frame + record.idCount + max(0, record.payloadCount)
         for vector in batch.vectors[record.firstVector..<record.firstVector + record.vectorCount] {
-            bytes += frame + batch.names[vector.field].utf8.count + vector.count * component
+            bytes += self.vector(name: batch.names[vector.field].utf8.count, components: vector.count)
         }
         return bytes
     }

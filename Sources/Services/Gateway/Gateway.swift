@@ -52,14 +52,14 @@ package final class Gateway: Sendable {
     let exports: Budget
     /// Where shards are that are not here, and who asks for them.
     let placement: any ShardDirectory
-    let peers: (any ShardPeers)?
+    let peers: any ShardPeers
     let fanOut: FanOut
     let log = Logger(label: "vecraft.gateway")
 
     package init(
         settings: GatewaySettings, clock: HLCClock, journal: any JournalClient, meta: MetaManager, storage: StorageNode,
         query: QueryProcessor, lineage: LineageService, requestMetrics: RequestMetrics, status: NodeStatus,
-        placement: any ShardDirectory, peers: (any ShardPeers)?, fanOutMetrics: FanOutMetrics
+        placement: any ShardDirectory, peers: any ShardPeers, fanOutMetrics: FanOutMetrics
     ) {
         self.placement = placement
         self.peers = peers

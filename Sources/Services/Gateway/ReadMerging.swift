@@ -73,6 +73,15 @@ extension CountOperation {
     }
 }
 
+extension SyncOperation {
+    static var shardOperation: VecraftInternalV1.ShardOperation { .sync }
+    static func infoSlot(_ reply: Reply) -> MessageSlot<VecraftV1.ReadInfo.Builder> { reply.info }
+    static func info(of reply: Reply.View) -> VecraftV1.ReadInfo.View? { reply.info }
+    static func merge(
+        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, into reply: Reply
+    ) throws(VecraftError) {}
+}
+
 extension ScrollOperation {
     static var shardOperation: VecraftInternalV1.ShardOperation { .scroll }
     static func infoSlot(_ reply: Reply) -> MessageSlot<VecraftV1.ReadInfo.Builder> { reply.info }
@@ -114,12 +123,10 @@ extension ScrollOperation {
 extension AnswerRoom {
     /// What a point takes of the answer, as ``ShardEngine`` estimates it.
     fileprivate func bytes(_ point: VecraftV1.StoredPoint.View) -> Int {
-        let frame = self.form == .binary ? 32 : 128
-        let component = self.form == .binary ? 4 : 15
-        var bytes = frame + point.id.bytes.count + (point.payload?.json.count ?? 0)
-        if let vector = point.vector { bytes += frame + vector.values.count * component }
+        var bytes = self.frame + point.id.bytes.count + (point.payload?.json.count ?? 0)
+        if let vector = point.vector { bytes += self.vector(name: 0, components: vector.values.count) }
         for named in point.vectors {
-            bytes += frame + named.key.bytes.count + (named.value?.values.count ?? 0) * component
+            bytes += self.vector(name: named.key.bytes.count, components: named.value?.values.count ?? 0)
         }
         return bytes
     }

@@ -88,11 +88,16 @@ extension Gateway {
         if requirement.level == .readYourWrites {
             requirement.remembered = self.recent.offset(context.caller, schema.partition)
         }
+        return try self.read(requirement, replica)
+    }
+
+    /// Of all shards, wherever they are.
+    func read(_ requirement: ReadRequirement, _ replica: CollectionReplica) throws(VecraftError) -> ParkedRead {
         var read = ParkedRead(
             plan: try self.query.plan(requirement, replica: replica), replica: replica, shards: replica.shards)
         if !replica.isWhole {
             let here = Set(replica.shards.map(\.engine.id.shard))
-            read.elsewhere = (0..<schema.shards).filter { !here.contains($0) }
+            read.elsewhere = (0..<replica.schema.shards).filter { !here.contains($0) }
         }
         return read
     }

@@ -123,6 +123,26 @@ enum CountOperation: ReadOperation {
     }
 }
 
+/// Waits until shards are as fresh as is asked for, and reads nothing.
+enum SyncOperation: ReadOperation {
+    typealias Request = VecraftV1.CountRequest.View
+    typealias Reply = VecraftV1.CountResponse.Builder
+    static func metrics(_ operations: Operations) -> OperationMetrics { operations.count }
+
+    static func run(
+        _ gateway: Gateway, _ request: VecraftV1.CountRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
+        _ arena: Arena
+    ) throws(VecraftError) -> ReadOutcome<VecraftV1.CountResponse.Builder> {
+        let schema = try gateway.schema(request.collection, request.tenant, context)
+        let read = try gateway.prepare(schema, request.read, context, parked)
+        if let obstacle: ReadOutcome<Reply> = gateway.obstacle(read) { return obstacle }
+        let reply = VecraftV1.CountResponse.Builder(in: arena)
+        let answer = gateway.query.answer(read.plan, read.replica, shards: read.shards)
+        gateway.fill(reply.info.make(), answer, context)
+        return .answered(reply, answer.achieved)
+    }
+}
+
 enum ScrollOperation: ReadOperation {
     typealias Request = VecraftV1.ScrollRequest.View
     typealias Reply = VecraftV1.ScrollResponse.Builder

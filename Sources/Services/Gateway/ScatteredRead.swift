@@ -37,16 +37,17 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
     }
     private let state: Mutex<State>
     private let gateway: Gateway
-    private let peers: any ShardPeers
     private let message: ByteBuffer
     private let context: RequestContext
     private let read: ParkedRead
     private let wanted: Set<UInt32>
     private let loop: any EventLoop
+    /// Holds the read until it is over.
+    private let timer = TimerBox()
 
     init(
-        _ gateway: Gateway, _ peers: any ShardPeers, _ message: ByteBuffer, _ context: RequestContext, _ read: ParkedRead,
-        on loop: any EventLoop, _ completion: @escaping Completion
+        _ gateway: Gateway, _ message: ByteBuffer, _ context: RequestContext, _ read: ParkedRead, on loop: any EventLoop,
+        _ completion: @escaping Completion
     ) throws(VecraftError) {
         let schema = read.replica.schema
         let concerned = try ArenaPool.shared.withArena { arena throws(VecraftError) in
@@ -58,7 +59,6 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         read.elsewhere.removeAll { !wanted.contains($0) }
         read.shards.removeAll { !wanted.contains($0.engine.id.shard) }
         self.gateway = gateway
-        self.peers = peers
         self.message = message
         self.context = context
         self.read = read
@@ -66,22 +66,17 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         self.state = Mutex(State(completion: completion))
     }
 
+    private static var pause: TimeAmount { .milliseconds(5) }
+
     private var schema: CollectionSchema { self.read.replica.schema }
 
     /// What is committed is known, or each part finds out for itself.
     func start() {
-        let late = self.loop.scheduleTask(deadline: .uptimeNanoseconds(self.context.lagDeadline)) { self.timeOut() }
+        self.timer.arm(
+            self.loop.scheduleTask(deadline: .uptimeNanoseconds(self.context.lagDeadline)) { self.timeOut() })
         self.loop.execute {
             self.askHere()
             self.ask(self.read.elsewhere, after: nil)
-        }
-        // The timer must not outlive the read: it holds the request.
-        let completion = self.state.withLock { $0.completion }
-        self.state.withLock { state in
-            state.completion = { result in
-                late.cancel()
-                completion?(result)
-            }
         }
     }
 
@@ -126,18 +121,24 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         var byNode: [UInt64: [UInt32]] = [:]
         var isLost = false
         self.state.withLock { state in
+            var chosen: [(shard: UInt32, node: UInt64)] = []
             for shard in shards where !state.covered.contains(shard) {
-                let holders = self.gateway.placement.holders(of: shard, in: self.schema)
-                let left = holders.filter { !state.tried[shard, default: []].contains($0) }
-                guard let node = self.gateway.fanOut.prefer(left, like: byNode.keys) else {
-                    if state.pending[shard, default: 0] == 0 { isLost = true }
-                    continue
+                let left = self.gateway.placement.holders(of: shard, in: self.schema)
+                    .filter { !state.tried[shard, default: []].contains($0) }
+                if let node = self.gateway.fanOut.prefer(left, like: byNode.keys) {
+                    chosen.append((shard, node))
+                    byNode[node, default: []].append(shard)
+                } else if state.pending[shard, default: 0] == 0 {
+                    isLost = true
                 }
+            }
+            guard !isLost else { return }
+            for (shard, node) in chosen {
                 state.tried[shard, default: []].insert(node)
                 state.pending[shard, default: 0] += 1
-                byNode[node, default: []].append(shard)
             }
         }
+        if isLost, error?.reason == "COLLECTION_DROPPED" { return self.askAgain(shards) }
         if isLost {
             return self.fail(
                 error
@@ -148,12 +149,22 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         for (node, shards) in byNode { self.ask(node, shards) }
     }
 
+    /// All holders say that there is no such collection. This node knows it: they have not heard of it yet, or this one not of its end.
+    private func askAgain(_ shards: [UInt32]) {
+        do throws(VecraftError) { _ = try self.gateway.query.replica(self.schema.id) } catch { return self.fail(error) }
+        self.state.withLock { state in for shard in shards { state.tried[shard] = [] } }
+        self.loop.scheduleTask(in: Self.pause) {
+            guard self.state.withLock({ $0.completion != nil }) else { return }
+            self.ask(shards, after: nil)
+        }
+    }
+
     private func ask(_ node: UInt64, _ shards: [UInt32]) {
         let now = SystemTime.monotonicNanoseconds
         guard now < self.context.deadline else { return }
         let request = self.request(shards)
         let hedge = self.hedge(node, shards)
-        self.peers.read(request, at: node, timeout: .nanoseconds(self.context.deadline - now)) { result in
+        self.gateway.peers.read(request, at: node, timeout: .nanoseconds(self.context.deadline - now)) { result in
             self.loop.execute {
                 hedge.cancel()
                 self.gateway.fanOut.answered(node, result, nanoseconds: SystemTime.monotonicNanoseconds &- now)
@@ -197,14 +208,14 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
                         .subtracting(state.tried[shard, default: []])
                     common = common.map { $0.intersection(left) } ?? left
                 }
-                guard let node = common?.min() else { return nil }
+                guard let node = common?.min(), self.gateway.fanOut.takeHedge() else { return nil }
                 for shard in shards {
                     state.tried[shard, default: []].insert(node)
                     state.pending[shard, default: 0] += 1
                 }
                 return node
             }
-            guard let other, self.gateway.fanOut.takeHedge() else { return }
+            guard let other else { return }
             self.ask(other, shards)
         }
     }
@@ -267,7 +278,9 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
             defer { state.completion = nil }
             return state.completion
         }
-        completion?(result)
+        guard let completion else { return }
+        self.timer.cancel()
+        completion(result)
     }
 }
 
@@ -277,15 +290,11 @@ extension Gateway {
         _: Op.Type, _ message: ByteBuffer, _ context: RequestContext, _ read: ParkedRead, on loop: any EventLoop,
         _ body: @escaping ScatteredRead<Op>.Completion
     ) {
-        guard let peers = self.peers else {
-            return body(
-                .failure(VecraftError(.unavailable, "a shard of the collection is not on this node", reason: Self.shardNotHere)))
-        }
         let begin: @Sendable (ReadPlan) -> Void = { plan in
             var ready = read
             ready.plan = plan
             do throws(VecraftError) {
-                try ScatteredRead<Op>(self, peers, message, context, ready, on: loop, body).start()
+                try ScatteredRead<Op>(self, message, context, ready, on: loop, body).start()
             } catch { body(.failure(error)) }
         }
         var plan = read.plan

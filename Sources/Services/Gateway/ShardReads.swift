@@ -11,6 +11,7 @@ extension Gateway {
         { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             let request = try VecraftInternalV1.ShardReadRequest.decode(message)
             guard !request.shards.isEmpty else { throw .invalid("shards", "none are named") }
+            guard Set(request.shards).count == request.shards.count else { throw .invalid("shards", "one is named twice") }
             let arrived = SystemTime.monotonicNanoseconds
             var deadline = self.deadline(arrived: arrived, wish: self.settings.maxTimeout)
             if let limit = call.deadline { deadline = min(deadline, limit.uptimeNanoseconds) }
@@ -28,6 +29,7 @@ extension Gateway {
             case .get: return try self.answer(GetOperation.self, question, ready, call, &out)
             case .count: return try self.answer(CountOperation.self, question, ready, call, &out)
             case .scroll: return try self.answer(ScrollOperation.self, question, ready, call, &out)
+            case .sync: return try self.answer(SyncOperation.self, question, ready, call, &out)
             default: throw .invalid("operation", "\(request.operation.rawValue) is unknown")
             }
         }

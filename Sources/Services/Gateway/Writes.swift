@@ -5,6 +5,7 @@ internal import JournalService
 internal import JournalStore
 internal import NIOCore
 internal import Primitives
+internal import QueryProcessor
 internal import StorageNode
 internal import Wire
 
@@ -108,7 +109,10 @@ extension Gateway {
             let timer = TimerBox()
             let ticket = replay.waiters.wait(for: appended.offset) { waited in
                 timer.cancel()
-                completion(waited.map { appended })
+                switch waited {
+                case .failure(let error): completion(.failure(error))
+                case .success: self.awaitElsewhere(write, appended, context, on: loop, completion)
+                }
             }
             guard let ticket else { return }
             timer.arm(
@@ -116,6 +120,23 @@ extension Gateway {
                     replay.waiters.cancel(ticket, error: Self.behind(replay, appended))
                 })
         }
+    }
+
+    /// Applied here; of shards that lie elsewhere one holder each must have it too.
+    private func awaitElsewhere(
+        _ write: PreparedWrite, _ appended: Appended, _ context: RequestContext, on loop: any EventLoop,
+        _ completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
+    ) {
+        let schema = write.schema
+        guard let replica = self.storage.replica(schema.id), !replica.isWhole else { return completion(.success(appended)) }
+        do throws(VecraftError) {
+            let requirement = ReadRequirement(level: .readYourWrites, remembered: appended.offset)
+            let read = try self.read(requirement, replica)
+            let message = VecraftV1.CountRequest(collection: schema.name, tenant: schema.tenant).encode()
+            self.scatter(SyncOperation.self, ByteBuffer(bytes: message), context, read, on: loop) { result in
+                completion(result.map { _ in appended })
+            }
+        } catch { completion(.failure(error)) }
     }
 
     /// The distinct error of a write that is durable, but was not applied in the time there was.

@@ -57,31 +57,23 @@ package final class PeerClients: Sendable {
         _ method: String, _ request: Request, at node: ReplicaID, timeout: Duration,
         completion: @escaping @Sendable (Result<Reply, VecraftError>) -> Void
     ) {
-        let client: GRPCClient
-        do throws(VecraftError) { client = try self.client(node) } catch { return completion(.failure(error)) }
-        client.unary(PeerJournalAPI.service + method, ByteBuffer(bytes: request.encode()), timeout: timeout) { result in
+        self.unary(PeerJournalAPI.service + method, request.encode(), at: node, timeout: timeout) { result in
             completion(
                 result.flatMap { reply in
-                    reply.message.withUnsafeReadableBytes { raw in Result { () throws(VecraftError) in try Reply.decode(raw) } }
+                    reply.withUnsafeReadableBytes { raw in Result { () throws(VecraftError) in try Reply.decode(raw) } }
                 })
         }
     }
 
-    /// Asks another node for its shards (`vecraft.internal.v1.ShardReads/Read`); `completion` gets the public method's reply.
-    package func readShards(
-        _ request: [UInt8], at node: ReplicaID, timeout: Duration,
-        completion: @escaping @Sendable (Result<[UInt8], VecraftError>) -> Void
+    /// One call of any service on the peers' listener; `completion` from an event loop.
+    /// - Parameter method: Its full path.
+    package func unary(
+        _ method: String, _ request: [UInt8], at node: ReplicaID, timeout: Duration,
+        completion: @escaping @Sendable (Result<ByteBuffer, VecraftError>) -> Void
     ) {
         let client: GRPCClient
         do throws(VecraftError) { client = try self.client(node) } catch { return completion(.failure(error)) }
-        client.unary("/vecraft.internal.v1.ShardReads/Read", ByteBuffer(bytes: request), timeout: timeout) { result in
-            completion(
-                result.flatMap { reply in
-                    reply.message.withUnsafeReadableBytes { raw in
-                        Result { () throws(VecraftError) in try VecraftInternalV1.ShardReadResponse.decode(raw).reply }
-                    }
-                })
-        }
+        client.unary(method, ByteBuffer(bytes: request), timeout: timeout) { completion($0.map(\.message)) }
     }
 
     /// The other nodes whose addresses are known.

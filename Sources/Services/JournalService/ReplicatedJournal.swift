@@ -118,12 +118,6 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
 
     package var replicas: [JournalReplica] { self.byID.sorted { $0.key < $1.key }.map(\.value) }
 
-    /// Asks another node for its shards, see ``PeerClients/readShards(_:at:timeout:completion:)``.
-    package func readShards(
-        _ request: [UInt8], at node: ReplicaID, timeout: Duration,
-        completion: @escaping @Sendable (Result<[UInt8], VecraftError>) -> Void
-    ) { self.clients.readShards(request, at: node, timeout: timeout, completion: completion) }
-
     // MARK: JournalClient
 
     package var isReplicated: Bool { true }

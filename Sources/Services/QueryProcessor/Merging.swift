@@ -97,10 +97,12 @@ enum Merging {
     }
 
     /// - Parameters:
-    ///   - asked: Shard of each position of the request.
     ///   - results: By shard; nil for those that nothing was asked of.
     ///   - positions: By shard, the request's positions in the order in which they were asked.
-    static func get(_ results: [ShardGetResult?], positions: [[Int]], count: Int) -> MergedGet {
+    ///   - applied: By all shards, asked or not.
+    static func get(
+        _ results: [ShardGetResult?], positions: [[Int]], count: Int, applied: JournalOffset
+    ) -> MergedGet {
         var places = [MergedPoints.Place?](repeating: nil, count: count)
         var missing: [Int] = []
         var batches: [PointBatch] = []
@@ -121,7 +123,7 @@ enum Merging {
         }
         return MergedGet(
             points: MergedPoints(batches, order: places.compactMap { $0 }), missing: missing.sorted(),
-            applied: Self.applied(results.compactMap { $0?.applied }))
+            applied: Self.applied(results.compactMap { $0?.applied } + [applied]))
     }
 
     /// Pages of several shards as one page. A shard that goes on has told all its points up to where it stopped and none behind, so the

@@ -117,6 +117,8 @@ package final class QueryProcessor: Sendable {
         }
         var positions = [[Int]](repeating: [], count: Int(shards))
         for (position, id) in ids.enumerated() { positions[Int(ShardSlots.shard(of: id, of: shards))].append(position) }
+        // Before they are asked: true of them all the while.
+        let applied = Merging.applied(held.map(\.engine.applied))
         var results = [ShardGetResult?](repeating: nil, count: Int(shards))
         for (shard, wanted) in positions.enumerated() where !wanted.isEmpty {
             // Of another part of the answer.
@@ -124,9 +126,7 @@ package final class QueryProcessor: Sendable {
             results[shard] = try found.engine.get(
                 ids: wanted.map { ids[$0] }, withVectors: withVectors, withPayload: withPayload, room: room)
         }
-        var result = Merging.get(results, positions: positions, count: ids.count)
-        // Of shards that nothing was asked of it is known as well that they have none.
-        if result.applied == 0 { result.applied = held.map(\.engine.applied).min() ?? 0 }
+        let result = Merging.get(results, positions: positions, count: ids.count, applied: applied)
         // Each part is held to the limit; together they may still break it.
         try room.check(result.points.batches)
         return (result, self.answer(plan, replica, applied: result.applied))
@@ -153,6 +153,11 @@ package final class QueryProcessor: Sendable {
         }
         let result = Merging.scroll(pages, limit: limit, room: room)
         return (result, self.answer(plan, replica, applied: result.applied))
+    }
+
+    /// Of a read that wanted nothing but freshness.
+    package func answer(_ plan: ReadPlan, _ replica: CollectionReplica, shards: [ShardReplica]) -> ReadAnswer {
+        self.answer(plan, replica, applied: Merging.applied(shards.map(\.engine.applied)))
     }
 
     private func answer(_ plan: ReadPlan, _ replica: CollectionReplica, applied: JournalOffset) -> ReadAnswer {

@@ -20,7 +20,7 @@ package final class CollectionReplica: Sendable {
     package var isWhole: Bool { self.shards.count == Int(self.schema.shards) }
 
     package func shard(_ index: UInt32) -> ShardReplica? {
-        if self.isWhole { return self.shards[Int(index)] }
+        if self.isWhole { return index < self.schema.shards ? self.shards[Int(index)] : nil }
         return self.shards.first { $0.engine.id.shard == index }
     }
 

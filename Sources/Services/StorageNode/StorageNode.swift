@@ -95,9 +95,13 @@ package final class StorageNode: Sendable {
                 )
             }
             let replay = try self.makeReplay(partition, start: min(start, position.committed))
-            for schema in schemas where schema.partition == partition { self.register(schema, replay) }
-            for (schema, engine, directory) in shards {
-                self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
+            let byCollection = Dictionary(grouping: shards) { $0.0.id }
+            for schema in schemas where schema.partition == partition {
+                self.register(
+                    schema, replay,
+                    (byCollection[schema.id] ?? []).map { _, engine, directory in
+                        ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory)
+                    })
             }
             self.replays.withLock { $0[partition] = replay }
             if position.committed > start {
@@ -145,15 +149,18 @@ package final class StorageNode: Sendable {
         for shard in self.held(of: schema) { opened.append(try self.open(schema, shard)) }
         let engines = opened
         try replay.betweenBatches { (applied) throws(VecraftError) in
-            self.register(schema, replay)
-            for (engine, directory) in engines {
+            for (engine, _) in engines {
                 // Every entry of the collection comes after this moment: a restart need not replay what lies before.
                 if engine.applied < applied {
                     try engine.apply([], through: applied)
                     try engine.checkpoint()
                 }
-                self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
             }
+            self.register(
+                schema, replay,
+                engines.map { engine, directory in
+                    ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory)
+                })
         }
     }
 
@@ -186,9 +193,10 @@ package final class StorageNode: Sendable {
         (0..<schema.shards).filter { self.directoryOfShards.holdsHere($0, of: schema) }
     }
 
-    /// Every collection is known here, whether or not one of its shards is.
-    private func register(_ schema: CollectionSchema, _ replay: PartitionReplay) {
-        self.replicas.withLock { $0[schema.id] = CollectionReplica(schema: schema, replay: replay, shards: []) }
+    /// Every collection is known here, whether or not one of its shards is; with all that are, or a reader would miss some.
+    private func register(_ schema: CollectionSchema, _ replay: PartitionReplay, _ shards: [ShardReplica]) {
+        self.replicas.withLock { $0[schema.id] = CollectionReplica(schema: schema, replay: replay, shards: shards) }
+        for shard in shards { replay.add(shard) }
     }
 
     func register(_ replica: ShardReplica) {

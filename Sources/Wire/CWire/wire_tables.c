@@ -769,7 +769,7 @@ static const wire_enum_value enum_1_values[] = {{"EQUAL", 5, 0}, {"GREATER", 7, 
 static const wire_enum_value enum_2_values[] = {{"VERSION", 7, 0}, {"CREATE", 6, 1}, {"MOD", 3, 2}, {"VALUE", 5, 3}, {"LEASE", 5, 4}, };
 static const wire_enum_value enum_3_values[] = {{"UNKNOWN", 7, 0}, {"SERVING", 7, 1}, {"NOT_SERVING", 11, 2}, {"SERVICE_UNKNOWN", 15, 3}, };
 static const wire_enum_value enum_4_values[] = {{"PARTITION_KIND_UNSPECIFIED", 26, 0}, {"PARTITION_KIND_DATA", 19, 1}, {"PARTITION_KIND_TXN", 18, 2}, {"PARTITION_KIND_SYS", 18, 3}, };
-static const wire_enum_value enum_5_values[] = {{"SHARD_OPERATION_UNSPECIFIED", 27, 0}, {"SHARD_OPERATION_SEARCH", 22, 1}, {"SHARD_OPERATION_GET", 19, 2}, {"SHARD_OPERATION_COUNT", 21, 3}, {"SHARD_OPERATION_SCROLL", 22, 4}, };
+static const wire_enum_value enum_5_values[] = {{"SHARD_OPERATION_UNSPECIFIED", 27, 0}, {"SHARD_OPERATION_SEARCH", 22, 1}, {"SHARD_OPERATION_GET", 19, 2}, {"SHARD_OPERATION_COUNT", 21, 3}, {"SHARD_OPERATION_SCROLL", 22, 4}, {"SHARD_OPERATION_SYNC", 20, 5}, };
 static const wire_enum_value enum_6_values[] = {{"QUANTISATION_UNSPECIFIED", 24, 0}, {"QUANTISATION_AUTO", 17, 1}, {"QUANTISATION_NONE", 17, 2}, {"QUANTISATION_INT8", 17, 3}, {"QUANTISATION_INT4", 17, 4}, };
 static const wire_enum_value enum_7_values[] = {{"FIELD_TYPE_UNSPECIFIED", 22, 0}, {"FIELD_TYPE_KEYWORD", 18, 1}, {"FIELD_TYPE_INTEGER", 18, 2}, {"FIELD_TYPE_FLOAT", 16, 3}, {"FIELD_TYPE_BOOL", 15, 4}, };
 static const wire_enum_value enum_8_values[] = {{"CONSISTENCY_LEVEL_UNSPECIFIED", 29, 0}, {"CONSISTENCY_LEVEL_EVENTUAL", 26, 1}, {"CONSISTENCY_LEVEL_BOUNDED", 25, 2}, {"CONSISTENCY_LEVEL_READ_YOUR_WRITES", 34, 3}, {"CONSISTENCY_LEVEL_STRONG", 24, 4}, };
@@ -781,7 +781,7 @@ const wire_enum wire_enums[] = {
     {"etcdserverpb.Compare.CompareTarget", enum_2_values, 5, 0},
     {"grpc.health.v1.HealthCheckResponse.ServingStatus", enum_3_values, 4, 0},
     {"vecraft.internal.v1.PartitionKind", enum_4_values, 4, 15},
-    {"vecraft.internal.v1.ShardOperation", enum_5_values, 5, 16},
+    {"vecraft.internal.v1.ShardOperation", enum_5_values, 6, 16},
     {"vecraft.v1.Quantisation", enum_6_values, 5, 13},
     {"vecraft.v1.FieldType", enum_7_values, 5, 11},
     {"vecraft.v1.ConsistencyLevel", enum_8_values, 5, 18},
@@ -2723,16 +2723,17 @@ static const uint8_t file_8[] = {
     97, 120, 83, 116, 97, 108, 101, 110, 101, 115, 115, 77, 115, 18, 29, 10, 10, 112, 97, 103, 101, 95, 98, 121, 116, 101, 115, 24, 7, 32, 1, 40,
     4, 82, 9, 112, 97, 103, 101, 66, 121, 116, 101, 115, 18, 33, 10, 12, 97, 110, 115, 119, 101, 114, 115, 95, 116, 101, 120, 116, 24, 8, 32, 1,
     40, 8, 82, 11, 97, 110, 115, 119, 101, 114, 115, 84, 101, 120, 116, 34, 41, 10, 17, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 115, 112,
-    111, 110, 115, 101, 18, 20, 10, 5, 114, 101, 112, 108, 121, 24, 1, 32, 1, 40, 12, 82, 5, 114, 101, 112, 108, 121, 42, 157, 1, 10, 14, 83,
+    111, 110, 115, 101, 18, 20, 10, 5, 114, 101, 112, 108, 121, 24, 1, 32, 1, 40, 12, 82, 5, 114, 101, 112, 108, 121, 42, 183, 1, 10, 14, 83,
     104, 97, 114, 100, 79, 112, 101, 114, 97, 116, 105, 111, 110, 18, 31, 10, 27, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79, 78,
     95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 26, 10, 22, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79,
     78, 95, 83, 69, 65, 82, 67, 72, 16, 1, 18, 23, 10, 19, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79, 78, 95, 71, 69,
     84, 16, 2, 18, 25, 10, 21, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79, 78, 95, 67, 79, 85, 78, 84, 16, 3, 18, 26,
-    10, 22, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79, 78, 95, 83, 67, 82, 79, 76, 76, 16, 4, 50, 99, 10, 10, 83, 104,
-    97, 114, 100, 82, 101, 97, 100, 115, 18, 85, 10, 4, 82, 101, 97, 100, 18, 37, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114,
-    110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 113, 117, 101, 115, 116, 26, 38, 46, 118, 101, 99, 114, 97, 102,
-    116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 115, 112, 111, 110, 115, 101, 98,
-    6, 112, 114, 111, 116, 111, 51,
+    10, 22, 83, 72, 65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79, 78, 95, 83, 67, 82, 79, 76, 76, 16, 4, 18, 24, 10, 20, 83, 72,
+    65, 82, 68, 95, 79, 80, 69, 82, 65, 84, 73, 79, 78, 95, 83, 89, 78, 67, 16, 5, 50, 99, 10, 10, 83, 104, 97, 114, 100, 82, 101, 97,
+    100, 115, 18, 85, 10, 4, 82, 101, 97, 100, 18, 37, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49,
+    46, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 113, 117, 101, 115, 116, 26, 38, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101,
+    114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111,
+    51,
 };
 static const uint8_t file_9[] = {
     10, 32, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 115, 104, 97, 114, 100, 115, 46, 112, 114, 111,

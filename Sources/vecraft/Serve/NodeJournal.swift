@@ -14,14 +14,13 @@ internal import Primitives
 internal import Raft
 internal import ServiceHost
 internal import Synchronization
+internal import Wire
 
 /// The journal of a node: alone, or one of a cluster's with its listener for the other nodes.
 struct NodeJournal: Sendable {
     let client: any JournalClient
     let clock: HLCClock
     let replicated: ReplicatedJournal?
-    /// Answers other nodes' reads of shards, once there are some.
-    let shardReads: LateMethod
     private let peers: GRPCServer?
     private let alone: Journal?
 
@@ -39,8 +38,7 @@ struct NodeJournal: Sendable {
                 directory: home, dataPartitions: settings.journal.dataPartitions, settings: settings.journal.store, files: files,
                 maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds), observer: reporting)
             return NodeJournal(
-                client: LocalJournal(journal), clock: journal.clock, replicated: nil, shardReads: LateMethod(), peers: nil,
-                alone: journal)
+                client: LocalJournal(journal), clock: journal.clock, replicated: nil, peers: nil, alone: journal)
         }
         return try await Self.replica(settings, home, files, registry, reporting, group, methods)
     }
@@ -74,18 +72,16 @@ struct NodeJournal: Sendable {
         serving.maxMessageBytes = settings.grpc.maxMessageBytes + (1 << 20)
         serving.prepareForPeers()
         do throws(VecraftError) {
-            let shardReads = LateMethod()
-            var own = PeerAPI.methods(links).merging(PeerJournalAPI.methods(journal)) { own, _ in own }
-            own["/vecraft.internal.v1.ShardReads/Read"] = shardReads.method
+            let journals = PeerAPI.methods(links).merging(PeerJournalAPI.methods(journal)) { own, _ in own }
             let server = try GRPCServer(
-                settings: serving, methods: own.merging(methods) { own, _ in own }, observer: nil, group: group)
+                settings: serving, methods: journals.merging(methods) { own, _ in own }, observer: nil, group: group)
             guard let own = PeerAddress(parsing: cluster.addresses[cluster.nodeID] ?? "") else {
                 throw .invalid("cluster.peers", "the address of node \(node) is not host:port")
             }
             _ = try await server.start(host: own.host, port: own.port, tls: tls)
             journal.start()
             return NodeJournal(
-                client: journal, clock: home.clock, replicated: journal, shardReads: shardReads, peers: server, alone: nil)
+                client: journal, clock: home.clock, replicated: journal, peers: server, alone: nil)
         } catch {
             await journal.close()
             throw error
@@ -129,28 +125,44 @@ struct NodeJournal: Sendable {
     }
 }
 
-/// A method of a listener that stands before what answers it.
-final class LateMethod: Sendable {
-    private let handler = Mutex<GRPCUnaryHandler?>(nil)
+/// Reads of shards between nodes: what others ask of this one, from before there is a gateway to answer, and what it asks of them.
+final class PeerReads: ShardPeers {
+    private static let path = "/vecraft.internal.v1.ShardReads/Read"
 
-    func set(_ handler: @escaping GRPCUnaryHandler) { self.handler.withLock { $0 = handler } }
-
-    var method: GRPCMethod {
-        .unary { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
-            guard let handler = self.handler.withLock({ $0 }) else {
-                throw VecraftError(.unavailable, "the node is starting", reason: "STARTING", retryAfter: .milliseconds(200))
-            }
-            return try handler(call, message, &out)
-        }
+    private struct State {
+        var handler: GRPCUnaryHandler?
+        var clients: PeerClients?
     }
-}
+    private let state = Mutex(State())
 
-/// Reads of shards that other nodes hold, over the connections that nodes have to each other.
-struct PeerShards: ShardPeers {
-    let journal: ReplicatedJournal
+    func start(_ gateway: Gateway, over clients: PeerClients?) {
+        self.state.withLock { $0 = State(handler: gateway.shardRead, clients: clients) }
+    }
+
+    var methods: [String: GRPCMethod] {
+        [
+            Self.path: .unary { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
+                guard let handler = self.state.withLock({ $0.handler }) else { throw Self.starting }
+                return try handler(call, message, &out)
+            }
+        ]
+    }
 
     func read(
         _ request: [UInt8], at node: UInt64, timeout: Duration,
         completion: @escaping @Sendable (Result<[UInt8], VecraftError>) -> Void
-    ) { self.journal.readShards(request, at: ReplicaID(node), timeout: timeout, completion: completion) }
+    ) {
+        guard let clients = self.state.withLock({ $0.clients }) else { return completion(.failure(Self.starting)) }
+        clients.unary(Self.path, request, at: ReplicaID(node), timeout: timeout) { result in
+            completion(
+                result.flatMap { reply in
+                    reply.withUnsafeReadableBytes { raw in
+                        Result { () throws(VecraftError) in try VecraftInternalV1.ShardReadResponse.decode(raw).reply }
+                    }
+                })
+        }
+    }
+
+    private static let starting = VecraftError(
+        .unavailable, "the node is starting", reason: "STARTING", retryAfter: .milliseconds(200))
 }

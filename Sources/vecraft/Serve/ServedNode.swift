@@ -65,6 +65,7 @@ final class ServedNode: Sendable {
         // Before all else: a start may take long, and who watches must not take the node for dead.
         let http = try self.httpServer(isStarting: true)
         let (failures, failed) = AsyncStream<any Error>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        // A task of its own, for it outlives the opening and is ended by the server's shutdown.
         let web = Task {
             do { try await self.serveHTTP(http) } catch {
                 failed.yield(error)
@@ -185,7 +186,9 @@ final class ServedNode: Sendable {
     private func open(_ http: HTTPServer, _ web: Task<Void, any Error>) async throws -> Parts {
         let directory = try self.prepareDirectory()
         let transfer = ShardTransferService(self.settings.shardTransfer)
-        let (journal, reporting) = try await self.openJournal(directory, methods: transfer.methods)
+        let reads = PeerReads()
+        let (journal, reporting) = try await self.openJournal(
+            directory, methods: transfer.methods.merging(reads.methods) { own, _ in own })
         let clock = journal.clock
         self.registerJournalCheck(journal, reporting)
         let collectors = self.collectors(journal, reporting)
@@ -211,8 +214,8 @@ final class ServedNode: Sendable {
             try meta.start(CatalogToStorage(storage))
             transfer.serve(storage)
             journal.replicated?.limitTrims { (partition) throws(VecraftError) in try await storage.trimLimit(of: partition) }
-            let gateway = self.gateway(journal, meta, storage, placement)
-            journal.shardReads.set(gateway.shardRead)
+            let gateway = self.gateway(journal, meta, storage, placement, reads)
+            reads.start(gateway, over: journal.replicated?.clients)
             let grpc = try self.grpcServer(gateway)
             http.complete(with: gateway.routes())
             return Parts(
@@ -270,7 +273,7 @@ final class ServedNode: Sendable {
     }
 
     private func gateway(
-        _ node: NodeJournal, _ meta: MetaManager, _ storage: StorageNode, _ placement: any ShardDirectory
+        _ node: NodeJournal, _ meta: MetaManager, _ storage: StorageNode, _ placement: any ShardDirectory, _ peers: PeerReads
     ) -> Gateway {
         let journal = node.client
         let name = self.settings.node.name.isEmpty ? ProcessInfo.processInfo.hostName : self.settings.node.name
@@ -291,7 +294,7 @@ final class ServedNode: Sendable {
             settings: settings, clock: node.clock, journal: journal, meta: meta, storage: storage,
             query: QueryProcessor(storage: storage, journal: journal, metrics: QueryMetrics(self.registry)), lineage: lineage,
             requestMetrics: RequestMetrics(self.registry), status: status, placement: placement,
-            peers: node.replicated.map { PeerShards(journal: $0) }, fanOutMetrics: FanOutMetrics(self.registry))
+            peers: peers, fanOutMetrics: FanOutMetrics(self.registry))
     }
 
     private func grpcServer(_ gateway: Gateway) throws -> GRPCServer {

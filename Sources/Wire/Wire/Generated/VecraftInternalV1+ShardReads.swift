@@ -9,6 +9,8 @@ extension VecraftInternalV1 {
         @inlinable package static var get: Self { Self(rawValue: 2) }
         @inlinable package static var count: Self { Self(rawValue: 3) }
         @inlinable package static var scroll: Self { Self(rawValue: 4) }
+        /// Nothing is read: answered, as a count of 0, once the shards are as fresh as is asked for. The request is a CountRequest.
+        @inlinable package static var sync: Self { Self(rawValue: 5) }
         package static var schema: EnumSchema { EnumSchema(index: 5) }
     }
     package struct ShardReadRequest: WireMessage {

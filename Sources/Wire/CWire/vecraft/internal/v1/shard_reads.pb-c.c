@@ -265,23 +265,25 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__shard_read_response__des
   (ProtobufCMessageInit) vecraft__internal__v1__shard_read_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCEnumValue vecraft__internal__v1__shard_operation__enum_values_by_number[5] =
+static const ProtobufCEnumValue vecraft__internal__v1__shard_operation__enum_values_by_number[6] =
 {
   { "SHARD_OPERATION_UNSPECIFIED", "VECRAFT__INTERNAL__V1__SHARD_OPERATION__SHARD_OPERATION_UNSPECIFIED", 0 },
   { "SHARD_OPERATION_SEARCH", "VECRAFT__INTERNAL__V1__SHARD_OPERATION__SHARD_OPERATION_SEARCH", 1 },
   { "SHARD_OPERATION_GET", "VECRAFT__INTERNAL__V1__SHARD_OPERATION__SHARD_OPERATION_GET", 2 },
   { "SHARD_OPERATION_COUNT", "VECRAFT__INTERNAL__V1__SHARD_OPERATION__SHARD_OPERATION_COUNT", 3 },
   { "SHARD_OPERATION_SCROLL", "VECRAFT__INTERNAL__V1__SHARD_OPERATION__SHARD_OPERATION_SCROLL", 4 },
+  { "SHARD_OPERATION_SYNC", "VECRAFT__INTERNAL__V1__SHARD_OPERATION__SHARD_OPERATION_SYNC", 5 },
 };
 static const ProtobufCIntRange vecraft__internal__v1__shard_operation__value_ranges[] = {
-{0, 0},{0, 5}
+{0, 0},{0, 6}
 };
-static const ProtobufCEnumValueIndex vecraft__internal__v1__shard_operation__enum_values_by_name[5] =
+static const ProtobufCEnumValueIndex vecraft__internal__v1__shard_operation__enum_values_by_name[6] =
 {
   { "SHARD_OPERATION_COUNT", 3 },
   { "SHARD_OPERATION_GET", 2 },
   { "SHARD_OPERATION_SCROLL", 4 },
   { "SHARD_OPERATION_SEARCH", 1 },
+  { "SHARD_OPERATION_SYNC", 5 },
   { "SHARD_OPERATION_UNSPECIFIED", 0 },
 };
 const ProtobufCEnumDescriptor vecraft__internal__v1__shard_operation__descriptor =
@@ -291,9 +293,9 @@ const ProtobufCEnumDescriptor vecraft__internal__v1__shard_operation__descriptor
   "ShardOperation",
   "Vecraft__Internal__V1__ShardOperation",
   "vecraft.internal.v1",
-  5,
+  6,
   vecraft__internal__v1__shard_operation__enum_values_by_number,
-  5,
+  6,
   vecraft__internal__v1__shard_operation__enum_values_by_name,
   1,
   vecraft__internal__v1__shard_operation__value_ranges,
