@@ -33,8 +33,8 @@ package struct AppendHistory {
         }
         self.marks.append(Mark(through: index, bytes: self.bytes, at: now))
         guard self.marks.count > Self.kept else { return }
-        // Neighbours become one, at the earlier time, where that blurs their age by an eighth at most: then some 20 marks last for each
-        // doubling of the age.
+        // Neighbours become one, at the earlier time, where that blurs their age by an eighth at most: so their number grows with the
+        // logarithm of the age.
         var thinned: [Mark] = []
         thinned.reserveCapacity(Self.kept)
         for (i, mark) in self.marks.enumerated() {

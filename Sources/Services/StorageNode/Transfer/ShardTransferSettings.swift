@@ -6,7 +6,8 @@ package struct ShardTransferSettings: Sendable {
     /// Must be the same on both sides.
     package var clusterID: String
     package var own: ReplicaID
-    /// What a node sends of all shards together; 0: no limit. 64 MiB: a few percent of a processor at each end.
+    /// What a node sends of all shards together; 0: no limit. The default lets a gigabyte over in 16 s; what it costs searches beside it
+    /// was not measured.
     package var bytesPerSecond = 64 << 20
     /// Shards sent at a time; each takes a descriptor a file and a few chunks of memory. Further ones are refused.
     package var sending = 4
