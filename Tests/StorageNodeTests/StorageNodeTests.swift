@@ -52,6 +52,52 @@ import Testing
         }
     }
 
+    /// A journal of several nodes, whose order was closed by a clock that is ahead of this node's.
+    private struct Skewed: JournalClient {
+        let local: LocalJournal
+        let clockSkewMilliseconds: UInt64
+        let closed: UInt64
+        var isReplicated: Bool { true }
+        var partitions: [PartitionID] { self.local.partitions }
+
+        func append(
+            _ entry: EncodedEntry, to partition: PartitionID,
+            completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
+        ) { self.local.append(entry, to: partition, completion: completion) }
+        func readIndex(
+            _ partition: PartitionID, completion: @escaping @Sendable (Result<JournalOffset, VecraftError>) -> Void
+        ) { self.local.readIndex(partition, completion: completion) }
+        func position(_ partition: PartitionID) throws(VecraftError) -> JournalPosition {
+            var position = try self.local.position(partition)
+            position.closed = HLCTimestamp(milliseconds: self.closed, counter: 0)
+            return position
+        }
+        func read(_ partition: PartitionID, from: JournalOffset, maxBytes: Int) throws(VecraftError) -> EntryBatch {
+            try self.local.read(partition, from: from, maxBytes: maxBytes)
+        }
+        func onCommit(
+            _ partition: PartitionID, _ callback: @escaping @Sendable (JournalOffset) -> Void
+        ) throws(VecraftError) -> Subscription { try self.local.onCommit(partition, callback) }
+        func status(_ partition: PartitionID) throws(VecraftError) -> JournalPartitionStatus { try self.local.status(partition) }
+        func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport { try self.local.verify(partition) }
+    }
+
+    /// A leader whose clock is 10 s ahead promised 3 s ago: by its stamp that is still to come, and a bounded read must not believe it.
+    @Test func agesAllowForClocksThatAreAhead() async throws {
+        let place = try Place()
+        defer { place.journal.journal.close() }
+        let closed = SystemTime.coarseMilliseconds - 3_000 + 10_000
+        let journal = Skewed(local: place.journal, clockSkewMilliseconds: 10_000, closed: closed)
+        let node = try StorageNode(
+            directory: "/data", settings: StorageSettings(), journal: journal, clock: place.journal.journal.clock,
+            files: place.disk, metrics: StorageMetrics(place.registry))
+        try node.start([]) { (_) throws(VecraftError) in [] }
+        let state = try #require(node.replay(.data(0))).state()
+        #expect(state.applied == state.committed)
+        #expect((3_000..<600_000).contains(state.stalenessMilliseconds))
+        #expect(try await offThePool { node.stop(within: .seconds(3_600)) })
+    }
+
     /// What is wrong with an entry may belong to one shard alone; all pass over it, or one would have half of a request.
     @Test func anEntryIsAppliedByAllShardsOrByNone() async throws {
         let place = try Place()
