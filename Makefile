@@ -13,7 +13,7 @@ SWIFT_FILES := $$(git ls-files '*.swift' | grep -v -i generated)
 export PATH := $(CURDIR)/.build/tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate serve build packages proto format lint torture torture-cluster clean
+.PHONY: cluster cluster-down help demo test simulate serve build packages proto format lint torture torture-cluster clean
 .PHONY: bench bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-failover bench-catchup bench-index
 
 help: ## This list
@@ -24,6 +24,13 @@ demo: build ## A node, 2,500 Debian packages, and searches (KEEP=1: leave it up)
 
 serve: build ## A node that keeps its data in ./vecraft-data (ARGS="..." adds)
 	@exec $(VECRAFT) serve --data-directory vecraft-data $(ARGS)
+
+cluster: build ## etcd and a cluster of three nodes on loopback, data in ./vecraft-cluster (NODES=4 adds one)
+	@.ci/packages cluster
+	@deploy/local-cluster up $(NODES)
+
+cluster-down: ## End that cluster; its data stay
+	@deploy/local-cluster down
 
 build: packages ## Build the program (release)
 	@$(BUILD) --product vecraft

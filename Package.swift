@@ -104,6 +104,10 @@ let package = Package(
         service("JournalService", ["Primitives", "CPlatform", "HLC", "JournalFormat", "JournalStore", "FileStore", "Raft", "PeerTransport", "Observability", "Wire", "GRPC", nioCore, logging]),
         service("MetaManager", ["Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "Metadata", "Observability", "Wire", logging]),
         service("StorageNode", ["Primitives", "HLC", "JournalStore", "JournalFormat", "Filter", "HNSW", "PayloadIndex", "ShardEngine", "FileStore", "CPlatform", "JournalService", "MetaManager", "PeerTransport", "Raft", "Wire", "GRPC", "Observability", nioCore, logging]),
+        service("ControlPlane", [
+            "Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "MetaManager", "StorageNode", "ShardEngine", "Placement",
+            "Metadata", "FileStore", "PeerTransport", "Raft", "Wire", "GRPC", "Observability", nioCore, logging,
+        ]),
         service("QueryProcessor", ["Primitives", "HLC", "Filter", "ShardEngine", "StorageNode", "JournalService", "MetaManager", "Observability", logging]),
         service("Lineage", ["Primitives", "HLC", "JournalFormat", "Filter", "JournalService", "JournalStore", "ShardEngine", "StorageNode", "MetaManager", "Wire", "Observability", logging]),
         service("Gateway", [
@@ -116,7 +120,7 @@ let package = Package(
             dependencies: [
                 "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Metadata", "Observability", "ServiceHost", "FileStore",
                 "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine", "Lineage", "Gateway",
-                "PeerTransport", "Raft", "CPlatform", "CZlib", arguments, logging, metrics, nioCore, nioPosix,
+                "ControlPlane", "Placement", "Etcd", "PeerTransport", "Raft", "CPlatform", "CZlib", arguments, logging, metrics, nioCore, nioPosix,
             ],
             path: "Sources/vecraft", swiftSettings: strict),
 
@@ -159,6 +163,7 @@ let package = Package(
             "PeerTransport", "GRPC", "Wire", "Raft", "JournalFormat", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, logging,
         ]),
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
+        tests("Deploy", ["vecraft", "ServiceHost", "TestSupport", "Primitives", yaml]),
         tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
         tests("JournalService", ["JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Raft", "PeerTransport", "Observability", "Primitives", "TestSupport"]),

@@ -20,7 +20,7 @@ struct Vecraft: AsyncParsableCommand {
         version: Build.description,
         groupedSubcommands: [
             CommandGroup(
-                name: "Running a node", subcommands: [ServeCommand.self, DemoCommand.self, ConfigCommand.self]),
+                name: "Running a node", subcommands: [ServeCommand.self, ClusterCommand.self, DemoCommand.self, ConfigCommand.self]),
             CommandGroup(
                 name: "Collections and points",
                 subcommands: [

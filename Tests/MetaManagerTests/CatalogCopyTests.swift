@@ -315,6 +315,12 @@ private final class DyingStore: MetadataStore {
         try self.die()
         return try await self.inner.compareAndSwap(key, expected: expected, value: value, lease: lease)
     }
+    func transact(
+        _ key: String, expected: Revision?, changes: [MetadataChange]
+    ) async throws(VecraftError) -> MetadataSwap {
+        try self.die()
+        return try await self.inner.transact(key, expected: expected, changes: changes)
+    }
     func grantLease(ttl: Duration) async throws(VecraftError) -> MetadataLease {
         try await self.inner.grantLease(ttl: ttl)
     }

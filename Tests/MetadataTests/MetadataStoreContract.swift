@@ -40,6 +40,49 @@ struct MetadataStoreContract: Sendable, CustomTestStringConvertible {
                 let again = try await store.put(key, [2])
                 #expect(try await store.get(key)?.created == again)
             },
+            MetadataStoreContract(name: "a-transaction-changes-all-or-nothing") { store, prefix in
+                let (key, a, b) = (prefix + "epoch", prefix + "a", prefix + "b")
+                func transact(_ expected: Revision?, _ epoch: UInt8?, _ a0: [UInt8]?, _ b0: [UInt8]?) async throws -> MetadataSwap {
+                    try await store.transact(
+                        key, expected: expected,
+                        changes: [MetadataChange(key, epoch.map { [$0] }), MetadataChange(a, a0), MetadataChange(b, b0)])
+                }
+                let start = try await store.list(prefix: prefix).revision
+                guard case .swapped(let first) = try await transact(nil, 1, [10], nil) else {
+                    Issue.record("an absent key was not as expected")
+                    return
+                }
+                #expect(try await store.get(key)?.modified == first)
+                #expect(try await store.get(a)?.value == [10])
+                // Expected to be absent, or at another revision: nothing at all is changed.
+                #expect(try await transact(nil, 2, [11], [12]) == .conflict(try await store.get(key)))
+                #expect(try await transact(first + 1_000, 2, [11], [12]) == .conflict(try await store.get(key)))
+                #expect(try await store.get(a)?.value == [10])
+                #expect(try await store.get(b) == nil)
+                guard case .swapped(let second) = try await transact(first, 2, nil, [12]) else {
+                    Issue.record("a key as expected was not changed")
+                    return
+                }
+                #expect(second > first)
+                #expect(try await store.get(a) == nil)
+                #expect(try await store.get(b)?.value == [12])
+                #expect(try await store.get(key)?.value == [2])
+                // A watch tells all of it.
+                var events = store.watch(prefix: prefix, after: start).makeAsyncIterator()
+                var seen: [String: Int] = [:]
+                while seen.values.reduce(0, +) < 5, let batch = try await events.nextBatch() {
+                    for event in batch { seen[event.key, default: 0] += 1 }
+                }
+                #expect(seen == [key: 2, a: 2, b: 1])
+                for bad in [
+                    [], [MetadataChange(a, [1])], [MetadataChange(key, [1]), MetadataChange(key, [2])],
+                    [MetadataChange(key, [1]), MetadataChange("", [2])],
+                    [MetadataChange(key, [UInt8](repeating: 0, count: 1 << 19)), MetadataChange(a, [UInt8](repeating: 0, count: (1 << 19) + 1))],
+                ] {
+                    await #expect(throws: VecraftError.self) { try await store.transact(key, expected: second, changes: bad) }
+                }
+                #expect(try await store.get(key)?.modified == second)
+            },
             MetadataStoreContract(name: "a-swap-needs-what-it-expects") { store, prefix in
                 let key = prefix + "k"
                 guard case .swapped(let created) = try await store.compareAndSwap(key, expected: nil, value: [1]) else {

@@ -4,6 +4,8 @@ package import Primitives
 package enum OperationKind: UInt8, Sendable, CaseIterable {
     case upsert = 1, delete, deleteByFilter, payloadPatch, transactionPrepare, transactionCommit, transactionAbort, ddl
     case configuration, barrier
+    /// What the control plane decided, with its reason: for those who ask later, nobody acts on it.
+    case decision
 
     /// The word used in lineage: "upsert", "delete_by_filter" ...
     package var name: String {
@@ -18,6 +20,7 @@ package enum OperationKind: UInt8, Sendable, CaseIterable {
         case .ddl: "ddl"
         case .configuration: "configuration"
         case .barrier: "barrier"
+        case .decision: "decision"
         }
     }
 }

@@ -5,6 +5,11 @@ package struct Decision: Equatable, Sendable, CustomStringConvertible {
     package let change: MapChange
     /// For a person, the log and `sys-0`.
     package let reason: String
+    package init(epoch: MapEpoch, change: MapChange, reason: String) {
+        self.epoch = epoch
+        self.change = change
+        self.reason = reason
+    }
     package var description: String { "\(self.change): \(self.reason)" }
 }
 

@@ -6,7 +6,7 @@ extension OperationKind {
     /// What frees space or ends what holds it is taken even when the free disk is down to the reserve.
     var makesRoom: Bool {
         switch self {
-        case .delete, .deleteByFilter, .transactionCommit, .transactionAbort, .ddl, .configuration, .barrier: true
+        case .delete, .deleteByFilter, .transactionCommit, .transactionAbort, .ddl, .configuration, .barrier, .decision: true
         case .upsert, .payloadPatch, .transactionPrepare: false
         }
     }

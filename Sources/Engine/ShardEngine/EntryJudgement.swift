@@ -16,7 +16,7 @@ package enum EntryJudgement {
             case .upsert: try Self.checkUpsert(entry.body, schema)
             case .delete: try Self.checkDelete(entry.body)
             case .deleteByFilter: _ = try Self.filter(entry)
-            case .ddl, .configuration, .barrier, .payloadPatch, .transactionPrepare, .transactionCommit,
+            case .ddl, .configuration, .barrier, .decision, .payloadPatch, .transactionPrepare, .transactionCommit,
                 .transactionAbort:
                 break
             }

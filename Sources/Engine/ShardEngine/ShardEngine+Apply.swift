@@ -62,7 +62,7 @@ extension ShardEngine {
             case .upsert: try self.stageUpsert(entry)
             case .delete: try self.stageDelete(entry)
             case .deleteByFilter: try self.applyDeleteByFilter(entry)
-            case .ddl, .configuration, .barrier: break
+            case .ddl, .configuration, .barrier, .decision: break
             case .payloadPatch, .transactionPrepare, .transactionCommit, .transactionAbort:
                 throw .resources(
                     VecraftError(

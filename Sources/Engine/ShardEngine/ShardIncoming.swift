@@ -51,6 +51,9 @@ package final class ShardIncoming: @unchecked Sendable {
 
     // MARK: Folders
 
+    /// Where a shard's files come in.
+    package static func aside(of directory: String) -> String { directory + Self.suffix }
+
     /// Whether a name beside the shards' folders is one of these.
     package static func isAside(_ name: String) -> Bool {
         name.hasSuffix(Self.suffix) || name.hasSuffix(Self.replacedSuffix)

@@ -79,11 +79,7 @@ package final class EtcdMetadataStore: MetadataStore {
         try MetadataLimits.check(key: key)
         try MetadataLimits.check(value: value)
         let name = self.keys.encode(key)
-        var request = EtcdV3.TxnRequest(
-            compare: [
-                .init(
-                    result: .equal, target: .mod, key: name, targetUnion: .modRevision(Int64(clamping: expected ?? 0)))
-            ], failure: [.init(request: .requestRange(.init(key: name)))])
+        var request = Self.transaction(on: name, expected: expected)
         if let value {
             request.success = [
                 .init(request: .requestPut(.init(key: name, value: value, lease: try Self.number(lease))))
@@ -91,10 +87,40 @@ package final class EtcdMetadataStore: MetadataStore {
         } else if expected != nil {
             request.success = [.init(request: .requestDeleteRange(.init(key: name)))]
         }
-        let (transaction, repeating) = (request, expected == nil ? EtcdClient.Repeating.forbidden : .guarded)
-        let answer = try await self.telling(lease) { () throws(VecraftError) in
-            try await self.client.call(EtcdV3.KV.txn, transaction, as: EtcdV3.TxnResponse.self, repeating)
+        let transaction = request
+        return try await self.telling(lease) { () throws(VecraftError) in
+            try await self.carryOut(transaction, isGuarded: expected != nil)
         }
+    }
+
+    package func transact(
+        _ key: String, expected: Revision?, changes: [MetadataChange]
+    ) async throws(VecraftError) -> MetadataSwap {
+        try MetadataLimits.check(changes, of: key)
+        var request = Self.transaction(on: self.keys.encode(key), expected: expected)
+        request.success = changes.map { change in
+            let name = self.keys.encode(change.key)
+            guard let value = change.value else { return .init(request: .requestDeleteRange(.init(key: name))) }
+            return .init(request: .requestPut(.init(key: name, value: value)))
+        }
+        return try await self.carryOut(request, isGuarded: expected != nil)
+    }
+
+    /// One that finds the key as expected, or reads it.
+    private static func transaction(on name: [UInt8], expected: Revision?) -> EtcdV3.TxnRequest {
+        EtcdV3.TxnRequest(
+            compare: [
+                .init(
+                    result: .equal, target: .mod, key: name, targetUnion: .modRevision(Int64(clamping: expected ?? 0)))
+            ], failure: [.init(request: .requestRange(.init(key: name)))])
+    }
+
+    /// - Parameter isGuarded: Sent twice, at most one takes effect.
+    private func carryOut(
+        _ transaction: EtcdV3.TxnRequest, isGuarded: Bool
+    ) async throws(VecraftError) -> MetadataSwap {
+        let answer = try await self.client.call(
+            EtcdV3.KV.txn, transaction, as: EtcdV3.TxnResponse.self, isGuarded ? .guarded : .forbidden)
         if answer.response.succeeded { return .swapped(Self.revision(answer.response)) }
         guard !answer.followsUnknown else {
             throw VecraftError(

@@ -43,6 +43,16 @@ package enum MetadataEvent: Sendable, Equatable {
     }
 }
 
+/// A key with what it is to be; nil deletes it.
+package struct MetadataChange: Sendable, Equatable {
+    package let key: String
+    package let value: [UInt8]?
+    package init(_ key: String, _ value: [UInt8]?) {
+        self.key = key
+        self.value = value
+    }
+}
+
 /// What a compare-and-swap came to.
 package enum MetadataSwap: Sendable, Equatable {
     case swapped(Revision)
@@ -91,6 +101,16 @@ package protocol MetadataStore: Sendable {
         _ key: String, expected: Revision?, value: [UInt8]?, lease: MetadataLease?
     ) async throws(VecraftError) -> MetadataSwap
 
+    /// Changes several keys at once, if one of them is as expected; else none.
+    /// - Parameters:
+    ///   - key: The one that is compared; it must be among the changes, and its revision is the one returned.
+    ///   - expected: As of ``compareAndSwap(_:expected:value:lease:)``.
+    ///   - changes: 1 to ``MetadataLimits/transactionKeys`` different keys, with values of 1 MiB in sum. The keys have one revision in
+    ///     common, or follow each other with nothing between, the compared one last.
+    func transact(
+        _ key: String, expected: Revision?, changes: [MetadataChange]
+    ) async throws(VecraftError) -> MetadataSwap
+
     /// All keys that begin with `prefix`; the empty prefix is every key.
     /// - Throws: `.resourceExhausted` reason `LISTING_TOO_LARGE` beyond ``MetadataLimits/listingBytes``.
     func list(prefix: String) async throws(VecraftError) -> MetadataListing
@@ -136,6 +156,23 @@ package enum MetadataLimits {
             throw .invalid("key", "has \(key.utf8.count) bytes, not 1 to \(Self.keyBytes)")
         }
         guard !key.utf8.contains(0) else { throw .invalid("key", "contains a NUL") }
+    }
+
+    /// Half of what etcd takes by default.
+    package static let transactionKeys = 64
+
+    /// Before a transaction on `key`.
+    package static func check(_ changes: [MetadataChange], of key: String) throws(VecraftError) {
+        guard (1...Self.transactionKeys).contains(changes.count) else {
+            throw .invalid("changes", "are \(changes.count), not 1 to \(Self.transactionKeys)")
+        }
+        guard Set(changes.map(\.key)).count == changes.count else { throw .invalid("changes", "name a key twice") }
+        guard changes.contains(where: { $0.key == key }) else { throw .invalid("changes", "lack the key that is compared") }
+        for change in changes { try Self.check(key: change.key) }
+        let bytes = changes.reduce(0) { $0 + ($1.value?.count ?? 0) }
+        guard bytes <= Self.valueBytes else {
+            throw .invalid("changes", "have values of \(bytes) bytes, more than \(Self.valueBytes)")
+        }
     }
 
     package static func check(value: [UInt8]?) throws(VecraftError) {

@@ -33,6 +33,15 @@ package struct MetadataWatch: AsyncSequence, Sendable {
             self.pull = pull
         }
 
+        /// Whatever came at once, at least one change; nil only when the task is cancelled. Ends with all changes of a revision.
+        package mutating func nextBatch(
+            isolation: isolated (any Actor)? = #isolation
+        ) async throws(VecraftError) -> [MetadataEvent]? {
+            guard let first = try await self.next(isolation: isolation) else { return nil }
+            defer { self.waiting = [] }
+            return [first] + self.waiting
+        }
+
         /// Nil only when the task is cancelled.
         package mutating func next(
             isolation: isolated (any Actor)? = #isolation

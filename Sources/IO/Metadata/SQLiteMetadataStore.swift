@@ -109,6 +109,24 @@ package final class SQLiteMetadataStore: MetadataStore {
         }
     }
 
+    package func transact(
+        _ key: String, expected: Revision?, changes: [MetadataChange]
+    ) async throws(VecraftError) -> MetadataSwap {
+        try MetadataLimits.check(changes, of: key)
+        let ordered = changes.filter { $0.key != key } + changes.filter { $0.key == key }
+        return try await self.change { database in
+            let present = try Self.entry(key, database)
+            guard present?.modified == expected else { return .conflict(present) }
+            var last = try Self.revision(database)
+            for change in ordered {
+                let there = try Self.entry(change.key, database)
+                if there == nil, change.value == nil { continue }
+                last = try self.write(change.key, change.value, nil, over: there, database)
+            }
+            return .swapped(last)
+        }
+    }
+
     package func list(prefix: String) async throws(VecraftError) -> MetadataListing {
         try await self.read { database in
             let (condition, arguments) = Self.range(prefix)

@@ -7,6 +7,8 @@ package struct Settings: Sendable, Equatable {
         package var name = ""
         package var dataDirectory = "vecraft-data"
         package var roles: [Role] = [.all]
+        package var zone = ""
+        package var weight = 100
     }
     package struct GRPC: Sendable, Equatable {
         package var host = "127.0.0.1"
@@ -39,6 +41,15 @@ package struct Settings: Sendable, Equatable {
         package var heartbeatMilliseconds = 30
         package var electionTimeoutMilliseconds = 150
         package var shardReplicas = 0
+        package var etcd = ""
+        package var etcdUser = ""
+        package var etcdPassword = ""
+        package var etcdCA = ""
+        package var etcdCertificate = ""
+        package var etcdKey = ""
+        package var listen = "127.0.0.1:7402"
+        package var advertise = ""
+        package var downAfterMilliseconds = 15_000
 
         /// "host:port" by node id, as `peers` says.
         package var addresses: [Int: String] {
@@ -49,7 +60,13 @@ package struct Settings: Sendable, Equatable {
             }
             return found
         }
-        package var isClustered: Bool { self.nodeID > 0 }
+        /// One of several nodes, whoever says which.
+        package var isClustered: Bool { self.nodeID > 0 || self.runsItself }
+        /// Who is in the cluster, and who holds what, is in etcd.
+        package var runsItself: Bool { !self.etcd.isEmpty }
+        package var etcdEndpoints: [String] {
+            self.etcd.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
+        }
     }
     package struct Storage: Sendable, Equatable {
         package var segmentPoints = 100_000
@@ -113,6 +130,12 @@ extension Settings {
             "node.data_directory", \.node.dataDirectory, required: true,
             "Directory of everything that must survive a restart."),
         .choices("node.roles", \.node.roles, "Services this node runs."),
+        .text(
+            "node.zone", \.node.zone, upTo: 128,
+            "What fails together with this node (a rack, a power feed); copies are spread over zones."),
+        .int(
+            "node.weight", \.node.weight, 1...10_000,
+            "How much this node may hold beside others; the usual node has 100."),
 
         .text("grpc.host", \.grpc.host, upTo: 255, required: true, "Address to listen on for gRPC."),
         .int("grpc.port", \.grpc.port, 0...65_535, "Port for gRPC; 0 chooses a free one and prints it."),
@@ -177,6 +200,23 @@ extension Settings {
         .int(
             "cluster.shard_replicas", \.cluster.shardReplicas, 0...32,
             "Nodes that hold each shard; 0: all. Alike on all nodes, and not to be changed once there are collections."),
+        .text(
+            "cluster.etcd", \.cluster.etcd, upTo: 2_048,
+            "etcd's members, \"host:port,host:port\": the cluster runs itself, and this node takes its place in it from there."),
+        .text("cluster.etcd_user", \.cluster.etcdUser, upTo: 128, "User of etcd; empty: none."),
+        .text("cluster.etcd_password", \.cluster.etcdPassword, upTo: 1_024, secret: true, "The user's password."),
+        .text("cluster.etcd_ca", \.cluster.etcdCA, "PEM file with the authorities of etcd's certificates; with it etcd is asked over TLS."),
+        .text("cluster.etcd_certificate", \.cluster.etcdCertificate, "PEM file with this node's certificate for etcd; empty: none."),
+        .text("cluster.etcd_key", \.cluster.etcdKey, "PEM file with the certificate's private key."),
+        .text(
+            "cluster.listen", \.cluster.listen, upTo: 280, required: true,
+            "host:port to listen on for the other nodes, with cluster.etcd."),
+        .text(
+            "cluster.advertise", \.cluster.advertise, upTo: 280,
+            "host:port where the other nodes reach this one; empty: cluster.listen."),
+        .int(
+            "cluster.down_after_ms", \.cluster.downAfterMilliseconds, 2_000...3_600_000,
+            "Silence after which what a node held is made again elsewhere, in milliseconds; alike on all nodes."),
 
         .int(
             "storage.segment_points", \.storage.segmentPoints, 100...100_000_000,
@@ -262,8 +302,41 @@ extension Settings {
         return findings
     }
 
+    private static func checkSelfRunning(_ cluster: Cluster) -> [(key: String, message: String)] {
+        var findings: [(key: String, message: String)] = []
+        if cluster.nodeID > 0 { findings.append(("cluster.node_id", "is given by the cluster itself, with cluster.etcd")) }
+        if !cluster.peers.isEmpty { findings.append(("cluster.peers", "are known to the cluster itself, with cluster.etcd")) }
+        if cluster.join { findings.append(("cluster.join", "is for cluster.peers; with cluster.etcd every node joins")) }
+        if cluster.shardReplicas > 0 {
+            findings.append(("cluster.shard_replicas", "is for cluster.peers; with cluster.etcd it is said by vecraft cluster init"))
+        }
+        func isAddress(_ text: String) -> Bool {
+            guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]) else { return false }
+            return colon > text.startIndex && (1...65_535).contains(port)
+        }
+        let endpoints = cluster.etcdEndpoints
+        if endpoints.count > 16 || !endpoints.allSatisfy(isAddress) {
+            findings.append(("cluster.etcd", "is not a list of 1 to 16 addresses, such as 10.0.0.1:2379,10.0.0.2:2379"))
+        }
+        if !isAddress(cluster.listen) { findings.append(("cluster.listen", "is not host:port, with a port from 1 to 65535")) }
+        if !cluster.advertise.isEmpty, !isAddress(cluster.advertise) {
+            findings.append(("cluster.advertise", "is not host:port, with a port from 1 to 65535"))
+        }
+        if cluster.etcdUser.isEmpty != cluster.etcdPassword.isEmpty {
+            findings.append(("cluster.etcd_password", "needs cluster.etcd_user, and the other way round"))
+        }
+        if cluster.etcdCertificate.isEmpty != cluster.etcdKey.isEmpty {
+            findings.append(("cluster.etcd_key", "needs cluster.etcd_certificate, and the other way round"))
+        }
+        if cluster.electionTimeoutMilliseconds < 3 * cluster.heartbeatMilliseconds {
+            findings.append(("cluster.election_timeout_ms", "must be at least three heartbeats"))
+        }
+        return findings
+    }
+
     private static func checkCluster(_ cluster: Cluster) -> [(key: String, message: String)] {
         var findings: [(key: String, message: String)] = []
+        if cluster.runsItself { return Self.checkSelfRunning(cluster) }
         guard cluster.isClustered else {
             if !cluster.peers.isEmpty { findings.append(("cluster.node_id", "must be given with cluster.peers")) }
             if cluster.join { findings.append(("cluster.join", "needs cluster.node_id and cluster.peers")) }

@@ -12,6 +12,12 @@ internal import Wire
 // Collections, on owned messages: these calls are rare, so clarity beats copies.
 
 extension Gateway {
+    /// A new collection's shards are somewhere within a second; without a controller they are when there is one again.
+    private static func placementTime(_ context: RequestContext) -> Duration {
+        let now = SystemTime.monotonicNanoseconds
+        return min(.seconds(5), .nanoseconds(Int64(clamping: context.lagDeadline - min(now, context.lagDeadline))))
+    }
+
     func createCollection(
         _ request: VecraftV1.CreateCollectionRequest, _ context: RequestContext,
         completion: @escaping @Sendable (Result<VecraftV1.CreateCollectionResponse, VecraftError>) -> Void
@@ -26,12 +32,17 @@ extension Gateway {
             self.stampSpans(&header, received)
             let stamped = header
             self.meta.create(schema, header: stamped) { [self] result in
-                completion(
-                    result.map { creation in
-                        guard case .done(let made, let appended) = creation else { preconditionFailure("\(creation)") }
-                        let write = appended.map { self.writeInfo($0, stamped, context) }
-                        return VecraftV1.CreateCollectionResponse(collection: self.describe(made), write: write)
-                    })
+                let answer: @Sendable () -> Void = {
+                    completion(
+                        result.map { creation in
+                            guard case .done(let made, let appended) = creation else { preconditionFailure("\(creation)") }
+                            let write = appended.map { self.writeInfo($0, stamped, context) }
+                            return VecraftV1.CreateCollectionResponse(collection: self.describe(made), write: write)
+                        })
+                }
+                // It is there whatever comes of its shards; whoever made it expects to read it.
+                guard case .success(.done(let made, _)) = result else { return answer() }
+                self.placement.whenPlaced(made, within: Self.placementTime(context), answer)
             }
         } catch {
             completion(.failure(error))

@@ -19,7 +19,7 @@ struct EntryAdmission: Sendable {
         switch entry.operation {
         case .barrier: return
         case .upsert, .delete, .deleteByFilter: try self.checkData(entry)
-        case .ddl, .configuration, .payloadPatch, .transactionPrepare, .transactionCommit, .transactionAbort:
+        case .ddl, .configuration, .decision, .payloadPatch, .transactionPrepare, .transactionCommit, .transactionAbort:
             throw VecraftError(
                 .failedPrecondition, "entry: \(entry.operation.name) entries are not taken from the wire",
                 field: "entry",

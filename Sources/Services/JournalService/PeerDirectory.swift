@@ -13,12 +13,12 @@ internal import Synchronization
 package final class PeerDirectory: Sendable {
     private struct State {
         var addresses: [ReplicaID: String]
+        /// What the settings or the cluster map say goes before what is learnt.
+        var given: [ReplicaID: String]
         var changed: (@Sendable ([ReplicaID: PeerAddress]) -> Void)?
     }
     private let state: Mutex<State>
     private let own: ReplicaID
-    /// What the settings say goes before what is learnt.
-    private let given: [ReplicaID: String]
     private let path: String
     private let files: any FileStore
     /// Who learns an address may be a replica's thread, which must not wait for a disk.
@@ -34,12 +34,11 @@ package final class PeerDirectory: Sendable {
             throw .invalid("cluster.peers", "node \(node): \"\(address)\" is not host:port")
         }
         self.own = own
-        self.given = given
         self.path = path
         self.files = files
         var addresses = Self.load(path, files)
         addresses.merge(given) { $1 }
-        self.state = Mutex(State(addresses: addresses))
+        self.state = Mutex(State(addresses: addresses, given: given))
     }
 
     package func address(of node: ReplicaID) -> String { self.state.withLock { $0.addresses[node] ?? "" } }
@@ -56,10 +55,24 @@ package final class PeerDirectory: Sendable {
 
     /// Takes in an address; what the settings say stays.
     package func learn(_ node: ReplicaID, _ address: String) {
-        guard PeerAddress(parsing: address) != nil, self.given[node] == nil else { return }
+        guard PeerAddress(parsing: address) != nil else { return }
         let (isNew, changed) = self.state.withLock { state in
+            if state.given[node] != nil { return (false, state.changed) }
             let isNew = state.addresses[node] != address
             state.addresses[node] = address
+            return (isNew, state.changed)
+        }
+        guard isNew else { return }
+        self.saving.async { self.save() }
+        changed?(self.peers)
+    }
+
+    /// The cluster map says where all nodes are: what was learnt otherwise is not asked any more, and who is not in it is gone.
+    package func give(_ addresses: [ReplicaID: String]) {
+        let (isNew, changed) = self.state.withLock { state in
+            let isNew = state.addresses != addresses
+            state.given = addresses
+            state.addresses = addresses
             return (isNew, state.changed)
         }
         guard isNew else { return }

@@ -10,7 +10,10 @@ internal import Wire
 package enum PeerJournalAPI {
     static let service = "/vecraft.internal.v1.Peer/"
 
-    package static func methods(_ journal: ReplicatedJournal) -> [String: GRPCMethod] {
+    package static func methods(_ journal: ReplicatedJournal) -> [String: GRPCMethod] { self.methods(LateJournal(journal)) }
+
+    /// For a listener that begins before its journal is open.
+    package static func methods(_ journal: LateJournal) -> [String: GRPCMethod] {
         [
             self.service + "Forward": self.forward(journal),
             self.service + "ReadIndex": self.readIndex(journal),
@@ -20,20 +23,20 @@ package enum PeerJournalAPI {
     }
 
     /// The entry was judged where it was made, and will be again where it is applied.
-    private static func forward(_ journal: ReplicatedJournal) -> GRPCMethod {
+    private static func forward(_ journal: LateJournal) -> GRPCMethod {
         .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             let (partition, entry) = try JournalAPI.entry(message)
-            let replica = try journal.replica(partition)
+            let replica = try journal.opened().replica(partition)
             let reply = call.deferred(keepingMessage: false)
             replica.append(entry) { JournalAPI.answer(reply, $0) }
             return .later
         }
     }
 
-    private static func readIndex(_ journal: ReplicatedJournal) -> GRPCMethod {
+    private static func readIndex(_ journal: LateJournal) -> GRPCMethod {
         .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             let request = try VecraftInternalV1.ReadIndexRequest.decode(message)
-            let replica = try journal.replica(try JournalAPI.partition(request.partition))
+            let replica = try journal.opened().replica(try JournalAPI.partition(request.partition))
             let reply = call.deferred()
             replica.readIndex { result in
                 switch result {
@@ -45,14 +48,14 @@ package enum PeerJournalAPI {
         }
     }
 
-    private static func changeMembers(_ journal: ReplicatedJournal) -> GRPCMethod {
+    private static func changeMembers(_ journal: LateJournal) -> GRPCMethod {
         .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             let request = try VecraftInternalV1.ChangeMembersRequest.decode(message)
-            let replica = try journal.replica(try JournalAPI.partition(request.partition))
+            let replica = try journal.opened().replica(try JournalAPI.partition(request.partition))
             let change: MembershipChange
             if request.addLearner != 0 {
                 change = .add(ReplicaID(request.addLearner))
-                journal.directory.learn(ReplicaID(request.addLearner), request.address)
+                try journal.opened().directory.learn(ReplicaID(request.addLearner), request.address)
             } else if request.removeLearner != 0 {
                 change = .remove(ReplicaID(request.removeLearner))
             } else {
@@ -69,10 +72,10 @@ package enum PeerJournalAPI {
         }
     }
 
-    private static func transferLeadership(_ journal: ReplicatedJournal) -> GRPCMethod {
+    private static func transferLeadership(_ journal: LateJournal) -> GRPCMethod {
         .unary { (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             let request = try VecraftInternalV1.TransferLeadershipRequest.decode(message)
-            let replica = try journal.replica(try JournalAPI.partition(request.partition))
+            let replica = try journal.opened().replica(try JournalAPI.partition(request.partition))
             let reply = call.deferred()
             replica.transferLeadership(to: ReplicaID(request.nodeID)) { result in
                 switch result {

@@ -39,11 +39,13 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     ///
     /// - Parameters:
     ///   - members: Of groups that begin with this start; ``Membership/none`` for a node that is going to be added.
+    ///   - membersOf: The same by partition, and then instead.
     ///   - maxClockOffsetMilliseconds: A node whose wall clock is further from the others' gives leadership up.
     package init(
         home: JournalHome, node: ReplicaID, members: Membership, directory: PeerDirectory, settings: JournalSettings,
         raft: RaftSettings, files: any FileStore, links: PeerLinks, clients: PeerClients, timers: any EventLoopGroup,
-        maxClockOffsetMilliseconds: UInt64 = HLCState.defaultMaxOffset, observer: (any JournalObserver)? = nil
+        maxClockOffsetMilliseconds: UInt64 = HLCState.defaultMaxOffset, observer: (any JournalObserver)? = nil,
+        membersOf: (@Sendable (PartitionID) -> Membership)? = nil
     ) throws(VecraftError) {
         self.home = home
         self.node = node
@@ -60,7 +62,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         do throws(VecraftError) {
             for id in home.partitions {
                 open[id] = try JournalReplica(
-                    partition: id, directory: home.directory(of: id), replica: node, members: members, settings: settings,
+                    partition: id, directory: home.directory(of: id), replica: node, members: membersOf?(id) ?? members, settings: settings,
                     raft: raft, files: files, clock: home.clock, sender: links, observer: observer,
                     address: { directory.address(of: $0) }, learned: { directory.learn($0) },
                     fitness: {
@@ -254,5 +256,24 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     package func linkReset(_ peer: ReplicaID) { for replica in self.byID.values { replica.linkReset(peer) } }
     package func stage(_ transfer: LogTransfer, partition: PartitionID) throws(VecraftError) -> any LogStaging {
         try self.replica(partition).stage(transfer)
+    }
+}
+
+/// A journal that its node's listener knows of before it is open.
+package final class LateJournal: Sendable {
+    private let state: Mutex<ReplicatedJournal?>
+
+    package init(_ journal: ReplicatedJournal? = nil) { self.state = Mutex(journal) }
+
+    package var journal: ReplicatedJournal? {
+        get { self.state.withLock { $0 } }
+        set { self.state.withLock { $0 = newValue } }
+    }
+
+    func opened() throws(VecraftError) -> ReplicatedJournal {
+        guard let journal = self.journal else {
+            throw VecraftError(.unavailable, "the node is starting", reason: "NOT_READY", retryAfter: .milliseconds(200))
+        }
+        return journal
     }
 }

@@ -25,6 +25,7 @@ enum EntryPoints {
         case .deleteByFilter:
             let filter = try Self.filter(entry)
             made.filterJSON = String(decoding: filter.json.encoded(), as: UTF8.self)
+        case .decision: made.decisionJSON = String(decoding: entry.body, as: UTF8.self)
         default:
             break
         }

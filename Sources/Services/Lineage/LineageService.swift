@@ -271,7 +271,7 @@ private struct Newest {
 extension VecraftV1.LineageEntry {
     /// What it takes of an answer: what may be large, counted; the rest, an allowance.
     fileprivate var roughBytes: Int {
-        self.points.reduce(1024 + self.filterJSON.utf8.count) { sum, point in
+        self.points.reduce(1024 + self.filterJSON.utf8.count + self.decisionJSON.utf8.count) { sum, point in
             sum + 64 + point.id.utf8.count + (point.payload?.json.count ?? 0) + 32 * point.vectors.count
         }
     }

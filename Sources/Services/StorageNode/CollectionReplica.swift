@@ -9,8 +9,11 @@ package final class CollectionReplica: Sendable {
     package let replay: PartitionReplay
     /// Those held here, in order of their index.
     package let shards: [ShardReplica]
+    /// All its entries come after this one of its partition; 0 if that is not known.
+    let begins: JournalOffset
 
-    init(schema: CollectionSchema, replay: PartitionReplay, shards: [ShardReplica]) {
+    init(schema: CollectionSchema, replay: PartitionReplay, shards: [ShardReplica], begins: JournalOffset = 0) {
+        self.begins = begins
         self.schema = schema
         self.replay = replay
         self.shards = shards.sorted { $0.engine.id.shard < $1.engine.id.shard }
@@ -28,6 +31,12 @@ package final class CollectionReplica: Sendable {
     package var digest: UInt64 { self.shards.reduce(0) { $0 ^ $1.engine.digest } }
 
     func with(_ shard: ShardReplica) -> CollectionReplica {
-        CollectionReplica(schema: self.schema, replay: self.replay, shards: self.shards + [shard])
+        CollectionReplica(schema: self.schema, replay: self.replay, shards: self.shards + [shard], begins: self.begins)
+    }
+
+    func without(_ shard: UInt32) -> CollectionReplica {
+        CollectionReplica(
+            schema: self.schema, replay: self.replay, shards: self.shards.filter { $0.engine.id.shard != shard },
+            begins: self.begins)
     }
 }

@@ -1,6 +1,7 @@
 package import FileStore
 package import HLC
 package import JournalService
+internal import JournalFormat
 internal import JournalStore
 internal import Logging
 import Observability
@@ -160,7 +161,7 @@ package final class StorageNode: Sendable {
                 schema, replay,
                 engines.map { engine, directory in
                     ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory)
-                })
+                }, begins: applied)
         }
     }
 
@@ -187,6 +188,27 @@ package final class StorageNode: Sendable {
         }
     }
 
+    /// This node is to hold a shard no longer: its files are gone when this returns. Reads that have begun go on in memory.
+    package func remove(_ id: ShardID) {
+        self.builds.cancel(id)
+        let replica = self.replicas.withLock { replicas -> ShardReplica? in
+            guard let known = replicas[id.collection], let replica = known.shard(id.shard) else { return nil }
+            replicas[id.collection] = known.without(id.shard)
+            return replica
+        }
+        if let replica {
+            _ = replica.replay.remove(id)
+            replica.engine.abandon()
+            self.forgetMetrics(replica)
+        }
+        let directory = self.directory(of: id)
+        for path in [directory, ShardIncoming.aside(of: directory)] {
+            do throws(FileFault) { try self.files.removeTree(path) } catch {
+                self.log.warning("files of a removed shard remain", metadata: ["path": "\(path)", "error": "\(error)"])
+            }
+        }
+    }
+
     // MARK: Inside
 
     private func held(of schema: CollectionSchema) -> [UInt32] {
@@ -194,8 +216,12 @@ package final class StorageNode: Sendable {
     }
 
     /// Every collection is known here, whether or not one of its shards is; with all that are, or a reader would miss some.
-    private func register(_ schema: CollectionSchema, _ replay: PartitionReplay, _ shards: [ShardReplica]) {
-        self.replicas.withLock { $0[schema.id] = CollectionReplica(schema: schema, replay: replay, shards: shards) }
+    private func register(
+        _ schema: CollectionSchema, _ replay: PartitionReplay, _ shards: [ShardReplica], begins: JournalOffset = 0
+    ) {
+        self.replicas.withLock {
+            $0[schema.id] = CollectionReplica(schema: schema, replay: replay, shards: shards, begins: begins)
+        }
         for shard in shards { replay.add(shard) }
     }
 
@@ -213,6 +239,12 @@ package final class StorageNode: Sendable {
     /// The oldest entry that this node's journal holds.
     func firstOffset(of partition: PartitionID) throws(VecraftError) -> JournalOffset {
         try self.journal.position(partition).first
+    }
+
+    /// Of the oldest entry that this node's journal holds; nil if there is none.
+    func oldestHLC(of partition: PartitionID) throws(VecraftError) -> HLCTimestamp? {
+        let batch = try self.journal.read(partition, from: try self.firstOffset(of: partition), maxBytes: 1)
+        return batch.isEmpty ? nil : withExtendedLifetime(batch) { batch.view(0).hlc }
     }
 
     func open(_ schema: CollectionSchema, _ shard: UInt32) throws(VecraftError) -> (ShardEngine, String) {

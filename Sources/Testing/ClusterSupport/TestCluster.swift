@@ -14,6 +14,11 @@ package final class TestCluster: Sendable {
         package var hasNetworks = false
         /// Megabytes of a file system of its own for a node's data, by node.
         package var smallDisks: [Int: Int] = [:]
+        /// The cluster runs itself: its nodes, and who holds what, are there.
+        package var etcd: EtcdProcess?
+        /// Of a cluster that runs itself.
+        package var voters = 3
+        package var replicas = 2
         package init() {}
     }
 
@@ -84,16 +89,39 @@ package final class TestCluster: Sendable {
         launch.grpcPort = peer.ports[1]
         launch.httpPort = peer.ports[2]
         launch.settings = self.options.settings
-        launch.arguments = [
-            "--host", peer.host, "--node-id", "\(peer.id)", "--roles", self.options.roles, "--peers",
-            peers.map { "\($0.id)=\($0.address)" }.joined(separator: ","),
-        ]
-        if joins { launch.arguments.append("--join") }
+        if let etcd = self.options.etcd {
+            launch.arguments = [
+                "--host", peer.host, "--etcd", etcd.addresses, "--listen", peer.address, "--set", "node.name=node-\(peer.id)",
+            ]
+        } else {
+            launch.arguments = [
+                "--host", peer.host, "--node-id", "\(peer.id)", "--roles", self.options.roles, "--peers",
+                peers.map { "\($0.id)=\($0.address)" }.joined(separator: ","),
+            ]
+            if joins { launch.arguments.append("--join") }
+        }
         launch.through = self.network?.through(peer.id) ?? []
         return try ClusterNode(id: peer.id, host: peer.host, peerAddress: peer.address, launch: launch)
     }
 
     private func startAll() async throws {
+        if let etcd = self.options.etcd {
+            let (voters, replicas) = (self.options.voters, self.options.replicas)
+            _ = try await offThePool {
+                try runCommand(
+                    ServerProcess.binary, "cluster", "init", "--etcd", etcd.addresses, "--voters", "\(voters)", "--replicas",
+                    "\(replicas)")
+            }
+            for node in self.nodes {
+                try await node.begin()
+                try await self.awaitPlace(node)
+            }
+            do { for node in self.nodes { try await node.awaitReady() } } catch {
+                await self.killAll()
+                throw error
+            }
+            return
+        }
         try await withThrowingTaskGroup(of: Void.self) { group in
             for node in self.nodes {
                 group.addTask {
@@ -109,6 +137,18 @@ package final class TestCluster: Sendable {
         }
     }
 
+    /// The cluster gives ids in the order in which nodes come; here node n is to have the id n.
+    private func awaitPlace(_ node: ClusterNode) async throws {
+        let path = node.launch.dataDirectory + "/node"
+        let text = try await eventually("node \(node.id) has a place in the cluster") {
+            guard let text = try? String(contentsOfFile: path, encoding: .utf8), text.hasSuffix("\n") else { return nil as String? }
+            return text
+        }
+        guard text.contains("node \(node.id)\n") else {
+            throw CommandFailure(description: "node \(node.id) was given another id: \(text)")
+        }
+    }
+
     /// Starts one more node, which is no member of any group until it is added to them.
     package func join(_ id: Int) async throws -> ClusterNode {
         let node = try await offThePool {
@@ -119,6 +159,7 @@ package final class TestCluster: Sendable {
         }
         self.members.withLock { $0.append(node) }
         try await node.begin()
+        if self.options.etcd != nil { try await self.awaitPlace(node) }
         return node
     }
 

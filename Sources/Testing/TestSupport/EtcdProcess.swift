@@ -65,6 +65,9 @@ package final class EtcdProcess: Sendable {
         self.processes = Mutex((0..<members).map { _ in Process() })
     }
 
+    /// As `--etcd` takes them.
+    package var addresses: String { self.ports.map { "127.0.0.1:\($0)" }.joined(separator: ",") }
+
     deinit {
         let processes = self.processes.withLock { $0 }
         for process in processes where process.endStatus == nil {

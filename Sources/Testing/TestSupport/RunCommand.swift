@@ -5,11 +5,11 @@ package struct CommandFailure: Error, CustomStringConvertible {
     package init(description: String) { self.description = description }
 }
 
-/// Runs a small program of the system to its end and returns what it printed. Blocks: call it off the pool.
+/// Runs a small program of the system, or one by its path, to its end and returns what it printed. Blocks: call it off the pool.
 @discardableResult
 package func runCommand(_ program: String, _ arguments: String...) throws -> String {
     guard
-        let path = findProgram(program)
+        let path = (program.contains("/") ? program : findProgram(program))
             ?? ["/usr/sbin/", "/sbin/"].map({ $0 + program }).first(where: FileManager.default.isExecutableFile)
     else {
         throw CommandFailure(description: "there is no \(program)")

@@ -7,6 +7,7 @@
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "vecraft/internal/v1/control.pb-c.h"
 #include "vecraft/internal/v1/journal.pb-c.h"
 #include "vecraft/internal/v1/raft.pb-c.h"
 #include "vecraft/internal/v1/shard_reads.pb-c.h"
@@ -224,6 +225,50 @@ _Static_assert(offsetof(Grpc__Reflection__V1alpha__ListServiceResponse, n_servic
 _Static_assert(offsetof(Grpc__Reflection__V1alpha__ServiceResponse, name) == 24, "grpc.reflection.v1alpha.ServiceResponse.name");
 _Static_assert(offsetof(Grpc__Reflection__V1alpha__ErrorResponse, error_code) == 24, "grpc.reflection.v1alpha.ErrorResponse.error_code");
 _Static_assert(offsetof(Grpc__Reflection__V1alpha__ErrorResponse, error_message) == 32, "grpc.reflection.v1alpha.ErrorResponse.error_message");
+_Static_assert(offsetof(Vecraft__Internal__V1__ObserveRequest, cluster_id) == 24, "vecraft.internal.v1.ObserveRequest.cluster_id");
+_Static_assert(offsetof(Vecraft__Internal__V1__ObserveRequest, to) == 32, "vecraft.internal.v1.ObserveRequest.to");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, node) == 24, "vecraft.internal.v1.NodeReport.node");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, state) == 32, "vecraft.internal.v1.NodeReport.state");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, complete) == 40, "vecraft.internal.v1.NodeReport.complete");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, map_epoch) == 48, "vecraft.internal.v1.NodeReport.map_epoch");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, watches_map) == 56, "vecraft.internal.v1.NodeReport.watches_map");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, replicas) == 72, "vecraft.internal.v1.NodeReport.replicas");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, n_replicas) == 64, "vecraft.internal.v1.NodeReport.replicas");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, journals) == 88, "vecraft.internal.v1.NodeReport.journals");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, n_journals) == 80, "vecraft.internal.v1.NodeReport.journals");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, groups) == 104, "vecraft.internal.v1.NodeReport.groups");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, n_groups) == 96, "vecraft.internal.v1.NodeReport.groups");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, disk_free) == 112, "vecraft.internal.v1.NodeReport.disk_free");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, disk_total) == 120, "vecraft.internal.v1.NodeReport.disk_total");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, busy) == 128, "vecraft.internal.v1.NodeReport.busy");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, failed_builds) == 132, "vecraft.internal.v1.NodeReport.failed_builds");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, version) == 136, "vecraft.internal.v1.NodeReport.version");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, uptime_ms) == 144, "vecraft.internal.v1.NodeReport.uptime_ms");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, lag_entries) == 152, "vecraft.internal.v1.NodeReport.lag_entries");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, lag_bytes) == 160, "vecraft.internal.v1.NodeReport.lag_bytes");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, lag_ms) == 168, "vecraft.internal.v1.NodeReport.lag_ms");
+_Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, problem) == 176, "vecraft.internal.v1.NodeReport.problem");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaReport, incarnation) == 24, "vecraft.internal.v1.ReplicaReport.incarnation");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaReport, state) == 32, "vecraft.internal.v1.ReplicaReport.state");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaReport, applied_offset) == 40, "vecraft.internal.v1.ReplicaReport.applied_offset");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaReport, bytes) == 48, "vecraft.internal.v1.ReplicaReport.bytes");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaReport, progress) == 56, "vecraft.internal.v1.ReplicaReport.progress");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaReport, reads_in_flight) == 60, "vecraft.internal.v1.ReplicaReport.reads_in_flight");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaReport, points) == 64, "vecraft.internal.v1.ReplicaReport.points");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReplicaReport, remaining_ms) == 72, "vecraft.internal.v1.ReplicaReport.remaining_ms");
+_Static_assert(offsetof(Vecraft__Internal__V1__JournalReport, incarnation) == 24, "vecraft.internal.v1.JournalReport.incarnation");
+_Static_assert(offsetof(Vecraft__Internal__V1__JournalReport, running) == 32, "vecraft.internal.v1.JournalReport.running");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, partition) == 24, "vecraft.internal.v1.GroupReport.partition");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, term) == 32, "vecraft.internal.v1.GroupReport.term");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, voters) == 48, "vecraft.internal.v1.GroupReport.voters");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, n_voters) == 40, "vecraft.internal.v1.GroupReport.voters");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, learners) == 64, "vecraft.internal.v1.GroupReport.learners");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, n_learners) == 56, "vecraft.internal.v1.GroupReport.learners");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, joint) == 72, "vecraft.internal.v1.GroupReport.joint");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, caught_up) == 88, "vecraft.internal.v1.GroupReport.caught_up");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, n_caught_up) == 80, "vecraft.internal.v1.GroupReport.caught_up");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, changed) == 96, "vecraft.internal.v1.GroupReport.changed");
+_Static_assert(offsetof(Vecraft__Internal__V1__GroupReport, committed_offset) == 104, "vecraft.internal.v1.GroupReport.committed_offset");
 _Static_assert(offsetof(Vecraft__Internal__V1__ReadIndexRequest, partition) == 24, "vecraft.internal.v1.ReadIndexRequest.partition");
 _Static_assert(offsetof(Vecraft__Internal__V1__ReadIndexResponse, offset) == 24, "vecraft.internal.v1.ReadIndexResponse.offset");
 _Static_assert(offsetof(Vecraft__Internal__V1__ChangeMembersRequest, partition) == 24, "vecraft.internal.v1.ChangeMembersRequest.partition");
@@ -448,6 +493,71 @@ _Static_assert(offsetof(Vecraft__Internal__V1__ShardChunk, offset) == 32, "vecra
 _Static_assert(offsetof(Vecraft__Internal__V1__ShardChunk, data) == 40, "vecraft.internal.v1.ShardChunk.data");
 _Static_assert(offsetof(Vecraft__Internal__V1__ShardChunk, checksum) == 56, "vecraft.internal.v1.ShardChunk.checksum");
 _Static_assert(offsetof(Vecraft__Internal__V1__ShardEnd, chunks) == 24, "vecraft.internal.v1.ShardEnd.chunks");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, id) == 24, "vecraft.v1.NodeInfo.id");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, name) == 32, "vecraft.v1.NodeInfo.name");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, roles) == 48, "vecraft.v1.NodeInfo.roles");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, n_roles) == 40, "vecraft.v1.NodeInfo.roles");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, zone) == 56, "vecraft.v1.NodeInfo.zone");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, state) == 64, "vecraft.v1.NodeInfo.state");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, condition) == 72, "vecraft.v1.NodeInfo.condition");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, client_address) == 80, "vecraft.v1.NodeInfo.client_address");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, peer_address) == 88, "vecraft.v1.NodeInfo.peer_address");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, http_address) == 96, "vecraft.v1.NodeInfo.http_address");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, shards) == 104, "vecraft.v1.NodeInfo.shards");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, leads) == 120, "vecraft.v1.NodeInfo.leads");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, n_leads) == 112, "vecraft.v1.NodeInfo.leads");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, lag_entries) == 128, "vecraft.v1.NodeInfo.lag_entries");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, lag_bytes) == 136, "vecraft.v1.NodeInfo.lag_bytes");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, lag_ms) == 144, "vecraft.v1.NodeInfo.lag_ms");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, disk_free_bytes) == 152, "vecraft.v1.NodeInfo.disk_free_bytes");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, disk_total_bytes) == 160, "vecraft.v1.NodeInfo.disk_total_bytes");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, version) == 168, "vecraft.v1.NodeInfo.version");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, uptime_ms) == 176, "vecraft.v1.NodeInfo.uptime_ms");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, problem) == 184, "vecraft.v1.NodeInfo.problem");
+_Static_assert(offsetof(Vecraft__V1__NodeInfo, map_epoch) == 192, "vecraft.v1.NodeInfo.map_epoch");
+_Static_assert(offsetof(Vecraft__V1__PartitionInfo, partition) == 24, "vecraft.v1.PartitionInfo.partition");
+_Static_assert(offsetof(Vecraft__V1__PartitionInfo, leader) == 32, "vecraft.v1.PartitionInfo.leader");
+_Static_assert(offsetof(Vecraft__V1__PartitionInfo, term) == 40, "vecraft.v1.PartitionInfo.term");
+_Static_assert(offsetof(Vecraft__V1__PartitionInfo, voters) == 56, "vecraft.v1.PartitionInfo.voters");
+_Static_assert(offsetof(Vecraft__V1__PartitionInfo, n_voters) == 48, "vecraft.v1.PartitionInfo.voters");
+_Static_assert(offsetof(Vecraft__V1__PartitionInfo, learners) == 72, "vecraft.v1.PartitionInfo.learners");
+_Static_assert(offsetof(Vecraft__V1__PartitionInfo, n_learners) == 64, "vecraft.v1.PartitionInfo.learners");
+_Static_assert(offsetof(Vecraft__V1__PartitionInfo, wanted) == 80, "vecraft.v1.PartitionInfo.wanted");
+_Static_assert(offsetof(Vecraft__V1__PartitionInfo, committed_offset) == 88, "vecraft.v1.PartitionInfo.committed_offset");
+_Static_assert(offsetof(Vecraft__V1__ShardReplicaInfo, node) == 24, "vecraft.v1.ShardReplicaInfo.node");
+_Static_assert(offsetof(Vecraft__V1__ShardReplicaInfo, state) == 32, "vecraft.v1.ShardReplicaInfo.state");
+_Static_assert(offsetof(Vecraft__V1__ShardReplicaInfo, condition) == 40, "vecraft.v1.ShardReplicaInfo.condition");
+_Static_assert(offsetof(Vecraft__V1__ShardReplicaInfo, applied_offset) == 48, "vecraft.v1.ShardReplicaInfo.applied_offset");
+_Static_assert(offsetof(Vecraft__V1__ShardReplicaInfo, points) == 56, "vecraft.v1.ShardReplicaInfo.points");
+_Static_assert(offsetof(Vecraft__V1__ShardReplicaInfo, bytes) == 64, "vecraft.v1.ShardReplicaInfo.bytes");
+_Static_assert(offsetof(Vecraft__V1__ShardReplicaInfo, progress) == 72, "vecraft.v1.ShardReplicaInfo.progress");
+_Static_assert(offsetof(Vecraft__V1__ShardReplicaInfo, remaining_ms) == 80, "vecraft.v1.ShardReplicaInfo.remaining_ms");
+_Static_assert(offsetof(Vecraft__V1__ShardInfo, collection_id) == 24, "vecraft.v1.ShardInfo.collection_id");
+_Static_assert(offsetof(Vecraft__V1__ShardInfo, tenant) == 32, "vecraft.v1.ShardInfo.tenant");
+_Static_assert(offsetof(Vecraft__V1__ShardInfo, collection) == 40, "vecraft.v1.ShardInfo.collection");
+_Static_assert(offsetof(Vecraft__V1__ShardInfo, shard) == 48, "vecraft.v1.ShardInfo.shard");
+_Static_assert(offsetof(Vecraft__V1__ShardInfo, partition) == 56, "vecraft.v1.ShardInfo.partition");
+_Static_assert(offsetof(Vecraft__V1__ShardInfo, wanted) == 64, "vecraft.v1.ShardInfo.wanted");
+_Static_assert(offsetof(Vecraft__V1__ShardInfo, replicas) == 80, "vecraft.v1.ShardInfo.replicas");
+_Static_assert(offsetof(Vecraft__V1__ShardInfo, n_replicas) == 72, "vecraft.v1.ShardInfo.replicas");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, cluster_id) == 24, "vecraft.v1.OverviewResponse.cluster_id");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, map_epoch) == 32, "vecraft.v1.OverviewResponse.map_epoch");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, controller) == 40, "vecraft.v1.OverviewResponse.controller");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, metadata_reachable) == 48, "vecraft.v1.OverviewResponse.metadata_reachable");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, nodes) == 64, "vecraft.v1.OverviewResponse.nodes");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, n_nodes) == 56, "vecraft.v1.OverviewResponse.nodes");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, partitions) == 80, "vecraft.v1.OverviewResponse.partitions");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, n_partitions) == 72, "vecraft.v1.OverviewResponse.partitions");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, shards) == 96, "vecraft.v1.OverviewResponse.shards");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, n_shards) == 88, "vecraft.v1.OverviewResponse.shards");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, problems) == 112, "vecraft.v1.OverviewResponse.problems");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, n_problems) == 104, "vecraft.v1.OverviewResponse.problems");
+_Static_assert(offsetof(Vecraft__V1__OverviewResponse, node) == 120, "vecraft.v1.OverviewResponse.node");
+_Static_assert(offsetof(Vecraft__V1__DrainNodeRequest, node) == 24, "vecraft.v1.DrainNodeRequest.node");
+_Static_assert(offsetof(Vecraft__V1__CancelDrainRequest, node) == 24, "vecraft.v1.CancelDrainRequest.node");
+_Static_assert(offsetof(Vecraft__V1__RemoveNodeRequest, node) == 24, "vecraft.v1.RemoveNodeRequest.node");
+_Static_assert(offsetof(Vecraft__V1__NodeChangeResponse, map_epoch) == 24, "vecraft.v1.NodeChangeResponse.map_epoch");
+_Static_assert(offsetof(Vecraft__V1__NodeChangeResponse, state) == 32, "vecraft.v1.NodeChangeResponse.state");
 _Static_assert(offsetof(Vecraft__V1__WatchStatusRequest, interval_ms) == 24, "vecraft.v1.WatchStatusRequest.interval_ms");
 _Static_assert(offsetof(Vecraft__V1__Check, name) == 24, "vecraft.v1.Check.name");
 _Static_assert(offsetof(Vecraft__V1__Check, ok) == 32, "vecraft.v1.Check.ok");
@@ -578,6 +688,7 @@ _Static_assert(offsetof(Vecraft__V1__LineageEntry, n_receipts) == 184, "vecraft.
 _Static_assert(offsetof(Vecraft__V1__LineageEntry, filter_json) == 200, "vecraft.v1.LineageEntry.filter_json");
 _Static_assert(offsetof(Vecraft__V1__LineageEntry, current) == 208, "vecraft.v1.LineageEntry.current");
 _Static_assert(offsetof(Vecraft__V1__LineageEntry, refused) == 216, "vecraft.v1.LineageEntry.refused");
+_Static_assert(offsetof(Vecraft__V1__LineageEntry, decision_json) == 224, "vecraft.v1.LineageEntry.decision_json");
 _Static_assert(offsetof(Vecraft__V1__RecordLineageRequest, collection) == 24, "vecraft.v1.RecordLineageRequest.collection");
 _Static_assert(offsetof(Vecraft__V1__RecordLineageRequest, id) == 32, "vecraft.v1.RecordLineageRequest.id");
 _Static_assert(offsetof(Vecraft__V1__RecordLineageRequest, tenant) == 40, "vecraft.v1.RecordLineageRequest.tenant");
@@ -1121,84 +1232,137 @@ static const wire_field fields_57[] = {
     {"error_code", "errorCode", NULL, NULL, 1, 24, 0, 10, 9, WIRE_INT32, WIRE_SINGULAR},
     {"error_message", "errorMessage", NULL, NULL, 2, 32, 0, 13, 12, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_58[] = {0, 1};
+static const uint8_t by_number_58[] = {0, 1, 2};
 static const wire_field fields_58[] = {
+    {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"to", "to", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_59[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18};
+static const wire_field fields_59[] = {
+    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+    {"state", "state", NULL, NULL, 2, 32, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
+    {"complete", "complete", NULL, NULL, 3, 40, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
+    {"map_epoch", "mapEpoch", NULL, NULL, 4, 48, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"watches_map", "watchesMap", NULL, NULL, 5, 56, 0, 11, 10, WIRE_BOOL, WIRE_SINGULAR},
+    {"replicas", "replicas", &wire_messages[60], NULL, 6, 72, 64, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"journals", "journals", &wire_messages[61], NULL, 7, 88, 80, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"groups", "groups", &wire_messages[62], NULL, 8, 104, 96, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"disk_free", "diskFree", NULL, NULL, 9, 112, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"disk_total", "diskTotal", NULL, NULL, 10, 120, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
+    {"busy", "busy", NULL, NULL, 11, 128, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
+    {"failed_builds", "failedBuilds", NULL, NULL, 12, 132, 0, 13, 12, WIRE_UINT32, WIRE_SINGULAR},
+    {"version", "version", NULL, NULL, 13, 136, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+    {"uptime_ms", "uptimeMs", NULL, NULL, 14, 144, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"lag_entries", "lagEntries", NULL, NULL, 15, 152, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"lag_bytes", "lagBytes", NULL, NULL, 16, 160, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"lag_ms", "lagMs", NULL, NULL, 17, 168, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"problem", "problem", NULL, NULL, 18, 176, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_60[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_60[] = {
+    {"incarnation", "incarnation", NULL, NULL, 1, 24, 0, 11, 11, WIRE_UINT64, WIRE_SINGULAR},
+    {"state", "state", NULL, NULL, 2, 32, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
+    {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
+    {"bytes", "bytes", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"progress", "progress", NULL, NULL, 5, 56, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
+    {"reads_in_flight", "readsInFlight", NULL, NULL, 6, 60, 0, 15, 13, WIRE_UINT32, WIRE_SINGULAR},
+    {"points", "points", NULL, NULL, 7, 64, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"remaining_ms", "remainingMs", NULL, NULL, 8, 72, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_61[] = {0, 1, 2};
+static const wire_field fields_61[] = {
+    {"incarnation", "incarnation", NULL, NULL, 1, 24, 0, 11, 11, WIRE_UINT64, WIRE_SINGULAR},
+    {"running", "running", NULL, NULL, 2, 32, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
+};
+static const uint8_t by_number_62[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_62[] = {
+    {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+    {"voters", "voters", NULL, NULL, 3, 48, 40, 6, 6, WIRE_UINT64, WIRE_REPEATED},
+    {"learners", "learners", NULL, NULL, 4, 64, 56, 8, 8, WIRE_UINT64, WIRE_REPEATED},
+    {"joint", "joint", NULL, NULL, 5, 72, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
+    {"caught_up", "caughtUp", NULL, NULL, 6, 88, 80, 9, 8, WIRE_UINT64, WIRE_REPEATED},
+    {"changed", "changed", NULL, NULL, 7, 96, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+    {"committed_offset", "committedOffset", NULL, NULL, 8, 104, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_63[] = {0, 1};
+static const wire_field fields_63[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_59[] = {0, 1};
-static const wire_field fields_59[] = {
+static const uint8_t by_number_64[] = {0, 1};
+static const wire_field fields_64[] = {
     {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_60[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_60[] = {
+static const uint8_t by_number_65[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_65[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"add_learner", "addLearner", NULL, NULL, 2, 32, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"remove_learner", "removeLearner", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"voters", "voters", NULL, NULL, 4, 56, 48, 6, 6, WIRE_UINT64, WIRE_REPEATED},
     {"address", "address", NULL, NULL, 5, 64, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_61[] = {0, 1};
-static const wire_field fields_61[] = {
+static const uint8_t by_number_66[] = {0, 1};
+static const wire_field fields_66[] = {
     {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_62[] = {0, 1, 2, 3};
-static const wire_field fields_62[] = {
+static const uint8_t by_number_67[] = {0, 1, 2, 3};
+static const wire_field fields_67[] = {
     {"node_id", "nodeId", NULL, NULL, 1, 24, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"address", "address", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"partitions", "partitions", NULL, NULL, 3, 48, 40, 10, 10, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_63[] = {0, 1, 2};
-static const wire_field fields_63[] = {
+static const uint8_t by_number_68[] = {0, 1, 2};
+static const wire_field fields_68[] = {
     {"node_id", "nodeId", NULL, NULL, 1, 24, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"partitions", "partitions", NULL, NULL, 2, 40, 32, 10, 10, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_64[] = {0, 1};
-static const wire_field fields_64[] = {
-    {"partitions", "partitions", &wire_messages[74], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_69[] = {0, 1};
+static const wire_field fields_69[] = {
+    {"partitions", "partitions", &wire_messages[79], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_65[] = {0, 1, 2};
-static const wire_field fields_65[] = {
+static const uint8_t by_number_70[] = {0, 1, 2};
+static const wire_field fields_70[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"node_id", "nodeId", NULL, NULL, 2, 32, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_66[] = {0};
-static const uint8_t by_number_67[] = {0, 1, 2};
-static const wire_field fields_67[] = {
+static const uint8_t by_number_71[] = {0};
+static const uint8_t by_number_72[] = {0, 1, 2};
+static const wire_field fields_72[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"through", "through", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_68[] = {0, 1};
-static const wire_field fields_68[] = {
+static const uint8_t by_number_73[] = {0, 1};
+static const wire_field fields_73[] = {
     {"first_offset", "firstOffset", NULL, NULL, 1, 24, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_69[] = {0, 1, 2};
-static const wire_field fields_69[] = {
+static const uint8_t by_number_74[] = {0, 1, 2};
+static const wire_field fields_74[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"entry", "entry", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_70[] = {0, 1, 2, 3, 4};
-static const wire_field fields_70[] = {
+static const uint8_t by_number_75[] = {0, 1, 2, 3, 4};
+static const wire_field fields_75[] = {
     {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"hlc", "hlc", NULL, NULL, 2, 32, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"replayed", "replayed", NULL, NULL, 4, 48, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_71[] = {0, 1, 2, 3};
-static const wire_field fields_71[] = {
+static const uint8_t by_number_76[] = {0, 1, 2, 3};
+static const wire_field fields_76[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"from", "from", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"max_bytes", "maxBytes", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_72[] = {0, 1, 2, 3, 4};
-static const wire_field fields_72[] = {
+static const uint8_t by_number_77[] = {0, 1, 2, 3, 4};
+static const wire_field fields_77[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"entries", "entries", NULL, NULL, 2, 40, 32, 7, 7, WIRE_BYTES, WIRE_REPEATED},
     {"committed_offset", "committedOffset", NULL, NULL, 3, 48, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"closed_hlc", "closedHlc", NULL, NULL, 4, 56, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_73[] = {0};
-static const uint8_t by_number_74[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
-static const wire_field fields_74[] = {
+static const uint8_t by_number_78[] = {0};
+static const uint8_t by_number_79[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+static const wire_field fields_79[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 3, 40, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
@@ -1211,11 +1375,11 @@ static const wire_field fields_74[] = {
     {"leader", "leader", NULL, NULL, 10, 96, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 11, 104, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"recovering", "recovering", NULL, NULL, 12, 112, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
-    {"members", "members", &wire_messages[75], NULL, 13, 128, 120, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+    {"members", "members", &wire_messages[80], NULL, 13, 128, 120, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
     {"failure", "failure", NULL, NULL, 14, 136, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_75[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_75[] = {
+static const uint8_t by_number_80[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_80[] = {
     {"node_id", "nodeId", NULL, NULL, 1, 24, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"voter", "voter", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"outgoing", "outgoing", NULL, NULL, 3, 36, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
@@ -1223,12 +1387,12 @@ static const wire_field fields_75[] = {
     {"lag_entries", "lagEntries", NULL, NULL, 5, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"silence_ms", "silenceMs", NULL, NULL, 6, 56, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_76[] = {0, 1};
-static const wire_field fields_76[] = {
-    {"partitions", "partitions", &wire_messages[74], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_81[] = {0, 1};
+static const wire_field fields_81[] = {
+    {"partitions", "partitions", &wire_messages[79], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_77[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_77[] = {
+static const uint8_t by_number_82[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_82[] = {
     {"version", "version", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT32, WIRE_SINGULAR},
     {"cluster_id", "clusterId", NULL, NULL, 2, 32, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"from", "from", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -1236,155 +1400,155 @@ static const wire_field fields_77[] = {
     {"wall_nanoseconds", "wallNanoseconds", NULL, NULL, 5, 56, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"identity", "identity", NULL, NULL, 6, 64, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_78[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_78[] = {
-    {"hello", "hello", &wire_messages[77], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"ping", "ping", &wire_messages[79], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"pong", "pong", &wire_messages[80], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_83[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_83[] = {
+    {"hello", "hello", &wire_messages[82], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"ping", "ping", &wire_messages[84], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"pong", "pong", &wire_messages[85], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"continued", "continued", NULL, NULL, 4, 48, 0, 9, 9, WIRE_BYTES, WIRE_SINGULAR},
-    {"messages", "messages", &wire_messages[81], NULL, 5, 72, 64, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"messages", "messages", &wire_messages[86], NULL, 5, 72, 64, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_79[] = {0, 1};
-static const wire_field fields_79[] = {
+static const uint8_t by_number_84[] = {0, 1};
+static const wire_field fields_84[] = {
     {"monotonic_nanoseconds", "monotonicNanoseconds", NULL, NULL, 1, 24, 0, 21, 20, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_80[] = {0, 1, 2, 3};
-static const wire_field fields_80[] = {
+static const uint8_t by_number_85[] = {0, 1, 2, 3};
+static const wire_field fields_85[] = {
     {"monotonic_nanoseconds", "monotonicNanoseconds", NULL, NULL, 1, 24, 0, 21, 20, WIRE_UINT64, WIRE_SINGULAR},
     {"received_nanoseconds", "receivedNanoseconds", NULL, NULL, 2, 32, 0, 20, 19, WIRE_UINT64, WIRE_SINGULAR},
     {"answered_nanoseconds", "answeredNanoseconds", NULL, NULL, 3, 40, 0, 20, 19, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_81[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
-static const wire_field fields_81[] = {
+static const uint8_t by_number_86[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
+static const wire_field fields_86[] = {
     {"partition_kind", "partitionKind", NULL, &wire_enums[4], 1, 24, 0, 14, 13, WIRE_ENUM, WIRE_SINGULAR},
     {"partition_index", "partitionIndex", NULL, NULL, 2, 28, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
-    {"closed", "closed", &wire_messages[82], NULL, 4, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"pre_vote", "preVote", &wire_messages[83], NULL, 5, 64, 60, 8, 7, WIRE_MESSAGE, WIRE_ONEOF},
-    {"pre_vote_reply", "preVoteReply", &wire_messages[84], NULL, 6, 64, 60, 14, 12, WIRE_MESSAGE, WIRE_ONEOF},
-    {"vote", "vote", &wire_messages[83], NULL, 7, 64, 60, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
-    {"vote_reply", "voteReply", &wire_messages[84], NULL, 8, 64, 60, 10, 9, WIRE_MESSAGE, WIRE_ONEOF},
-    {"append", "append", &wire_messages[85], NULL, 9, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"heartbeat", "heartbeat", &wire_messages[89], NULL, 10, 64, 60, 9, 9, WIRE_MESSAGE, WIRE_ONEOF},
-    {"acknowledge", "acknowledge", &wire_messages[91], NULL, 11, 64, 60, 11, 11, WIRE_MESSAGE, WIRE_ONEOF},
-    {"reject", "reject", &wire_messages[92], NULL, 12, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"commit", "commit", &wire_messages[93], NULL, 13, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"timeout_now", "timeoutNow", &wire_messages[94], NULL, 14, 64, 60, 11, 10, WIRE_MESSAGE, WIRE_ONEOF},
-    {"outdated", "outdated", &wire_messages[95], NULL, 15, 64, 60, 8, 8, WIRE_MESSAGE, WIRE_ONEOF},
+    {"closed", "closed", &wire_messages[87], NULL, 4, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"pre_vote", "preVote", &wire_messages[88], NULL, 5, 64, 60, 8, 7, WIRE_MESSAGE, WIRE_ONEOF},
+    {"pre_vote_reply", "preVoteReply", &wire_messages[89], NULL, 6, 64, 60, 14, 12, WIRE_MESSAGE, WIRE_ONEOF},
+    {"vote", "vote", &wire_messages[88], NULL, 7, 64, 60, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
+    {"vote_reply", "voteReply", &wire_messages[89], NULL, 8, 64, 60, 10, 9, WIRE_MESSAGE, WIRE_ONEOF},
+    {"append", "append", &wire_messages[90], NULL, 9, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"heartbeat", "heartbeat", &wire_messages[94], NULL, 10, 64, 60, 9, 9, WIRE_MESSAGE, WIRE_ONEOF},
+    {"acknowledge", "acknowledge", &wire_messages[96], NULL, 11, 64, 60, 11, 11, WIRE_MESSAGE, WIRE_ONEOF},
+    {"reject", "reject", &wire_messages[97], NULL, 12, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"commit", "commit", &wire_messages[98], NULL, 13, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"timeout_now", "timeoutNow", &wire_messages[99], NULL, 14, 64, 60, 11, 10, WIRE_MESSAGE, WIRE_ONEOF},
+    {"outdated", "outdated", &wire_messages[100], NULL, 15, 64, 60, 8, 8, WIRE_MESSAGE, WIRE_ONEOF},
     {"clock", "clock", NULL, NULL, 16, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"unfit", "unfit", NULL, NULL, 17, 56, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_82[] = {0, 1, 2};
-static const wire_field fields_82[] = {
+static const uint8_t by_number_87[] = {0, 1, 2};
+static const wire_field fields_87[] = {
     {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"hlc", "hlc", NULL, NULL, 2, 32, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_83[] = {0, 1, 2, 3};
-static const wire_field fields_83[] = {
+static const uint8_t by_number_88[] = {0, 1, 2, 3};
+static const wire_field fields_88[] = {
     {"last_index", "lastIndex", NULL, NULL, 1, 24, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"last_term", "lastTerm", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"transfer", "transfer", NULL, NULL, 3, 40, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_84[] = {0, 1};
-static const wire_field fields_84[] = {
+static const uint8_t by_number_89[] = {0, 1};
+static const wire_field fields_89[] = {
     {"granted", "granted", NULL, NULL, 1, 24, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_85[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_85[] = {
+static const uint8_t by_number_90[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_90[] = {
     {"previous_index", "previousIndex", NULL, NULL, 1, 24, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"previous_term", "previousTerm", NULL, NULL, 2, 32, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
-    {"entries", "entries", &wire_messages[86], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"entries", "entries", &wire_messages[91], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
     {"commit", "commit", NULL, NULL, 4, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"round", "round", NULL, NULL, 5, 56, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_86[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_86[] = {
+static const uint8_t by_number_91[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_91[] = {
     {"first", "first", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"last", "last", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"bytes", "bytes", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"membership", "membership", &wire_messages[87], NULL, 5, 56, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"membership", "membership", &wire_messages[92], NULL, 5, 56, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
     {"salt", "salt", NULL, NULL, 6, 64, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"frame_bytes", "frameBytes", NULL, NULL, 7, 72, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"frames", "frames", NULL, NULL, 8, 80, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_87[] = {0, 1};
-static const wire_field fields_87[] = {
-    {"members", "members", &wire_messages[88], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_92[] = {0, 1};
+static const wire_field fields_92[] = {
+    {"members", "members", &wire_messages[93], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_88[] = {0, 1, 2, 3};
-static const wire_field fields_88[] = {
+static const uint8_t by_number_93[] = {0, 1, 2, 3};
+static const wire_field fields_93[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
     {"voter", "voter", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"outgoing", "outgoing", NULL, NULL, 3, 36, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_89[] = {0, 1, 2, 3};
-static const wire_field fields_89[] = {
+static const uint8_t by_number_94[] = {0, 1, 2, 3};
+static const wire_field fields_94[] = {
     {"commit", "commit", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"round", "round", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"recovery", "recovery", &wire_messages[90], NULL, 3, 40, 0, 8, 8, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"recovery", "recovery", &wire_messages[95], NULL, 3, 40, 0, 8, 8, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_90[] = {0, 1, 2};
-static const wire_field fields_90[] = {
+static const uint8_t by_number_95[] = {0, 1, 2};
+static const wire_field fields_95[] = {
     {"incarnation", "incarnation", NULL, NULL, 1, 24, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
     {"through", "through", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_91[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_91[] = {
+static const uint8_t by_number_96[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_96[] = {
     {"matched", "matched", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"durable", "durable", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"round", "round", NULL, NULL, 3, 40, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"incarnation", "incarnation", NULL, NULL, 4, 48, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
     {"recovering", "recovering", NULL, NULL, 5, 52, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_92[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_92[] = {
+static const uint8_t by_number_97[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_97[] = {
     {"previous", "previous", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"hint_index", "hintIndex", NULL, NULL, 2, 32, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"hint_term", "hintTerm", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"incarnation", "incarnation", NULL, NULL, 4, 48, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
     {"recovering", "recovering", NULL, NULL, 5, 52, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_93[] = {0, 1};
-static const wire_field fields_93[] = {
+static const uint8_t by_number_98[] = {0, 1};
+static const wire_field fields_98[] = {
     {"index", "index", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_94[] = {0};
-static const uint8_t by_number_95[] = {0};
-static const uint8_t by_number_96[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_96[] = {
-    {"header", "header", &wire_messages[97], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"frames", "frames", &wire_messages[98], NULL, 2, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"keys", "keys", &wire_messages[99], NULL, 3, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
-    {"end", "end", &wire_messages[101], NULL, 4, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+static const uint8_t by_number_99[] = {0};
+static const uint8_t by_number_100[] = {0};
+static const uint8_t by_number_101[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_101[] = {
+    {"header", "header", &wire_messages[102], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"frames", "frames", &wire_messages[103], NULL, 2, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"keys", "keys", &wire_messages[104], NULL, 3, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
+    {"end", "end", &wire_messages[106], NULL, 4, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
     {"continued", "continued", NULL, NULL, 5, 32, 24, 9, 9, WIRE_BYTES, WIRE_ONEOF},
 };
-static const uint8_t by_number_97[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-static const wire_field fields_97[] = {
-    {"hello", "hello", &wire_messages[77], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_102[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+static const wire_field fields_102[] = {
+    {"hello", "hello", &wire_messages[82], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"partition_kind", "partitionKind", NULL, &wire_enums[4], 2, 32, 0, 14, 13, WIRE_ENUM, WIRE_SINGULAR},
     {"partition_index", "partitionIndex", NULL, NULL, 3, 36, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 4, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"number", "number", NULL, NULL, 5, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"start_index", "startIndex", NULL, NULL, 6, 56, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"start_term", "startTerm", NULL, NULL, 7, 64, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"start_membership", "startMembership", &wire_messages[87], NULL, 8, 72, 0, 16, 15, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"start_membership", "startMembership", &wire_messages[92], NULL, 8, 72, 0, 16, 15, WIRE_MESSAGE, WIRE_SINGULAR},
     {"through_index", "throughIndex", NULL, NULL, 9, 80, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
     {"through_term", "throughTerm", NULL, NULL, 10, 88, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_98[] = {0, 1, 2, 3, 4};
-static const wire_field fields_98[] = {
+static const uint8_t by_number_103[] = {0, 1, 2, 3, 4};
+static const wire_field fields_103[] = {
     {"salt", "salt", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"first", "first", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"frame_bytes", "frameBytes", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"frames", "frames", NULL, NULL, 4, 48, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_99[] = {0, 1};
-static const wire_field fields_99[] = {
-    {"keys", "keys", &wire_messages[100], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_104[] = {0, 1};
+static const wire_field fields_104[] = {
+    {"keys", "keys", &wire_messages[105], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_100[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_100[] = {
+static const uint8_t by_number_105[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_105[] = {
     {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"key", "key", NULL, NULL, 2, 32, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"shard", "shard", NULL, NULL, 3, 40, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
@@ -1393,16 +1557,16 @@ static const wire_field fields_100[] = {
     {"hlc", "hlc", NULL, NULL, 6, 64, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 7, 72, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_101[] = {0, 1};
-static const wire_field fields_101[] = {
+static const uint8_t by_number_106[] = {0, 1};
+static const wire_field fields_106[] = {
     {"key_count", "keyCount", NULL, NULL, 1, 24, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_102[] = {0, 1};
-static const wire_field fields_102[] = {
+static const uint8_t by_number_107[] = {0, 1};
+static const wire_field fields_107[] = {
     {"through", "through", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_103[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_103[] = {
+static const uint8_t by_number_108[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_108[] = {
     {"operation", "operation", NULL, &wire_enums[5], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
     {"request", "request", NULL, NULL, 2, 32, 0, 7, 7, WIRE_BYTES, WIRE_SINGULAR},
     {"collection", "collection", NULL, NULL, 3, 48, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
@@ -1412,79 +1576,163 @@ static const wire_field fields_103[] = {
     {"page_bytes", "pageBytes", NULL, NULL, 7, 88, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"answers_text", "answersText", NULL, NULL, 8, 96, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_104[] = {0, 1};
-static const wire_field fields_104[] = {
+static const uint8_t by_number_109[] = {0, 1};
+static const wire_field fields_109[] = {
     {"reply", "reply", NULL, NULL, 1, 24, 0, 5, 5, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_105[] = {0, 1, 2, 3, 4};
-static const wire_field fields_105[] = {
+static const uint8_t by_number_110[] = {0, 1, 2, 3, 4};
+static const wire_field fields_110[] = {
     {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"to", "to", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
-    {"shards", "shards", &wire_messages[106], NULL, 3, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[111], NULL, 3, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"recompute", "recompute", NULL, NULL, 4, 56, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_106[] = {0, 1, 2};
-static const wire_field fields_106[] = {
+static const uint8_t by_number_111[] = {0, 1, 2};
+static const wire_field fields_111[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"shard", "shard", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_107[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_107[] = {
-    {"shard", "shard", &wire_messages[106], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_112[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_112[] = {
+    {"shard", "shard", &wire_messages[111], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 4, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"points", "points", NULL, NULL, 5, 56, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"disk_bytes", "diskBytes", NULL, NULL, 6, 64, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_108[] = {0, 1};
-static const wire_field fields_108[] = {
-    {"shards", "shards", &wire_messages[107], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_113[] = {0, 1};
+static const wire_field fields_113[] = {
+    {"shards", "shards", &wire_messages[112], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_109[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_109[] = {
+static const uint8_t by_number_114[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_114[] = {
     {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"to", "to", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
     {"from", "from", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
-    {"shard", "shard", &wire_messages[106], NULL, 4, 48, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"held", "held", &wire_messages[110], NULL, 5, 64, 56, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shard", "shard", &wire_messages[111], NULL, 4, 48, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"held", "held", &wire_messages[115], NULL, 5, 64, 56, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_110[] = {0, 1, 2, 3};
-static const wire_field fields_110[] = {
+static const uint8_t by_number_115[] = {0, 1, 2, 3};
+static const wire_field fields_115[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"bytes", "bytes", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"checksum", "checksum", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_111[] = {0, 1, 2, 3};
-static const wire_field fields_111[] = {
+static const uint8_t by_number_116[] = {0, 1, 2, 3};
+static const wire_field fields_116[] = {
     {"manifest", "manifest", NULL, NULL, 1, 32, 24, 8, 8, WIRE_BYTES, WIRE_ONEOF},
-    {"chunk", "chunk", &wire_messages[112], NULL, 2, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"end", "end", &wire_messages[113], NULL, 3, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"chunk", "chunk", &wire_messages[117], NULL, 2, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"end", "end", &wire_messages[118], NULL, 3, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_112[] = {0, 1, 2, 3, 4};
-static const wire_field fields_112[] = {
+static const uint8_t by_number_117[] = {0, 1, 2, 3, 4};
+static const wire_field fields_117[] = {
     {"file", "file", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"data", "data", NULL, NULL, 3, 40, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
     {"checksum", "checksum", NULL, NULL, 4, 56, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_113[] = {0, 1};
-static const wire_field fields_113[] = {
+static const uint8_t by_number_118[] = {0, 1};
+static const wire_field fields_118[] = {
     {"chunks", "chunks", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_114[] = {0};
-static const uint8_t by_number_115[] = {0, 1};
-static const wire_field fields_115[] = {
+static const uint8_t by_number_119[] = {0};
+static const uint8_t by_number_120[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+static const wire_field fields_120[] = {
+    {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
+    {"name", "name", NULL, NULL, 2, 32, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"roles", "roles", NULL, NULL, 3, 48, 40, 5, 5, WIRE_STRING, WIRE_REPEATED},
+    {"zone", "zone", NULL, NULL, 4, 56, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"state", "state", NULL, NULL, 5, 64, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
+    {"condition", "condition", NULL, NULL, 6, 72, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"client_address", "clientAddress", NULL, NULL, 7, 80, 0, 14, 13, WIRE_STRING, WIRE_SINGULAR},
+    {"peer_address", "peerAddress", NULL, NULL, 8, 88, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
+    {"http_address", "httpAddress", NULL, NULL, 9, 96, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
+    {"shards", "shards", NULL, NULL, 10, 104, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
+    {"leads", "leads", NULL, NULL, 11, 120, 112, 5, 5, WIRE_STRING, WIRE_REPEATED},
+    {"lag_entries", "lagEntries", NULL, NULL, 12, 128, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"lag_bytes", "lagBytes", NULL, NULL, 13, 136, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"lag_ms", "lagMs", NULL, NULL, 14, 144, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"disk_free_bytes", "diskFreeBytes", NULL, NULL, 15, 152, 0, 15, 13, WIRE_UINT64, WIRE_SINGULAR},
+    {"disk_total_bytes", "diskTotalBytes", NULL, NULL, 16, 160, 0, 16, 14, WIRE_UINT64, WIRE_SINGULAR},
+    {"version", "version", NULL, NULL, 17, 168, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+    {"uptime_ms", "uptimeMs", NULL, NULL, 18, 176, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"problem", "problem", NULL, NULL, 19, 184, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+    {"map_epoch", "mapEpoch", NULL, NULL, 20, 192, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_121[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_121[] = {
+    {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"leader", "leader", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+    {"voters", "voters", NULL, NULL, 4, 56, 48, 6, 6, WIRE_UINT64, WIRE_REPEATED},
+    {"learners", "learners", NULL, NULL, 5, 72, 64, 8, 8, WIRE_UINT64, WIRE_REPEATED},
+    {"wanted", "wanted", NULL, NULL, 6, 80, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
+    {"committed_offset", "committedOffset", NULL, NULL, 7, 88, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_122[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_122[] = {
+    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+    {"state", "state", NULL, NULL, 2, 32, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
+    {"condition", "condition", NULL, NULL, 3, 40, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"applied_offset", "appliedOffset", NULL, NULL, 4, 48, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
+    {"points", "points", NULL, NULL, 5, 56, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"bytes", "bytes", NULL, NULL, 6, 64, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"progress", "progress", NULL, NULL, 7, 72, 0, 8, 8, WIRE_DOUBLE, WIRE_SINGULAR},
+    {"remaining_ms", "remainingMs", NULL, NULL, 8, 80, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_123[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_123[] = {
+    {"collection_id", "collectionId", NULL, NULL, 1, 24, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"collection", "collection", NULL, NULL, 3, 40, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"shard", "shard", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
+    {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"wanted", "wanted", NULL, NULL, 6, 64, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
+    {"replicas", "replicas", &wire_messages[122], NULL, 7, 80, 72, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_124[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+static const wire_field fields_124[] = {
+    {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"map_epoch", "mapEpoch", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"controller", "controller", NULL, NULL, 3, 40, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"metadata_reachable", "metadataReachable", NULL, NULL, 4, 48, 0, 18, 17, WIRE_BOOL, WIRE_SINGULAR},
+    {"nodes", "nodes", &wire_messages[120], NULL, 5, 64, 56, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[121], NULL, 6, 80, 72, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[123], NULL, 7, 96, 88, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"problems", "problems", NULL, NULL, 8, 112, 104, 8, 8, WIRE_STRING, WIRE_REPEATED},
+    {"node", "node", NULL, NULL, 9, 120, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_125[] = {0, 1};
+static const wire_field fields_125[] = {
+    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_126[] = {0, 1};
+static const wire_field fields_126[] = {
+    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_127[] = {0, 1};
+static const wire_field fields_127[] = {
+    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_128[] = {0, 1, 2};
+static const wire_field fields_128[] = {
+    {"map_epoch", "mapEpoch", NULL, NULL, 1, 24, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"state", "state", NULL, NULL, 2, 32, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_129[] = {0};
+static const uint8_t by_number_130[] = {0, 1};
+static const wire_field fields_130[] = {
     {"interval_ms", "intervalMs", NULL, NULL, 1, 24, 0, 11, 10, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_116[] = {0, 1, 2, 3};
-static const wire_field fields_116[] = {
+static const uint8_t by_number_131[] = {0, 1, 2, 3};
+static const wire_field fields_131[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"ok", "ok", NULL, NULL, 2, 32, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
     {"detail", "detail", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_117[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_117[] = {
+static const uint8_t by_number_132[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_132[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 3, 40, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
@@ -1497,61 +1745,61 @@ static const wire_field fields_117[] = {
     {"lag_bytes", "lagBytes", NULL, NULL, 10, 96, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"lag_ms", "lagMs", NULL, NULL, 11, 104, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_118[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-static const wire_field fields_118[] = {
+static const uint8_t by_number_133[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_133[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"revision", "revision", NULL, NULL, 3, 40, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 4, 48, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"uptime_ms", "uptimeMs", NULL, NULL, 5, 56, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"roles", "roles", NULL, NULL, 6, 72, 64, 5, 5, WIRE_STRING, WIRE_REPEATED},
-    {"checks", "checks", &wire_messages[116], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"partitions", "partitions", &wire_messages[117], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"checks", "checks", &wire_messages[131], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[132], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
     {"replay_progress", "replayProgress", NULL, NULL, 9, 112, 0, 15, 14, WIRE_DOUBLE, WIRE_SINGULAR},
     {"replay_eta_ms", "replayEtaMs", NULL, NULL, 10, 120, 0, 13, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"grpc_address", "grpcAddress", NULL, NULL, 11, 128, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
     {"http_address", "httpAddress", NULL, NULL, 12, 136, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_119[] = {0, 1, 2};
-static const wire_field fields_119[] = {
+static const uint8_t by_number_134[] = {0, 1, 2};
+static const wire_field fields_134[] = {
     {"m", "m", NULL, NULL, 1, 24, 0, 1, 1, WIRE_UINT32, WIRE_SINGULAR},
     {"ef_construction", "efConstruction", NULL, NULL, 2, 28, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_120[] = {0, 1, 2, 3, 4};
-static const wire_field fields_120[] = {
+static const uint8_t by_number_135[] = {0, 1, 2, 3, 4};
+static const wire_field fields_135[] = {
     {"dimension", "dimension", NULL, NULL, 1, 24, 0, 9, 9, WIRE_UINT32, WIRE_SINGULAR},
     {"distance", "distance", NULL, &wire_enums[10], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
-    {"hnsw", "hnsw", &wire_messages[119], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"hnsw", "hnsw", &wire_messages[134], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"quantisation", "quantisation", NULL, &wire_enums[6], 4, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_121[] = {0, 1, 2};
-static const wire_field fields_121[] = {
+static const uint8_t by_number_136[] = {0, 1, 2};
+static const wire_field fields_136[] = {
     {"field", "field", NULL, NULL, 1, 24, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"type", "type", NULL, &wire_enums[7], 2, 32, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_122[] = {0, 1, 2, 3, 4};
-static const wire_field fields_122[] = {
-    {"vector", "vector", &wire_messages[120], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[123], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload_indexes", "payloadIndexes", &wire_messages[121], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_137[] = {0, 1, 2, 3, 4};
+static const wire_field fields_137[] = {
+    {"vector", "vector", &wire_messages[135], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[138], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload_indexes", "payloadIndexes", &wire_messages[136], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
     {"shards", "shards", NULL, NULL, 4, 64, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_123[] = {0, 1, 2};
-static const wire_field fields_123[] = {
+static const uint8_t by_number_138[] = {0, 1, 2};
+static const wire_field fields_138[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[120], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[135], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_124[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_124[] = {
+static const uint8_t by_number_139[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_139[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[122], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[137], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"created", "created", NULL, NULL, 4, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"status", "status", &wire_messages[125], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"status", "status", &wire_messages[140], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_125[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-static const wire_field fields_125[] = {
+static const uint8_t by_number_140[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_140[] = {
     {"points", "points", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"segments", "segments", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"indexed_vectors", "indexedVectors", NULL, NULL, 3, 40, 0, 15, 14, WIRE_UINT64, WIRE_SINGULAR},
@@ -1563,91 +1811,91 @@ static const wire_field fields_125[] = {
     {"committed_offset", "committedOffset", NULL, NULL, 9, 88, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 10, 96, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"recoding_segments", "recodingSegments", NULL, NULL, 11, 104, 0, 17, 16, WIRE_UINT64, WIRE_SINGULAR},
-    {"shards", "shards", &wire_messages[126], NULL, 12, 120, 112, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[141], NULL, 12, 120, 112, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_126[] = {0, 1, 2, 3, 4};
-static const wire_field fields_126[] = {
+static const uint8_t by_number_141[] = {0, 1, 2, 3, 4};
+static const wire_field fields_141[] = {
     {"shard", "shard", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
     {"points", "points", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_127[] = {0, 1, 2, 3};
-static const wire_field fields_127[] = {
+static const uint8_t by_number_142[] = {0, 1, 2, 3};
+static const wire_field fields_142[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[122], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[137], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_128[] = {0, 1, 2};
-static const wire_field fields_128[] = {
-    {"collection", "collection", &wire_messages[124], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[183], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_143[] = {0, 1, 2};
+static const wire_field fields_143[] = {
+    {"collection", "collection", &wire_messages[139], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[198], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_129[] = {0, 1, 2};
-static const wire_field fields_129[] = {
+static const uint8_t by_number_144[] = {0, 1, 2};
+static const wire_field fields_144[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_130[] = {0, 1};
-static const wire_field fields_130[] = {
-    {"collection", "collection", &wire_messages[124], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_145[] = {0, 1};
+static const wire_field fields_145[] = {
+    {"collection", "collection", &wire_messages[139], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_131[] = {0, 1};
-static const wire_field fields_131[] = {
+static const uint8_t by_number_146[] = {0, 1};
+static const wire_field fields_146[] = {
     {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_132[] = {0, 1};
-static const wire_field fields_132[] = {
-    {"collections", "collections", &wire_messages[124], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_147[] = {0, 1};
+static const wire_field fields_147[] = {
+    {"collections", "collections", &wire_messages[139], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_133[] = {0, 1, 2, 3, 4};
-static const wire_field fields_133[] = {
+static const uint8_t by_number_148[] = {0, 1, 2, 3, 4};
+static const wire_field fields_148[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"quantisation", "quantisation", NULL, &wire_enums[6], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
     {"vectors", "vectors", NULL, NULL, 4, 56, 48, 7, 7, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_134[] = {0, 1, 2};
-static const wire_field fields_134[] = {
-    {"collection", "collection", &wire_messages[124], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[183], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_149[] = {0, 1, 2};
+static const wire_field fields_149[] = {
+    {"collection", "collection", &wire_messages[139], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[198], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_135[] = {0, 1, 2};
-static const wire_field fields_135[] = {
+static const uint8_t by_number_150[] = {0, 1, 2};
+static const wire_field fields_150[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_136[] = {0, 1};
-static const wire_field fields_136[] = {
-    {"write", "write", &wire_messages[183], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_151[] = {0, 1};
+static const wire_field fields_151[] = {
+    {"write", "write", &wire_messages[198], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_137[] = {0, 1, 2, 3};
-static const wire_field fields_137[] = {
+static const uint8_t by_number_152[] = {0, 1, 2, 3};
+static const wire_field fields_152[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"start_hlc", "startHlc", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"end_hlc", "endHlc", NULL, NULL, 3, 40, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_138[] = {0, 1, 2, 3, 4};
-static const wire_field fields_138[] = {
+static const uint8_t by_number_153[] = {0, 1, 2, 3, 4};
+static const wire_field fields_153[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"operation", "operation", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[166], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[139], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[181], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[154], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
 };
-static const uint8_t by_number_139[] = {0, 1, 2};
-static const wire_field fields_139[] = {
+static const uint8_t by_number_154[] = {0, 1, 2};
+static const wire_field fields_154[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"value", "value", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_140[] = {0, 1, 2, 3, 4};
-static const wire_field fields_140[] = {
+static const uint8_t by_number_155[] = {0, 1, 2, 3, 4};
+static const wire_field fields_155[] = {
     {"replica", "replica", NULL, NULL, 1, 24, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_hlc", "appliedHlc", NULL, NULL, 4, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_141[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23};
-static const wire_field fields_141[] = {
+static const uint8_t by_number_156[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24};
+static const wire_field fields_156[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -1663,49 +1911,50 @@ static const wire_field fields_141[] = {
     {"tier", "tier", NULL, NULL, 13, 116, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"trace_id", "traceId", NULL, NULL, 14, 120, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"span_id", "spanId", NULL, NULL, 15, 128, 0, 7, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"spans", "spans", &wire_messages[137], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
-    {"points", "points", &wire_messages[138], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"spans", "spans", &wire_messages[152], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[153], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"point_count", "pointCount", NULL, NULL, 18, 168, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"body_bytes", "bodyBytes", NULL, NULL, 19, 176, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"receipts", "receipts", &wire_messages[140], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"receipts", "receipts", &wire_messages[155], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
     {"filter_json", "filterJson", NULL, NULL, 21, 200, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
     {"current", "current", NULL, NULL, 22, 208, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
     {"refused", "refused", NULL, NULL, 23, 216, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+    {"decision_json", "decisionJson", NULL, NULL, 24, 224, 0, 13, 12, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_142[] = {0, 1, 2, 3, 4};
-static const wire_field fields_142[] = {
+static const uint8_t by_number_157[] = {0, 1, 2, 3, 4};
+static const wire_field fields_157[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_143[] = {0, 1, 2};
-static const wire_field fields_143[] = {
+static const uint8_t by_number_158[] = {0, 1, 2};
+static const wire_field fields_158[] = {
     {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_144[] = {0, 1, 2};
-static const wire_field fields_144[] = {
+static const uint8_t by_number_159[] = {0, 1, 2};
+static const wire_field fields_159[] = {
     {"trace_id", "traceId", NULL, NULL, 1, 24, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_145[] = {0, 1, 2};
-static const wire_field fields_145[] = {
+static const uint8_t by_number_160[] = {0, 1, 2};
+static const wire_field fields_160[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_146[] = {0, 1, 2, 3};
-static const wire_field fields_146[] = {
-    {"entries", "entries", &wire_messages[141], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_161[] = {0, 1, 2, 3};
+static const wire_field fields_161[] = {
+    {"entries", "entries", &wire_messages[156], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
     {"truncated", "truncated", NULL, NULL, 2, 40, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
     {"scanned", "scanned", NULL, NULL, 3, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_147[] = {0, 1};
-static const wire_field fields_147[] = {
+static const uint8_t by_number_162[] = {0, 1};
+static const wire_field fields_162[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_148[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_148[] = {
+static const uint8_t by_number_163[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_163[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
@@ -1714,235 +1963,235 @@ static const wire_field fields_148[] = {
     {"segments", "segments", NULL, NULL, 6, 64, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"faults", "faults", NULL, NULL, 7, 80, 72, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_149[] = {0, 1, 2};
-static const wire_field fields_149[] = {
+static const uint8_t by_number_164[] = {0, 1, 2};
+static const wire_field fields_164[] = {
     {"ok", "ok", NULL, NULL, 1, 24, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
-    {"partitions", "partitions", &wire_messages[148], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[163], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_150[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_150[] = {
+static const uint8_t by_number_165[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_165[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"points", "points", &wire_messages[170], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[185], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"wait", "wait", NULL, &wire_enums[9], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 4, 56, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 5, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_151[] = {0, 1, 2, 3, 4};
-static const wire_field fields_151[] = {
-    {"write", "write", &wire_messages[183], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_166[] = {0, 1, 2, 3, 4};
+static const wire_field fields_166[] = {
+    {"write", "write", &wire_messages[198], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"accepted", "accepted", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"code", "code", NULL, NULL, 3, 36, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"message", "message", NULL, NULL, 4, 40, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_152[] = {0, 1, 2, 3};
-static const wire_field fields_152[] = {
+static const uint8_t by_number_167[] = {0, 1, 2, 3};
+static const wire_field fields_167[] = {
     {"accepted", "accepted", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"requests", "requests", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[183], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[198], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_153[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_153[] = {
+static const uint8_t by_number_168[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_168[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
-    {"filter", "filter", &wire_messages[174], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[189], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"wait", "wait", NULL, &wire_enums[9], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 5, 64, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_154[] = {0, 1};
-static const wire_field fields_154[] = {
-    {"write", "write", &wire_messages[183], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_169[] = {0, 1};
+static const wire_field fields_169[] = {
+    {"write", "write", &wire_messages[198], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_155[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_155[] = {
+static const uint8_t by_number_170[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_170[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
     {"with_vectors", "withVectors", NULL, NULL, 3, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 4, 52, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[180], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[195], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_156[] = {0, 1, 2, 3};
-static const wire_field fields_156[] = {
-    {"points", "points", &wire_messages[172], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_171[] = {0, 1, 2, 3};
+static const wire_field fields_171[] = {
+    {"points", "points", &wire_messages[187], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"missing", "missing", NULL, NULL, 2, 48, 40, 7, 7, WIRE_STRING, WIRE_REPEATED},
-    {"info", "info", &wire_messages[182], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[197], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_157[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_157[] = {
+static const uint8_t by_number_172[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_172[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[165], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[180], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"using", "using", NULL, NULL, 3, 40, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[174], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[189], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"ef", "ef", NULL, NULL, 6, 64, 0, 2, 2, WIRE_UINT32, WIRE_SINGULAR},
     {"exact", "exact", NULL, NULL, 7, 68, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 8, 72, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 9, 76, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[180], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[195], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 11, 88, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_158[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_158[] = {
+static const uint8_t by_number_173[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_173[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"distance", "distance", NULL, NULL, 2, 32, 0, 8, 8, WIRE_FLOAT, WIRE_SINGULAR},
     {"score", "score", NULL, NULL, 3, 36, 0, 5, 5, WIRE_FLOAT, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 4, 40, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[166], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[165], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"payload", "payload", &wire_messages[181], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[180], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_159[] = {0, 1, 2, 3};
-static const wire_field fields_159[] = {
-    {"hits", "hits", &wire_messages[158], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"info", "info", &wire_messages[182], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"plan", "plan", &wire_messages[160], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_174[] = {0, 1, 2, 3};
+static const wire_field fields_174[] = {
+    {"hits", "hits", &wire_messages[173], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"info", "info", &wire_messages[197], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"plan", "plan", &wire_messages[175], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_160[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_160[] = {
+static const uint8_t by_number_175[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_175[] = {
     {"strategy", "strategy", NULL, NULL, 1, 24, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"visited", "visited", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"matching", "matching", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"unindexed", "unindexed", NULL, NULL, 4, 56, 48, 9, 9, WIRE_STRING, WIRE_REPEATED},
     {"engine_time_us", "engineTimeUs", NULL, NULL, 5, 64, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_161[] = {0, 1, 2, 3, 4};
-static const wire_field fields_161[] = {
+static const uint8_t by_number_176[] = {0, 1, 2, 3, 4};
+static const wire_field fields_176[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[174], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[180], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[189], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[195], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_162[] = {0, 1, 2};
-static const wire_field fields_162[] = {
+static const uint8_t by_number_177[] = {0, 1, 2};
+static const wire_field fields_177[] = {
     {"count", "count", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[182], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[197], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_163[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_163[] = {
+static const uint8_t by_number_178[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_178[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[174], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[189], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"page_size", "pageSize", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"page_token", "pageToken", NULL, NULL, 4, 48, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 5, 56, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 6, 60, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[180], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[195], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 8, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_164[] = {0, 1, 2, 3};
-static const wire_field fields_164[] = {
-    {"points", "points", &wire_messages[172], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_179[] = {0, 1, 2, 3};
+static const wire_field fields_179[] = {
+    {"points", "points", &wire_messages[187], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"next_page_token", "nextPageToken", NULL, NULL, 2, 40, 0, 15, 13, WIRE_STRING, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[182], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[197], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_165[] = {0, 1, 2};
-static const wire_field fields_165[] = {
+static const uint8_t by_number_180[] = {0, 1, 2};
+static const wire_field fields_180[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_FLOAT, WIRE_REPEATED},
     {"packed", "packed", NULL, NULL, 2, 40, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_166[] = {0, 1};
-static const wire_field fields_166[] = {
+static const uint8_t by_number_181[] = {0, 1};
+static const wire_field fields_181[] = {
     {"json", "json", NULL, NULL, 1, 24, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_167[] = {0, 1, 2, 3, 4};
-static const wire_field fields_167[] = {
+static const uint8_t by_number_182[] = {0, 1, 2, 3, 4};
+static const wire_field fields_182[] = {
     {"string_value", "stringValue", NULL, NULL, 1, 32, 24, 12, 11, WIRE_STRING, WIRE_ONEOF},
     {"integer_value", "integerValue", NULL, NULL, 2, 32, 24, 13, 12, WIRE_INT64, WIRE_ONEOF},
     {"float_value", "floatValue", NULL, NULL, 3, 32, 24, 11, 10, WIRE_DOUBLE, WIRE_ONEOF},
     {"bool_value", "boolValue", NULL, NULL, 4, 32, 24, 10, 9, WIRE_BOOL, WIRE_ONEOF},
 };
-static const uint8_t by_number_168[] = {0, 1};
-static const wire_field fields_168[] = {
-    {"values", "values", &wire_messages[167], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_183[] = {0, 1};
+static const wire_field fields_183[] = {
+    {"values", "values", &wire_messages[182], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_169[] = {0, 1};
-static const wire_field fields_169[] = {
+static const uint8_t by_number_184[] = {0, 1};
+static const wire_field fields_184[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_170[] = {0, 1, 2, 3, 4};
-static const wire_field fields_170[] = {
+static const uint8_t by_number_185[] = {0, 1, 2, 3, 4};
+static const wire_field fields_185[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[165], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[171], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[166], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[180], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[186], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[181], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_171[] = {0, 1, 2};
-static const wire_field fields_171[] = {
+static const uint8_t by_number_186[] = {0, 1, 2};
+static const wire_field fields_186[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[165], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[180], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_172[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_172[] = {
+static const uint8_t by_number_187[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_187[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[165], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[173], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[166], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[180], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[188], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[181], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_173[] = {0, 1, 2};
-static const wire_field fields_173[] = {
+static const uint8_t by_number_188[] = {0, 1, 2};
+static const wire_field fields_188[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[165], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[180], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_174[] = {0, 1, 2, 3};
-static const wire_field fields_174[] = {
-    {"must", "must", &wire_messages[175], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"should", "should", &wire_messages[175], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"must_not", "mustNot", &wire_messages[175], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_189[] = {0, 1, 2, 3};
+static const wire_field fields_189[] = {
+    {"must", "must", &wire_messages[190], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"should", "should", &wire_messages[190], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"must_not", "mustNot", &wire_messages[190], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_175[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_175[] = {
+static const uint8_t by_number_190[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_190[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"match", "match", &wire_messages[176], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"range", "range", &wire_messages[178], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"is_null", "isNull", &wire_messages[179], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"has_id", "hasId", &wire_messages[169], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"filter", "filter", &wire_messages[174], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"match", "match", &wire_messages[191], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"range", "range", &wire_messages[193], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"is_null", "isNull", &wire_messages[194], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"has_id", "hasId", &wire_messages[184], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"filter", "filter", &wire_messages[189], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_176[] = {0, 1, 2, 3};
-static const wire_field fields_176[] = {
-    {"value", "value", &wire_messages[167], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"any", "any", &wire_messages[168], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
-    {"except", "except", &wire_messages[168], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+static const uint8_t by_number_191[] = {0, 1, 2, 3};
+static const wire_field fields_191[] = {
+    {"value", "value", &wire_messages[182], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"any", "any", &wire_messages[183], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"except", "except", &wire_messages[183], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_177[] = {0, 1};
-static const wire_field fields_177[] = {
+static const uint8_t by_number_192[] = {0, 1};
+static const wire_field fields_192[] = {
     {"value", "value", NULL, NULL, 1, 24, 0, 5, 5, WIRE_DOUBLE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_178[] = {0, 1, 2, 3, 4};
-static const wire_field fields_178[] = {
-    {"gt", "gt", &wire_messages[177], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"gte", "gte", &wire_messages[177], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lt", "lt", &wire_messages[177], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lte", "lte", &wire_messages[177], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_193[] = {0, 1, 2, 3, 4};
+static const wire_field fields_193[] = {
+    {"gt", "gt", &wire_messages[192], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"gte", "gte", &wire_messages[192], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lt", "lt", &wire_messages[192], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lte", "lte", &wire_messages[192], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_179[] = {0, 1};
-static const wire_field fields_179[] = {
+static const uint8_t by_number_194[] = {0, 1};
+static const wire_field fields_194[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_180[] = {0, 1, 2, 3};
-static const wire_field fields_180[] = {
+static const uint8_t by_number_195[] = {0, 1, 2, 3};
+static const wire_field fields_195[] = {
     {"consistency", "consistency", NULL, &wire_enums[8], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
     {"max_staleness_ms", "maxStalenessMs", NULL, NULL, 2, 28, 0, 16, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 3, 32, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_181[] = {0, 1, 2};
-static const wire_field fields_181[] = {
+static const uint8_t by_number_196[] = {0, 1, 2};
+static const wire_field fields_196[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_182[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_182[] = {
+static const uint8_t by_number_197[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_197[] = {
     {"requested", "requested", NULL, &wire_enums[8], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
     {"achieved", "achieved", NULL, &wire_enums[8], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
     {"staleness_ms", "stalenessMs", NULL, NULL, 3, 32, 0, 12, 11, WIRE_UINT32, WIRE_SINGULAR},
-    {"index_version", "indexVersion", &wire_messages[181], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
+    {"index_version", "indexVersion", &wire_messages[196], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
     {"cache_hit", "cacheHit", NULL, NULL, 5, 56, 0, 9, 8, WIRE_BOOL, WIRE_SINGULAR},
     {"sync_performed", "syncPerformed", NULL, NULL, 6, 60, 0, 14, 13, WIRE_BOOL, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 7, 64, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
     {"server_time_us", "serverTimeUs", NULL, NULL, 8, 80, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_183[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_183[] = {
+static const uint8_t by_number_198[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_198[] = {
     {"hlc", "hlc", NULL, NULL, 1, 24, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 3, 40, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
@@ -2011,134 +2260,149 @@ const wire_message wire_messages[] = {
     {"grpc.reflection.v1alpha.ListServiceResponse", &grpc__reflection__v1alpha__list_service_response__descriptor, fields_55, by_number_55, sizeof(Grpc__Reflection__V1alpha__ListServiceResponse), 1, 1, WIRE_SHAPE_OBJECT},
     {"grpc.reflection.v1alpha.ServiceResponse", &grpc__reflection__v1alpha__service_response__descriptor, fields_56, by_number_56, sizeof(Grpc__Reflection__V1alpha__ServiceResponse), 1, 1, WIRE_SHAPE_OBJECT},
     {"grpc.reflection.v1alpha.ErrorResponse", &grpc__reflection__v1alpha__error_response__descriptor, fields_57, by_number_57, sizeof(Grpc__Reflection__V1alpha__ErrorResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReadIndexRequest", &vecraft__internal__v1__read_index_request__descriptor, fields_58, by_number_58, sizeof(Vecraft__Internal__V1__ReadIndexRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReadIndexResponse", &vecraft__internal__v1__read_index_response__descriptor, fields_59, by_number_59, sizeof(Vecraft__Internal__V1__ReadIndexResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ChangeMembersRequest", &vecraft__internal__v1__change_members_request__descriptor, fields_60, by_number_60, sizeof(Vecraft__Internal__V1__ChangeMembersRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ChangeMembersResponse", &vecraft__internal__v1__change_members_response__descriptor, fields_61, by_number_61, sizeof(Vecraft__Internal__V1__ChangeMembersResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AddReplicaRequest", &vecraft__internal__v1__add_replica_request__descriptor, fields_62, by_number_62, sizeof(Vecraft__Internal__V1__AddReplicaRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.RemoveReplicaRequest", &vecraft__internal__v1__remove_replica_request__descriptor, fields_63, by_number_63, sizeof(Vecraft__Internal__V1__RemoveReplicaRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.MembersResponse", &vecraft__internal__v1__members_response__descriptor, fields_64, by_number_64, sizeof(Vecraft__Internal__V1__MembersResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TransferLeadershipRequest", &vecraft__internal__v1__transfer_leadership_request__descriptor, fields_65, by_number_65, sizeof(Vecraft__Internal__V1__TransferLeadershipRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TransferLeadershipResponse", &vecraft__internal__v1__transfer_leadership_response__descriptor, NULL, by_number_66, sizeof(Vecraft__Internal__V1__TransferLeadershipResponse), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TrimRequest", &vecraft__internal__v1__trim_request__descriptor, fields_67, by_number_67, sizeof(Vecraft__Internal__V1__TrimRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TrimResponse", &vecraft__internal__v1__trim_response__descriptor, fields_68, by_number_68, sizeof(Vecraft__Internal__V1__TrimResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AppendRequest", &vecraft__internal__v1__append_request__descriptor, fields_69, by_number_69, sizeof(Vecraft__Internal__V1__AppendRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AppendResponse", &vecraft__internal__v1__append_response__descriptor, fields_70, by_number_70, sizeof(Vecraft__Internal__V1__AppendResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReadRequest", &vecraft__internal__v1__read_request__descriptor, fields_71, by_number_71, sizeof(Vecraft__Internal__V1__ReadRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.EntryBatch", &vecraft__internal__v1__entry_batch__descriptor, fields_72, by_number_72, sizeof(Vecraft__Internal__V1__EntryBatch), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PartitionsRequest", &vecraft__internal__v1__partitions_request__descriptor, NULL, by_number_73, sizeof(Vecraft__Internal__V1__PartitionsRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PartitionInfo", &vecraft__internal__v1__partition_info__descriptor, fields_74, by_number_74, sizeof(Vecraft__Internal__V1__PartitionInfo), 14, 14, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.MemberInfo", &vecraft__internal__v1__member_info__descriptor, fields_75, by_number_75, sizeof(Vecraft__Internal__V1__MemberInfo), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PartitionsResponse", &vecraft__internal__v1__partitions_response__descriptor, fields_76, by_number_76, sizeof(Vecraft__Internal__V1__PartitionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Hello", &vecraft__internal__v1__hello__descriptor, fields_77, by_number_77, sizeof(Vecraft__Internal__V1__Hello), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PeerFrame", &vecraft__internal__v1__peer_frame__descriptor, fields_78, by_number_78, sizeof(Vecraft__Internal__V1__PeerFrame), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Ping", &vecraft__internal__v1__ping__descriptor, fields_79, by_number_79, sizeof(Vecraft__Internal__V1__Ping), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Pong", &vecraft__internal__v1__pong__descriptor, fields_80, by_number_80, sizeof(Vecraft__Internal__V1__Pong), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReplicaMessage", &vecraft__internal__v1__replica_message__descriptor, fields_81, by_number_81, sizeof(Vecraft__Internal__V1__ReplicaMessage), 17, 17, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ClosedTime", &vecraft__internal__v1__closed_time__descriptor, fields_82, by_number_82, sizeof(Vecraft__Internal__V1__ClosedTime), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.VoteRequest", &vecraft__internal__v1__vote_request__descriptor, fields_83, by_number_83, sizeof(Vecraft__Internal__V1__VoteRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.VoteReply", &vecraft__internal__v1__vote_reply__descriptor, fields_84, by_number_84, sizeof(Vecraft__Internal__V1__VoteReply), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AppendEntries", &vecraft__internal__v1__append_entries__descriptor, fields_85, by_number_85, sizeof(Vecraft__Internal__V1__AppendEntries), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Entries", &vecraft__internal__v1__entries__descriptor, fields_86, by_number_86, sizeof(Vecraft__Internal__V1__Entries), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.GroupMembership", &vecraft__internal__v1__group_membership__descriptor, fields_87, by_number_87, sizeof(Vecraft__Internal__V1__GroupMembership), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.GroupMember", &vecraft__internal__v1__group_member__descriptor, fields_88, by_number_88, sizeof(Vecraft__Internal__V1__GroupMember), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Heartbeat", &vecraft__internal__v1__heartbeat__descriptor, fields_89, by_number_89, sizeof(Vecraft__Internal__V1__Heartbeat), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.RecoveryPoint", &vecraft__internal__v1__recovery_point__descriptor, fields_90, by_number_90, sizeof(Vecraft__Internal__V1__RecoveryPoint), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Acknowledge", &vecraft__internal__v1__acknowledge__descriptor, fields_91, by_number_91, sizeof(Vecraft__Internal__V1__Acknowledge), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Reject", &vecraft__internal__v1__reject__descriptor, fields_92, by_number_92, sizeof(Vecraft__Internal__V1__Reject), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.CommitNotice", &vecraft__internal__v1__commit_notice__descriptor, fields_93, by_number_93, sizeof(Vecraft__Internal__V1__CommitNotice), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TimeoutNow", &vecraft__internal__v1__timeout_now__descriptor, NULL, by_number_94, sizeof(Vecraft__Internal__V1__TimeoutNow), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Outdated", &vecraft__internal__v1__outdated__descriptor, NULL, by_number_95, sizeof(Vecraft__Internal__V1__Outdated), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogPart", &vecraft__internal__v1__log_part__descriptor, fields_96, by_number_96, sizeof(Vecraft__Internal__V1__LogPart), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogHeader", &vecraft__internal__v1__log_header__descriptor, fields_97, by_number_97, sizeof(Vecraft__Internal__V1__LogHeader), 10, 10, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogFrames", &vecraft__internal__v1__log_frames__descriptor, fields_98, by_number_98, sizeof(Vecraft__Internal__V1__LogFrames), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogKeys", &vecraft__internal__v1__log_keys__descriptor, fields_99, by_number_99, sizeof(Vecraft__Internal__V1__LogKeys), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogKey", &vecraft__internal__v1__log_key__descriptor, fields_100, by_number_100, sizeof(Vecraft__Internal__V1__LogKey), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogEnd", &vecraft__internal__v1__log_end__descriptor, fields_101, by_number_101, sizeof(Vecraft__Internal__V1__LogEnd), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.InstallLogResponse", &vecraft__internal__v1__install_log_response__descriptor, fields_102, by_number_102, sizeof(Vecraft__Internal__V1__InstallLogResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardReadRequest", &vecraft__internal__v1__shard_read_request__descriptor, fields_103, by_number_103, sizeof(Vecraft__Internal__V1__ShardReadRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardReadResponse", &vecraft__internal__v1__shard_read_response__descriptor, fields_104, by_number_104, sizeof(Vecraft__Internal__V1__ShardReadResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardStatesRequest", &vecraft__internal__v1__shard_states_request__descriptor, fields_105, by_number_105, sizeof(Vecraft__Internal__V1__ShardStatesRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardName", &vecraft__internal__v1__shard_name__descriptor, fields_106, by_number_106, sizeof(Vecraft__Internal__V1__ShardName), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardState", &vecraft__internal__v1__shard_state__descriptor, fields_107, by_number_107, sizeof(Vecraft__Internal__V1__ShardState), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardStatesResponse", &vecraft__internal__v1__shard_states_response__descriptor, fields_108, by_number_108, sizeof(Vecraft__Internal__V1__ShardStatesResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.FetchShardRequest", &vecraft__internal__v1__fetch_shard_request__descriptor, fields_109, by_number_109, sizeof(Vecraft__Internal__V1__FetchShardRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.HeldFile", &vecraft__internal__v1__held_file__descriptor, fields_110, by_number_110, sizeof(Vecraft__Internal__V1__HeldFile), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardPart", &vecraft__internal__v1__shard_part__descriptor, fields_111, by_number_111, sizeof(Vecraft__Internal__V1__ShardPart), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardChunk", &vecraft__internal__v1__shard_chunk__descriptor, fields_112, by_number_112, sizeof(Vecraft__Internal__V1__ShardChunk), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardEnd", &vecraft__internal__v1__shard_end__descriptor, fields_113, by_number_113, sizeof(Vecraft__Internal__V1__ShardEnd), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_114, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_115, by_number_115, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_116, by_number_116, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_117, by_number_117, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_118, by_number_118, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_119, by_number_119, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_120, by_number_120, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_121, by_number_121, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_122, by_number_122, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__CollectionStatus), 12, 12, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ShardStatus", &vecraft__v1__shard_status__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__ShardStatus), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_129, by_number_129, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_132, by_number_132, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_140, by_number_140, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_141, by_number_141, sizeof(Vecraft__V1__LineageEntry), 23, 23, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_142, by_number_142, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_143, by_number_143, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_144, by_number_144, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_145, by_number_145, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_146, by_number_146, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_147, by_number_147, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_148, by_number_148, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_149, by_number_149, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_150, by_number_150, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_151, by_number_151, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_152, by_number_152, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_153, by_number_153, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_154, by_number_154, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_155, by_number_155, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_156, by_number_156, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_157, by_number_157, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_158, by_number_158, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_159, by_number_159, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_160, by_number_160, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_161, by_number_161, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_162, by_number_162, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_163, by_number_163, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_164, by_number_164, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_165, by_number_165, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
-    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_166, by_number_166, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
-    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_167, by_number_167, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
-    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_168, by_number_168, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_169, by_number_169, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_170, by_number_170, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_171, by_number_171, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_172, by_number_172, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_173, by_number_173, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_174, by_number_174, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_175, by_number_175, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
-    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_176, by_number_176, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_177, by_number_177, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
-    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_178, by_number_178, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_179, by_number_179, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_180, by_number_180, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_181, by_number_181, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_182, by_number_182, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_183, by_number_183, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ObserveRequest", &vecraft__internal__v1__observe_request__descriptor, fields_58, by_number_58, sizeof(Vecraft__Internal__V1__ObserveRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.NodeReport", &vecraft__internal__v1__node_report__descriptor, fields_59, by_number_59, sizeof(Vecraft__Internal__V1__NodeReport), 18, 18, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReplicaReport", &vecraft__internal__v1__replica_report__descriptor, fields_60, by_number_60, sizeof(Vecraft__Internal__V1__ReplicaReport), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.JournalReport", &vecraft__internal__v1__journal_report__descriptor, fields_61, by_number_61, sizeof(Vecraft__Internal__V1__JournalReport), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.GroupReport", &vecraft__internal__v1__group_report__descriptor, fields_62, by_number_62, sizeof(Vecraft__Internal__V1__GroupReport), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReadIndexRequest", &vecraft__internal__v1__read_index_request__descriptor, fields_63, by_number_63, sizeof(Vecraft__Internal__V1__ReadIndexRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReadIndexResponse", &vecraft__internal__v1__read_index_response__descriptor, fields_64, by_number_64, sizeof(Vecraft__Internal__V1__ReadIndexResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ChangeMembersRequest", &vecraft__internal__v1__change_members_request__descriptor, fields_65, by_number_65, sizeof(Vecraft__Internal__V1__ChangeMembersRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ChangeMembersResponse", &vecraft__internal__v1__change_members_response__descriptor, fields_66, by_number_66, sizeof(Vecraft__Internal__V1__ChangeMembersResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AddReplicaRequest", &vecraft__internal__v1__add_replica_request__descriptor, fields_67, by_number_67, sizeof(Vecraft__Internal__V1__AddReplicaRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.RemoveReplicaRequest", &vecraft__internal__v1__remove_replica_request__descriptor, fields_68, by_number_68, sizeof(Vecraft__Internal__V1__RemoveReplicaRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.MembersResponse", &vecraft__internal__v1__members_response__descriptor, fields_69, by_number_69, sizeof(Vecraft__Internal__V1__MembersResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TransferLeadershipRequest", &vecraft__internal__v1__transfer_leadership_request__descriptor, fields_70, by_number_70, sizeof(Vecraft__Internal__V1__TransferLeadershipRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TransferLeadershipResponse", &vecraft__internal__v1__transfer_leadership_response__descriptor, NULL, by_number_71, sizeof(Vecraft__Internal__V1__TransferLeadershipResponse), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TrimRequest", &vecraft__internal__v1__trim_request__descriptor, fields_72, by_number_72, sizeof(Vecraft__Internal__V1__TrimRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TrimResponse", &vecraft__internal__v1__trim_response__descriptor, fields_73, by_number_73, sizeof(Vecraft__Internal__V1__TrimResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AppendRequest", &vecraft__internal__v1__append_request__descriptor, fields_74, by_number_74, sizeof(Vecraft__Internal__V1__AppendRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AppendResponse", &vecraft__internal__v1__append_response__descriptor, fields_75, by_number_75, sizeof(Vecraft__Internal__V1__AppendResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReadRequest", &vecraft__internal__v1__read_request__descriptor, fields_76, by_number_76, sizeof(Vecraft__Internal__V1__ReadRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.EntryBatch", &vecraft__internal__v1__entry_batch__descriptor, fields_77, by_number_77, sizeof(Vecraft__Internal__V1__EntryBatch), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PartitionsRequest", &vecraft__internal__v1__partitions_request__descriptor, NULL, by_number_78, sizeof(Vecraft__Internal__V1__PartitionsRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PartitionInfo", &vecraft__internal__v1__partition_info__descriptor, fields_79, by_number_79, sizeof(Vecraft__Internal__V1__PartitionInfo), 14, 14, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.MemberInfo", &vecraft__internal__v1__member_info__descriptor, fields_80, by_number_80, sizeof(Vecraft__Internal__V1__MemberInfo), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PartitionsResponse", &vecraft__internal__v1__partitions_response__descriptor, fields_81, by_number_81, sizeof(Vecraft__Internal__V1__PartitionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Hello", &vecraft__internal__v1__hello__descriptor, fields_82, by_number_82, sizeof(Vecraft__Internal__V1__Hello), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PeerFrame", &vecraft__internal__v1__peer_frame__descriptor, fields_83, by_number_83, sizeof(Vecraft__Internal__V1__PeerFrame), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Ping", &vecraft__internal__v1__ping__descriptor, fields_84, by_number_84, sizeof(Vecraft__Internal__V1__Ping), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Pong", &vecraft__internal__v1__pong__descriptor, fields_85, by_number_85, sizeof(Vecraft__Internal__V1__Pong), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReplicaMessage", &vecraft__internal__v1__replica_message__descriptor, fields_86, by_number_86, sizeof(Vecraft__Internal__V1__ReplicaMessage), 17, 17, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ClosedTime", &vecraft__internal__v1__closed_time__descriptor, fields_87, by_number_87, sizeof(Vecraft__Internal__V1__ClosedTime), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.VoteRequest", &vecraft__internal__v1__vote_request__descriptor, fields_88, by_number_88, sizeof(Vecraft__Internal__V1__VoteRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.VoteReply", &vecraft__internal__v1__vote_reply__descriptor, fields_89, by_number_89, sizeof(Vecraft__Internal__V1__VoteReply), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AppendEntries", &vecraft__internal__v1__append_entries__descriptor, fields_90, by_number_90, sizeof(Vecraft__Internal__V1__AppendEntries), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Entries", &vecraft__internal__v1__entries__descriptor, fields_91, by_number_91, sizeof(Vecraft__Internal__V1__Entries), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.GroupMembership", &vecraft__internal__v1__group_membership__descriptor, fields_92, by_number_92, sizeof(Vecraft__Internal__V1__GroupMembership), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.GroupMember", &vecraft__internal__v1__group_member__descriptor, fields_93, by_number_93, sizeof(Vecraft__Internal__V1__GroupMember), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Heartbeat", &vecraft__internal__v1__heartbeat__descriptor, fields_94, by_number_94, sizeof(Vecraft__Internal__V1__Heartbeat), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.RecoveryPoint", &vecraft__internal__v1__recovery_point__descriptor, fields_95, by_number_95, sizeof(Vecraft__Internal__V1__RecoveryPoint), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Acknowledge", &vecraft__internal__v1__acknowledge__descriptor, fields_96, by_number_96, sizeof(Vecraft__Internal__V1__Acknowledge), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Reject", &vecraft__internal__v1__reject__descriptor, fields_97, by_number_97, sizeof(Vecraft__Internal__V1__Reject), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.CommitNotice", &vecraft__internal__v1__commit_notice__descriptor, fields_98, by_number_98, sizeof(Vecraft__Internal__V1__CommitNotice), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TimeoutNow", &vecraft__internal__v1__timeout_now__descriptor, NULL, by_number_99, sizeof(Vecraft__Internal__V1__TimeoutNow), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Outdated", &vecraft__internal__v1__outdated__descriptor, NULL, by_number_100, sizeof(Vecraft__Internal__V1__Outdated), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogPart", &vecraft__internal__v1__log_part__descriptor, fields_101, by_number_101, sizeof(Vecraft__Internal__V1__LogPart), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogHeader", &vecraft__internal__v1__log_header__descriptor, fields_102, by_number_102, sizeof(Vecraft__Internal__V1__LogHeader), 10, 10, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogFrames", &vecraft__internal__v1__log_frames__descriptor, fields_103, by_number_103, sizeof(Vecraft__Internal__V1__LogFrames), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogKeys", &vecraft__internal__v1__log_keys__descriptor, fields_104, by_number_104, sizeof(Vecraft__Internal__V1__LogKeys), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogKey", &vecraft__internal__v1__log_key__descriptor, fields_105, by_number_105, sizeof(Vecraft__Internal__V1__LogKey), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogEnd", &vecraft__internal__v1__log_end__descriptor, fields_106, by_number_106, sizeof(Vecraft__Internal__V1__LogEnd), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.InstallLogResponse", &vecraft__internal__v1__install_log_response__descriptor, fields_107, by_number_107, sizeof(Vecraft__Internal__V1__InstallLogResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardReadRequest", &vecraft__internal__v1__shard_read_request__descriptor, fields_108, by_number_108, sizeof(Vecraft__Internal__V1__ShardReadRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardReadResponse", &vecraft__internal__v1__shard_read_response__descriptor, fields_109, by_number_109, sizeof(Vecraft__Internal__V1__ShardReadResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardStatesRequest", &vecraft__internal__v1__shard_states_request__descriptor, fields_110, by_number_110, sizeof(Vecraft__Internal__V1__ShardStatesRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardName", &vecraft__internal__v1__shard_name__descriptor, fields_111, by_number_111, sizeof(Vecraft__Internal__V1__ShardName), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardState", &vecraft__internal__v1__shard_state__descriptor, fields_112, by_number_112, sizeof(Vecraft__Internal__V1__ShardState), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardStatesResponse", &vecraft__internal__v1__shard_states_response__descriptor, fields_113, by_number_113, sizeof(Vecraft__Internal__V1__ShardStatesResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.FetchShardRequest", &vecraft__internal__v1__fetch_shard_request__descriptor, fields_114, by_number_114, sizeof(Vecraft__Internal__V1__FetchShardRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.HeldFile", &vecraft__internal__v1__held_file__descriptor, fields_115, by_number_115, sizeof(Vecraft__Internal__V1__HeldFile), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardPart", &vecraft__internal__v1__shard_part__descriptor, fields_116, by_number_116, sizeof(Vecraft__Internal__V1__ShardPart), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardChunk", &vecraft__internal__v1__shard_chunk__descriptor, fields_117, by_number_117, sizeof(Vecraft__Internal__V1__ShardChunk), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardEnd", &vecraft__internal__v1__shard_end__descriptor, fields_118, by_number_118, sizeof(Vecraft__Internal__V1__ShardEnd), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.OverviewRequest", &vecraft__v1__overview_request__descriptor, NULL, by_number_119, sizeof(Vecraft__V1__OverviewRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.NodeInfo", &vecraft__v1__node_info__descriptor, fields_120, by_number_120, sizeof(Vecraft__V1__NodeInfo), 20, 20, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionInfo", &vecraft__v1__partition_info__descriptor, fields_121, by_number_121, sizeof(Vecraft__V1__PartitionInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardReplicaInfo", &vecraft__v1__shard_replica_info__descriptor, fields_122, by_number_122, sizeof(Vecraft__V1__ShardReplicaInfo), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardInfo", &vecraft__v1__shard_info__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__ShardInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.OverviewResponse", &vecraft__v1__overview_response__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__OverviewResponse), 9, 9, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DrainNodeRequest", &vecraft__v1__drain_node_request__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__DrainNodeRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CancelDrainRequest", &vecraft__v1__cancel_drain_request__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__CancelDrainRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RemoveNodeRequest", &vecraft__v1__remove_node_request__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__RemoveNodeRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.NodeChangeResponse", &vecraft__v1__node_change_response__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__NodeChangeResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_129, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_132, by_number_132, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_140, by_number_140, sizeof(Vecraft__V1__CollectionStatus), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardStatus", &vecraft__v1__shard_status__descriptor, fields_141, by_number_141, sizeof(Vecraft__V1__ShardStatus), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_142, by_number_142, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_143, by_number_143, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_144, by_number_144, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_145, by_number_145, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_146, by_number_146, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_147, by_number_147, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_148, by_number_148, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_149, by_number_149, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_150, by_number_150, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_151, by_number_151, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_152, by_number_152, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_153, by_number_153, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_154, by_number_154, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_155, by_number_155, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_156, by_number_156, sizeof(Vecraft__V1__LineageEntry), 24, 24, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_157, by_number_157, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_158, by_number_158, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_159, by_number_159, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_160, by_number_160, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_161, by_number_161, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_162, by_number_162, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_163, by_number_163, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_164, by_number_164, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_165, by_number_165, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_166, by_number_166, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_167, by_number_167, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_168, by_number_168, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_169, by_number_169, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_170, by_number_170, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_171, by_number_171, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_172, by_number_172, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_173, by_number_173, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_174, by_number_174, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_175, by_number_175, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_176, by_number_176, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_177, by_number_177, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_178, by_number_178, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_179, by_number_179, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_180, by_number_180, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
+    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_181, by_number_181, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
+    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_182, by_number_182, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
+    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_183, by_number_183, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_184, by_number_184, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_185, by_number_185, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_186, by_number_186, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_187, by_number_187, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_188, by_number_188, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_189, by_number_189, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_190, by_number_190, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
+    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_191, by_number_191, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_192, by_number_192, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
+    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_193, by_number_193, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_194, by_number_194, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_195, by_number_195, sizeof(Vecraft__V1__ReadOptions), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_196, by_number_196, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_197, by_number_197, sizeof(Vecraft__V1__ReadInfo), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_198, by_number_198, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
 };
-const size_t wire_message_count = 184;
+const size_t wire_message_count = 199;
 
 static const uint8_t file_0[] = {
     10, 15, 101, 116, 99, 100, 47, 107, 101, 121, 115, 46, 112, 114, 111, 116, 111, 18, 6, 109, 118, 99, 99, 112, 98, 34, 174, 1, 10, 8, 75, 101,
@@ -2465,6 +2729,53 @@ static const uint8_t file_5[] = {
     114, 82, 101, 102, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 40, 1, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 static const uint8_t file_6[] = {
+    10, 33, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 99, 111, 110, 116, 114, 111, 108, 46, 112, 114,
+    111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 63, 10, 14, 79, 98, 115, 101,
+    114, 118, 101, 82, 101, 113, 117, 101, 115, 116, 18, 29, 10, 10, 99, 108, 117, 115, 116, 101, 114, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 9,
+    99, 108, 117, 115, 116, 101, 114, 73, 100, 18, 14, 10, 2, 116, 111, 24, 2, 32, 1, 40, 4, 82, 2, 116, 111, 34, 229, 4, 10, 10, 78, 111,
+    100, 101, 82, 101, 112, 111, 114, 116, 18, 18, 10, 4, 110, 111, 100, 101, 24, 1, 32, 1, 40, 4, 82, 4, 110, 111, 100, 101, 18, 20, 10, 5,
+    115, 116, 97, 116, 101, 24, 2, 32, 1, 40, 9, 82, 5, 115, 116, 97, 116, 101, 18, 26, 10, 8, 99, 111, 109, 112, 108, 101, 116, 101, 24, 3,
+    32, 1, 40, 8, 82, 8, 99, 111, 109, 112, 108, 101, 116, 101, 18, 27, 10, 9, 109, 97, 112, 95, 101, 112, 111, 99, 104, 24, 4, 32, 1, 40,
+    4, 82, 8, 109, 97, 112, 69, 112, 111, 99, 104, 18, 31, 10, 11, 119, 97, 116, 99, 104, 101, 115, 95, 109, 97, 112, 24, 5, 32, 1, 40, 8,
+    82, 10, 119, 97, 116, 99, 104, 101, 115, 77, 97, 112, 18, 62, 10, 8, 114, 101, 112, 108, 105, 99, 97, 115, 24, 6, 32, 3, 40, 11, 50, 34,
+    46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 112, 108, 105, 99, 97, 82, 101, 112, 111,
+    114, 116, 82, 8, 114, 101, 112, 108, 105, 99, 97, 115, 18, 62, 10, 8, 106, 111, 117, 114, 110, 97, 108, 115, 24, 7, 32, 3, 40, 11, 50, 34,
+    46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 74, 111, 117, 114, 110, 97, 108, 82, 101, 112, 111,
+    114, 116, 82, 8, 106, 111, 117, 114, 110, 97, 108, 115, 18, 56, 10, 6, 103, 114, 111, 117, 112, 115, 24, 8, 32, 3, 40, 11, 50, 32, 46, 118,
+    101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 71, 114, 111, 117, 112, 82, 101, 112, 111, 114, 116, 82, 6,
+    103, 114, 111, 117, 112, 115, 18, 27, 10, 9, 100, 105, 115, 107, 95, 102, 114, 101, 101, 24, 9, 32, 1, 40, 4, 82, 8, 100, 105, 115, 107, 70,
+    114, 101, 101, 18, 29, 10, 10, 100, 105, 115, 107, 95, 116, 111, 116, 97, 108, 24, 10, 32, 1, 40, 4, 82, 9, 100, 105, 115, 107, 84, 111, 116,
+    97, 108, 18, 18, 10, 4, 98, 117, 115, 121, 24, 11, 32, 1, 40, 13, 82, 4, 98, 117, 115, 121, 18, 35, 10, 13, 102, 97, 105, 108, 101, 100,
+    95, 98, 117, 105, 108, 100, 115, 24, 12, 32, 1, 40, 13, 82, 12, 102, 97, 105, 108, 101, 100, 66, 117, 105, 108, 100, 115, 18, 24, 10, 7, 118,
+    101, 114, 115, 105, 111, 110, 24, 13, 32, 1, 40, 9, 82, 7, 118, 101, 114, 115, 105, 111, 110, 18, 27, 10, 9, 117, 112, 116, 105, 109, 101, 95,
+    109, 115, 24, 14, 32, 1, 40, 4, 82, 8, 117, 112, 116, 105, 109, 101, 77, 115, 18, 31, 10, 11, 108, 97, 103, 95, 101, 110, 116, 114, 105, 101,
+    115, 24, 15, 32, 1, 40, 4, 82, 10, 108, 97, 103, 69, 110, 116, 114, 105, 101, 115, 18, 27, 10, 9, 108, 97, 103, 95, 98, 121, 116, 101, 115,
+    24, 16, 32, 1, 40, 4, 82, 8, 108, 97, 103, 66, 121, 116, 101, 115, 18, 21, 10, 6, 108, 97, 103, 95, 109, 115, 24, 17, 32, 1, 40, 4,
+    82, 5, 108, 97, 103, 77, 115, 18, 24, 10, 7, 112, 114, 111, 98, 108, 101, 109, 24, 18, 32, 1, 40, 9, 82, 7, 112, 114, 111, 98, 108, 101,
+    109, 34, 131, 2, 10, 13, 82, 101, 112, 108, 105, 99, 97, 82, 101, 112, 111, 114, 116, 18, 32, 10, 11, 105, 110, 99, 97, 114, 110, 97, 116, 105,
+    111, 110, 24, 1, 32, 1, 40, 4, 82, 11, 105, 110, 99, 97, 114, 110, 97, 116, 105, 111, 110, 18, 20, 10, 5, 115, 116, 97, 116, 101, 24, 2,
+    32, 1, 40, 9, 82, 5, 115, 116, 97, 116, 101, 18, 37, 10, 14, 97, 112, 112, 108, 105, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 3, 32,
+    1, 40, 4, 82, 13, 97, 112, 112, 108, 105, 101, 100, 79, 102, 102, 115, 101, 116, 18, 20, 10, 5, 98, 121, 116, 101, 115, 24, 4, 32, 1, 40,
+    4, 82, 5, 98, 121, 116, 101, 115, 18, 26, 10, 8, 112, 114, 111, 103, 114, 101, 115, 115, 24, 5, 32, 1, 40, 13, 82, 8, 112, 114, 111, 103,
+    114, 101, 115, 115, 18, 38, 10, 15, 114, 101, 97, 100, 115, 95, 105, 110, 95, 102, 108, 105, 103, 104, 116, 24, 6, 32, 1, 40, 13, 82, 13, 114,
+    101, 97, 100, 115, 73, 110, 70, 108, 105, 103, 104, 116, 18, 22, 10, 6, 112, 111, 105, 110, 116, 115, 24, 7, 32, 1, 40, 4, 82, 6, 112, 111,
+    105, 110, 116, 115, 18, 33, 10, 12, 114, 101, 109, 97, 105, 110, 105, 110, 103, 95, 109, 115, 24, 8, 32, 1, 40, 4, 82, 11, 114, 101, 109, 97,
+    105, 110, 105, 110, 103, 77, 115, 34, 75, 10, 13, 74, 111, 117, 114, 110, 97, 108, 82, 101, 112, 111, 114, 116, 18, 32, 10, 11, 105, 110, 99, 97,
+    114, 110, 97, 116, 105, 111, 110, 24, 1, 32, 1, 40, 4, 82, 11, 105, 110, 99, 97, 114, 110, 97, 116, 105, 111, 110, 18, 24, 10, 7, 114, 117,
+    110, 110, 105, 110, 103, 24, 2, 32, 1, 40, 8, 82, 7, 114, 117, 110, 110, 105, 110, 103, 34, 235, 1, 10, 11, 71, 114, 111, 117, 112, 82, 101,
+    112, 111, 114, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105,
+    111, 110, 18, 18, 10, 4, 116, 101, 114, 109, 24, 2, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18, 22, 10, 6, 118, 111, 116, 101, 114, 115,
+    24, 3, 32, 3, 40, 4, 82, 6, 118, 111, 116, 101, 114, 115, 18, 26, 10, 8, 108, 101, 97, 114, 110, 101, 114, 115, 24, 4, 32, 3, 40, 4,
+    82, 8, 108, 101, 97, 114, 110, 101, 114, 115, 18, 20, 10, 5, 106, 111, 105, 110, 116, 24, 5, 32, 1, 40, 8, 82, 5, 106, 111, 105, 110, 116,
+    18, 27, 10, 9, 99, 97, 117, 103, 104, 116, 95, 117, 112, 24, 6, 32, 3, 40, 4, 82, 8, 99, 97, 117, 103, 104, 116, 85, 112, 18, 24, 10,
+    7, 99, 104, 97, 110, 103, 101, 100, 24, 7, 32, 1, 40, 4, 82, 7, 99, 104, 97, 110, 103, 101, 100, 18, 41, 10, 16, 99, 111, 109, 109, 105,
+    116, 116, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 8, 32, 1, 40, 4, 82, 15, 99, 111, 109, 109, 105, 116, 116, 101, 100, 79, 102, 102, 115,
+    101, 116, 50, 90, 10, 7, 67, 111, 110, 116, 114, 111, 108, 18, 79, 10, 7, 79, 98, 115, 101, 114, 118, 101, 18, 35, 46, 118, 101, 99, 114, 97,
+    102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 79, 98, 115, 101, 114, 118, 101, 82, 101, 113, 117, 101, 115, 116, 26, 31, 46,
+    118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 78, 111, 100, 101, 82, 101, 112, 111, 114, 116, 98, 6,
+    112, 114, 111, 116, 111, 51,
+};
+static const uint8_t file_7[] = {
     10, 33, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 106, 111, 117, 114, 110, 97, 108, 46, 112, 114,
     111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 48, 10, 16, 82, 101, 97, 100,
     73, 110, 100, 101, 120, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82,
@@ -2566,7 +2877,7 @@ static const uint8_t file_6[] = {
     26, 47, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 84, 114, 97, 110, 115, 102, 101, 114, 76,
     101, 97, 100, 101, 114, 115, 104, 105, 112, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_7[] = {
+static const uint8_t file_8[] = {
     10, 30, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 114, 97, 102, 116, 46, 112, 114, 111, 116, 111,
     18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 171, 1, 10, 5, 72, 101, 108, 108, 111, 18,
     24, 10, 7, 118, 101, 114, 115, 105, 111, 110, 24, 1, 32, 1, 40, 13, 82, 7, 118, 101, 114, 115, 105, 111, 110, 18, 29, 10, 10, 99, 108, 117,
@@ -2709,7 +3020,7 @@ static const uint8_t file_7[] = {
     46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 73, 110, 115, 116, 97, 108, 108, 76, 111, 103, 82, 101, 115, 112, 111, 110, 115, 101, 40,
     1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_8[] = {
+static const uint8_t file_9[] = {
     10, 37, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 115, 104, 97, 114, 100, 95, 114, 101, 97, 100,
     115, 46, 112, 114, 111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 26, 22, 118, 101,
     99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 184, 2, 10, 16, 83, 104, 97, 114, 100, 82, 101,
@@ -2735,7 +3046,7 @@ static const uint8_t file_8[] = {
     114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111,
     51,
 };
-static const uint8_t file_9[] = {
+static const uint8_t file_10[] = {
     10, 32, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 115, 104, 97, 114, 100, 115, 46, 112, 114, 111,
     116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 153, 1, 10, 18, 83, 104, 97, 114,
     100, 83, 116, 97, 116, 101, 115, 82, 101, 113, 117, 101, 115, 116, 18, 29, 10, 10, 99, 108, 117, 115, 116, 101, 114, 95, 105, 100, 24, 1, 32, 1,
@@ -2780,44 +3091,111 @@ static const uint8_t file_9[] = {
     114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 80, 97, 114, 116, 48, 1, 98, 6, 112, 114,
     111, 116, 111, 51,
 };
-static const uint8_t file_10[] = {
-    10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 108, 117, 115, 116, 101, 114, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
-    97, 102, 116, 46, 118, 49, 34, 15, 10, 13, 83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 34, 53, 10, 18, 87, 97, 116, 99, 104,
-    83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 18, 31, 10, 11, 105, 110, 116, 101, 114, 118, 97, 108, 95, 109, 115, 24, 1, 32, 1,
-    40, 13, 82, 10, 105, 110, 116, 101, 114, 118, 97, 108, 77, 115, 34, 67, 10, 5, 67, 104, 101, 99, 107, 18, 18, 10, 4, 110, 97, 109, 101, 24,
-    1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 14, 10, 2, 111, 107, 24, 2, 32, 1, 40, 8, 82, 2, 111, 107, 18, 22, 10, 6, 100,
-    101, 116, 97, 105, 108, 24, 3, 32, 1, 40, 9, 82, 6, 100, 101, 116, 97, 105, 108, 34, 227, 2, 10, 15, 80, 97, 114, 116, 105, 116, 105, 111,
-    110, 83, 116, 97, 116, 117, 115, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116,
-    105, 116, 105, 111, 110, 18, 18, 10, 4, 116, 101, 114, 109, 24, 2, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18, 33, 10, 12, 102, 105, 114,
-    115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 3, 32, 1, 40, 4, 82, 11, 102, 105, 114, 115, 116, 79, 102, 102, 115, 101, 116, 18, 41, 10, 16,
-    99, 111, 109, 109, 105, 116, 116, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 4, 32, 1, 40, 4, 82, 15, 99, 111, 109, 109, 105, 116, 116, 101,
-    100, 79, 102, 102, 115, 101, 116, 18, 37, 10, 14, 97, 112, 112, 108, 105, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 5, 32, 1, 40, 4, 82,
-    13, 97, 112, 112, 108, 105, 101, 100, 79, 102, 102, 115, 101, 116, 18, 25, 10, 8, 108, 97, 115, 116, 95, 104, 108, 99, 24, 6, 32, 1, 40, 4,
-    82, 7, 108, 97, 115, 116, 72, 108, 99, 18, 29, 10, 10, 100, 105, 115, 107, 95, 98, 121, 116, 101, 115, 24, 7, 32, 1, 40, 4, 82, 9, 100,
-    105, 115, 107, 66, 121, 116, 101, 115, 18, 26, 10, 8, 115, 101, 103, 109, 101, 110, 116, 115, 24, 8, 32, 1, 40, 4, 82, 8, 115, 101, 103, 109,
-    101, 110, 116, 115, 18, 31, 10, 11, 108, 97, 103, 95, 101, 110, 116, 114, 105, 101, 115, 24, 9, 32, 1, 40, 4, 82, 10, 108, 97, 103, 69, 110,
-    116, 114, 105, 101, 115, 18, 27, 10, 9, 108, 97, 103, 95, 98, 121, 116, 101, 115, 24, 10, 32, 1, 40, 4, 82, 8, 108, 97, 103, 66, 121, 116,
-    101, 115, 18, 21, 10, 6, 108, 97, 103, 95, 109, 115, 24, 11, 32, 1, 40, 4, 82, 5, 108, 97, 103, 77, 115, 34, 158, 3, 10, 14, 83, 116,
-    97, 116, 117, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 18, 10, 4, 110, 111, 100, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 111, 100, 101,
-    18, 24, 10, 7, 118, 101, 114, 115, 105, 111, 110, 24, 2, 32, 1, 40, 9, 82, 7, 118, 101, 114, 115, 105, 111, 110, 18, 26, 10, 8, 114, 101,
-    118, 105, 115, 105, 111, 110, 24, 3, 32, 1, 40, 9, 82, 8, 114, 101, 118, 105, 115, 105, 111, 110, 18, 20, 10, 5, 115, 116, 97, 116, 101, 24,
-    4, 32, 1, 40, 9, 82, 5, 115, 116, 97, 116, 101, 18, 27, 10, 9, 117, 112, 116, 105, 109, 101, 95, 109, 115, 24, 5, 32, 1, 40, 4, 82,
-    8, 117, 112, 116, 105, 109, 101, 77, 115, 18, 20, 10, 5, 114, 111, 108, 101, 115, 24, 6, 32, 3, 40, 9, 82, 5, 114, 111, 108, 101, 115, 18,
-    41, 10, 6, 99, 104, 101, 99, 107, 115, 24, 7, 32, 3, 40, 11, 50, 17, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 104, 101,
-    99, 107, 82, 6, 99, 104, 101, 99, 107, 115, 18, 59, 10, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 24, 8, 32, 3, 40, 11, 50, 27,
-    46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 82, 10, 112, 97, 114,
-    116, 105, 116, 105, 111, 110, 115, 18, 39, 10, 15, 114, 101, 112, 108, 97, 121, 95, 112, 114, 111, 103, 114, 101, 115, 115, 24, 9, 32, 1, 40, 1,
-    82, 14, 114, 101, 112, 108, 97, 121, 80, 114, 111, 103, 114, 101, 115, 115, 18, 34, 10, 13, 114, 101, 112, 108, 97, 121, 95, 101, 116, 97, 95, 109,
-    115, 24, 10, 32, 1, 40, 4, 82, 11, 114, 101, 112, 108, 97, 121, 69, 116, 97, 77, 115, 18, 33, 10, 12, 103, 114, 112, 99, 95, 97, 100, 100,
-    114, 101, 115, 115, 24, 11, 32, 1, 40, 9, 82, 11, 103, 114, 112, 99, 65, 100, 100, 114, 101, 115, 115, 18, 33, 10, 12, 104, 116, 116, 112, 95,
-    97, 100, 100, 114, 101, 115, 115, 24, 12, 32, 1, 40, 9, 82, 11, 104, 116, 116, 112, 65, 100, 100, 114, 101, 115, 115, 50, 151, 1, 10, 7, 67,
-    108, 117, 115, 116, 101, 114, 18, 63, 10, 6, 83, 116, 97, 116, 117, 115, 18, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 116,
-    97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 116, 97, 116, 117, 115, 82,
-    101, 115, 112, 111, 110, 115, 101, 18, 75, 10, 11, 87, 97, 116, 99, 104, 83, 116, 97, 116, 117, 115, 18, 30, 46, 118, 101, 99, 114, 97, 102, 116,
-    46, 118, 49, 46, 87, 97, 116, 99, 104, 83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116,
-    46, 118, 49, 46, 83, 116, 97, 116, 117, 115, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
-};
 static const uint8_t file_11[] = {
+    10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 108, 117, 115, 116, 101, 114, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
+    97, 102, 116, 46, 118, 49, 34, 17, 10, 15, 79, 118, 101, 114, 118, 105, 101, 119, 82, 101, 113, 117, 101, 115, 116, 34, 188, 4, 10, 8, 78, 111,
+    100, 101, 73, 110, 102, 111, 18, 14, 10, 2, 105, 100, 24, 1, 32, 1, 40, 4, 82, 2, 105, 100, 18, 18, 10, 4, 110, 97, 109, 101, 24, 2,
+    32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 20, 10, 5, 114, 111, 108, 101, 115, 24, 3, 32, 3, 40, 9, 82, 5, 114, 111, 108, 101, 115,
+    18, 18, 10, 4, 122, 111, 110, 101, 24, 4, 32, 1, 40, 9, 82, 4, 122, 111, 110, 101, 18, 20, 10, 5, 115, 116, 97, 116, 101, 24, 5, 32,
+    1, 40, 9, 82, 5, 115, 116, 97, 116, 101, 18, 28, 10, 9, 99, 111, 110, 100, 105, 116, 105, 111, 110, 24, 6, 32, 1, 40, 9, 82, 9, 99,
+    111, 110, 100, 105, 116, 105, 111, 110, 18, 37, 10, 14, 99, 108, 105, 101, 110, 116, 95, 97, 100, 100, 114, 101, 115, 115, 24, 7, 32, 1, 40, 9,
+    82, 13, 99, 108, 105, 101, 110, 116, 65, 100, 100, 114, 101, 115, 115, 18, 33, 10, 12, 112, 101, 101, 114, 95, 97, 100, 100, 114, 101, 115, 115, 24,
+    8, 32, 1, 40, 9, 82, 11, 112, 101, 101, 114, 65, 100, 100, 114, 101, 115, 115, 18, 33, 10, 12, 104, 116, 116, 112, 95, 97, 100, 100, 114, 101,
+    115, 115, 24, 9, 32, 1, 40, 9, 82, 11, 104, 116, 116, 112, 65, 100, 100, 114, 101, 115, 115, 18, 22, 10, 6, 115, 104, 97, 114, 100, 115, 24,
+    10, 32, 1, 40, 13, 82, 6, 115, 104, 97, 114, 100, 115, 18, 20, 10, 5, 108, 101, 97, 100, 115, 24, 11, 32, 3, 40, 9, 82, 5, 108, 101,
+    97, 100, 115, 18, 31, 10, 11, 108, 97, 103, 95, 101, 110, 116, 114, 105, 101, 115, 24, 12, 32, 1, 40, 4, 82, 10, 108, 97, 103, 69, 110, 116,
+    114, 105, 101, 115, 18, 27, 10, 9, 108, 97, 103, 95, 98, 121, 116, 101, 115, 24, 13, 32, 1, 40, 4, 82, 8, 108, 97, 103, 66, 121, 116, 101,
+    115, 18, 21, 10, 6, 108, 97, 103, 95, 109, 115, 24, 14, 32, 1, 40, 4, 82, 5, 108, 97, 103, 77, 115, 18, 38, 10, 15, 100, 105, 115, 107,
+    95, 102, 114, 101, 101, 95, 98, 121, 116, 101, 115, 24, 15, 32, 1, 40, 4, 82, 13, 100, 105, 115, 107, 70, 114, 101, 101, 66, 121, 116, 101, 115,
+    18, 40, 10, 16, 100, 105, 115, 107, 95, 116, 111, 116, 97, 108, 95, 98, 121, 116, 101, 115, 24, 16, 32, 1, 40, 4, 82, 14, 100, 105, 115, 107,
+    84, 111, 116, 97, 108, 66, 121, 116, 101, 115, 18, 24, 10, 7, 118, 101, 114, 115, 105, 111, 110, 24, 17, 32, 1, 40, 9, 82, 7, 118, 101, 114,
+    115, 105, 111, 110, 18, 27, 10, 9, 117, 112, 116, 105, 109, 101, 95, 109, 115, 24, 18, 32, 1, 40, 4, 82, 8, 117, 112, 116, 105, 109, 101, 77,
+    115, 18, 24, 10, 7, 112, 114, 111, 98, 108, 101, 109, 24, 19, 32, 1, 40, 9, 82, 7, 112, 114, 111, 98, 108, 101, 109, 18, 27, 10, 9, 109,
+    97, 112, 95, 101, 112, 111, 99, 104, 24, 20, 32, 1, 40, 4, 82, 8, 109, 97, 112, 69, 112, 111, 99, 104, 34, 208, 1, 10, 13, 80, 97, 114,
+    116, 105, 116, 105, 111, 110, 73, 110, 102, 111, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112,
+    97, 114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 108, 101, 97, 100, 101, 114, 24, 2, 32, 1, 40, 4, 82, 6, 108, 101, 97, 100, 101, 114,
+    18, 18, 10, 4, 116, 101, 114, 109, 24, 3, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18, 22, 10, 6, 118, 111, 116, 101, 114, 115, 24, 4,
+    32, 3, 40, 4, 82, 6, 118, 111, 116, 101, 114, 115, 18, 26, 10, 8, 108, 101, 97, 114, 110, 101, 114, 115, 24, 5, 32, 3, 40, 4, 82, 8,
+    108, 101, 97, 114, 110, 101, 114, 115, 18, 22, 10, 6, 119, 97, 110, 116, 101, 100, 24, 6, 32, 1, 40, 13, 82, 6, 119, 97, 110, 116, 101, 100,
+    18, 41, 10, 16, 99, 111, 109, 109, 105, 116, 116, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 7, 32, 1, 40, 4, 82, 15, 99, 111, 109, 109,
+    105, 116, 116, 101, 100, 79, 102, 102, 115, 101, 116, 34, 238, 1, 10, 16, 83, 104, 97, 114, 100, 82, 101, 112, 108, 105, 99, 97, 73, 110, 102, 111,
+    18, 18, 10, 4, 110, 111, 100, 101, 24, 1, 32, 1, 40, 4, 82, 4, 110, 111, 100, 101, 18, 20, 10, 5, 115, 116, 97, 116, 101, 24, 2, 32,
+    1, 40, 9, 82, 5, 115, 116, 97, 116, 101, 18, 28, 10, 9, 99, 111, 110, 100, 105, 116, 105, 111, 110, 24, 3, 32, 1, 40, 9, 82, 9, 99,
+    111, 110, 100, 105, 116, 105, 111, 110, 18, 37, 10, 14, 97, 112, 112, 108, 105, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 4, 32, 1, 40, 4,
+    82, 13, 97, 112, 112, 108, 105, 101, 100, 79, 102, 102, 115, 101, 116, 18, 22, 10, 6, 112, 111, 105, 110, 116, 115, 24, 5, 32, 1, 40, 4, 82,
+    6, 112, 111, 105, 110, 116, 115, 18, 20, 10, 5, 98, 121, 116, 101, 115, 24, 6, 32, 1, 40, 4, 82, 5, 98, 121, 116, 101, 115, 18, 26, 10,
+    8, 112, 114, 111, 103, 114, 101, 115, 115, 24, 7, 32, 1, 40, 1, 82, 8, 112, 114, 111, 103, 114, 101, 115, 115, 18, 33, 10, 12, 114, 101, 109,
+    97, 105, 110, 105, 110, 103, 95, 109, 115, 24, 8, 32, 1, 40, 4, 82, 11, 114, 101, 109, 97, 105, 110, 105, 110, 103, 77, 115, 34, 238, 1, 10,
+    9, 83, 104, 97, 114, 100, 73, 110, 102, 111, 18, 35, 10, 13, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 95, 105, 100, 24, 1, 32, 1, 40,
+    4, 82, 12, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 73, 100, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82,
+    6, 116, 101, 110, 97, 110, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 3, 32, 1, 40, 9, 82, 10, 99, 111, 108,
+    108, 101, 99, 116, 105, 111, 110, 18, 20, 10, 5, 115, 104, 97, 114, 100, 24, 4, 32, 1, 40, 13, 82, 5, 115, 104, 97, 114, 100, 18, 28, 10,
+    9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 5, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 119,
+    97, 110, 116, 101, 100, 24, 6, 32, 1, 40, 13, 82, 6, 119, 97, 110, 116, 101, 100, 18, 56, 10, 8, 114, 101, 112, 108, 105, 99, 97, 115, 24,
+    7, 32, 3, 40, 11, 50, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 104, 97, 114, 100, 82, 101, 112, 108, 105, 99, 97, 73,
+    110, 102, 111, 82, 8, 114, 101, 112, 108, 105, 99, 97, 115, 34, 227, 2, 10, 16, 79, 118, 101, 114, 118, 105, 101, 119, 82, 101, 115, 112, 111, 110,
+    115, 101, 18, 29, 10, 10, 99, 108, 117, 115, 116, 101, 114, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 9, 99, 108, 117, 115, 116, 101, 114, 73,
+    100, 18, 27, 10, 9, 109, 97, 112, 95, 101, 112, 111, 99, 104, 24, 2, 32, 1, 40, 4, 82, 8, 109, 97, 112, 69, 112, 111, 99, 104, 18, 30,
+    10, 10, 99, 111, 110, 116, 114, 111, 108, 108, 101, 114, 24, 3, 32, 1, 40, 4, 82, 10, 99, 111, 110, 116, 114, 111, 108, 108, 101, 114, 18, 45,
+    10, 18, 109, 101, 116, 97, 100, 97, 116, 97, 95, 114, 101, 97, 99, 104, 97, 98, 108, 101, 24, 4, 32, 1, 40, 8, 82, 17, 109, 101, 116, 97,
+    100, 97, 116, 97, 82, 101, 97, 99, 104, 97, 98, 108, 101, 18, 42, 10, 5, 110, 111, 100, 101, 115, 24, 5, 32, 3, 40, 11, 50, 20, 46, 118,
+    101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 78, 111, 100, 101, 73, 110, 102, 111, 82, 5, 110, 111, 100, 101, 115, 18, 57, 10, 10, 112, 97, 114,
+    116, 105, 116, 105, 111, 110, 115, 24, 6, 32, 3, 40, 11, 50, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 97, 114, 116, 105,
+    116, 105, 111, 110, 73, 110, 102, 111, 82, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 18, 45, 10, 6, 115, 104, 97, 114, 100, 115, 24, 7,
+    32, 3, 40, 11, 50, 21, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 104, 97, 114, 100, 73, 110, 102, 111, 82, 6, 115, 104, 97,
+    114, 100, 115, 18, 26, 10, 8, 112, 114, 111, 98, 108, 101, 109, 115, 24, 8, 32, 3, 40, 9, 82, 8, 112, 114, 111, 98, 108, 101, 109, 115, 18,
+    18, 10, 4, 110, 111, 100, 101, 24, 9, 32, 1, 40, 4, 82, 4, 110, 111, 100, 101, 34, 38, 10, 16, 68, 114, 97, 105, 110, 78, 111, 100, 101,
+    82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 111, 100, 101, 24, 1, 32, 1, 40, 4, 82, 4, 110, 111, 100, 101, 34, 40, 10, 18, 67,
+    97, 110, 99, 101, 108, 68, 114, 97, 105, 110, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 111, 100, 101, 24, 1, 32, 1, 40, 4, 82,
+    4, 110, 111, 100, 101, 34, 39, 10, 17, 82, 101, 109, 111, 118, 101, 78, 111, 100, 101, 82, 101, 113, 117, 101, 115, 116, 18, 18, 10, 4, 110, 111,
+    100, 101, 24, 1, 32, 1, 40, 4, 82, 4, 110, 111, 100, 101, 34, 71, 10, 18, 78, 111, 100, 101, 67, 104, 97, 110, 103, 101, 82, 101, 115, 112,
+    111, 110, 115, 101, 18, 27, 10, 9, 109, 97, 112, 95, 101, 112, 111, 99, 104, 24, 1, 32, 1, 40, 4, 82, 8, 109, 97, 112, 69, 112, 111, 99,
+    104, 18, 20, 10, 5, 115, 116, 97, 116, 101, 24, 2, 32, 1, 40, 9, 82, 5, 115, 116, 97, 116, 101, 34, 15, 10, 13, 83, 116, 97, 116, 117,
+    115, 82, 101, 113, 117, 101, 115, 116, 34, 53, 10, 18, 87, 97, 116, 99, 104, 83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 18, 31,
+    10, 11, 105, 110, 116, 101, 114, 118, 97, 108, 95, 109, 115, 24, 1, 32, 1, 40, 13, 82, 10, 105, 110, 116, 101, 114, 118, 97, 108, 77, 115, 34,
+    67, 10, 5, 67, 104, 101, 99, 107, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 14, 10, 2,
+    111, 107, 24, 2, 32, 1, 40, 8, 82, 2, 111, 107, 18, 22, 10, 6, 100, 101, 116, 97, 105, 108, 24, 3, 32, 1, 40, 9, 82, 6, 100, 101,
+    116, 97, 105, 108, 34, 227, 2, 10, 15, 80, 97, 114, 116, 105, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 18, 28, 10, 9, 112, 97, 114, 116,
+    105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 18, 10, 4, 116, 101, 114, 109, 24, 2,
+    32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18, 33, 10, 12, 102, 105, 114, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 3, 32, 1, 40, 4,
+    82, 11, 102, 105, 114, 115, 116, 79, 102, 102, 115, 101, 116, 18, 41, 10, 16, 99, 111, 109, 109, 105, 116, 116, 101, 100, 95, 111, 102, 102, 115, 101,
+    116, 24, 4, 32, 1, 40, 4, 82, 15, 99, 111, 109, 109, 105, 116, 116, 101, 100, 79, 102, 102, 115, 101, 116, 18, 37, 10, 14, 97, 112, 112, 108,
+    105, 101, 100, 95, 111, 102, 102, 115, 101, 116, 24, 5, 32, 1, 40, 4, 82, 13, 97, 112, 112, 108, 105, 101, 100, 79, 102, 102, 115, 101, 116, 18,
+    25, 10, 8, 108, 97, 115, 116, 95, 104, 108, 99, 24, 6, 32, 1, 40, 4, 82, 7, 108, 97, 115, 116, 72, 108, 99, 18, 29, 10, 10, 100, 105,
+    115, 107, 95, 98, 121, 116, 101, 115, 24, 7, 32, 1, 40, 4, 82, 9, 100, 105, 115, 107, 66, 121, 116, 101, 115, 18, 26, 10, 8, 115, 101, 103,
+    109, 101, 110, 116, 115, 24, 8, 32, 1, 40, 4, 82, 8, 115, 101, 103, 109, 101, 110, 116, 115, 18, 31, 10, 11, 108, 97, 103, 95, 101, 110, 116,
+    114, 105, 101, 115, 24, 9, 32, 1, 40, 4, 82, 10, 108, 97, 103, 69, 110, 116, 114, 105, 101, 115, 18, 27, 10, 9, 108, 97, 103, 95, 98, 121,
+    116, 101, 115, 24, 10, 32, 1, 40, 4, 82, 8, 108, 97, 103, 66, 121, 116, 101, 115, 18, 21, 10, 6, 108, 97, 103, 95, 109, 115, 24, 11, 32,
+    1, 40, 4, 82, 5, 108, 97, 103, 77, 115, 34, 158, 3, 10, 14, 83, 116, 97, 116, 117, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 18, 10,
+    4, 110, 111, 100, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 111, 100, 101, 18, 24, 10, 7, 118, 101, 114, 115, 105, 111, 110, 24, 2, 32, 1,
+    40, 9, 82, 7, 118, 101, 114, 115, 105, 111, 110, 18, 26, 10, 8, 114, 101, 118, 105, 115, 105, 111, 110, 24, 3, 32, 1, 40, 9, 82, 8, 114,
+    101, 118, 105, 115, 105, 111, 110, 18, 20, 10, 5, 115, 116, 97, 116, 101, 24, 4, 32, 1, 40, 9, 82, 5, 115, 116, 97, 116, 101, 18, 27, 10,
+    9, 117, 112, 116, 105, 109, 101, 95, 109, 115, 24, 5, 32, 1, 40, 4, 82, 8, 117, 112, 116, 105, 109, 101, 77, 115, 18, 20, 10, 5, 114, 111,
+    108, 101, 115, 24, 6, 32, 3, 40, 9, 82, 5, 114, 111, 108, 101, 115, 18, 41, 10, 6, 99, 104, 101, 99, 107, 115, 24, 7, 32, 3, 40, 11,
+    50, 17, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 104, 101, 99, 107, 82, 6, 99, 104, 101, 99, 107, 115, 18, 59, 10, 10, 112,
+    97, 114, 116, 105, 116, 105, 111, 110, 115, 24, 8, 32, 3, 40, 11, 50, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 97, 114,
+    116, 105, 116, 105, 111, 110, 83, 116, 97, 116, 117, 115, 82, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 18, 39, 10, 15, 114, 101, 112, 108,
+    97, 121, 95, 112, 114, 111, 103, 114, 101, 115, 115, 24, 9, 32, 1, 40, 1, 82, 14, 114, 101, 112, 108, 97, 121, 80, 114, 111, 103, 114, 101, 115,
+    115, 18, 34, 10, 13, 114, 101, 112, 108, 97, 121, 95, 101, 116, 97, 95, 109, 115, 24, 10, 32, 1, 40, 4, 82, 11, 114, 101, 112, 108, 97, 121,
+    69, 116, 97, 77, 115, 18, 33, 10, 12, 103, 114, 112, 99, 95, 97, 100, 100, 114, 101, 115, 115, 24, 11, 32, 1, 40, 9, 82, 11, 103, 114, 112,
+    99, 65, 100, 100, 114, 101, 115, 115, 18, 33, 10, 12, 104, 116, 116, 112, 95, 97, 100, 100, 114, 101, 115, 115, 24, 12, 32, 1, 40, 9, 82, 11,
+    104, 116, 116, 112, 65, 100, 100, 114, 101, 115, 115, 50, 197, 3, 10, 7, 67, 108, 117, 115, 116, 101, 114, 18, 63, 10, 6, 83, 116, 97, 116, 117,
+    115, 18, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 116, 97, 116, 117, 115, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118,
+    101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 116, 97, 116, 117, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 75, 10, 11, 87, 97, 116, 99,
+    104, 83, 116, 97, 116, 117, 115, 18, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 97, 116, 99, 104, 83, 116, 97, 116, 117, 115,
+    82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 116, 97, 116, 117, 115, 82, 101, 115, 112, 111,
+    110, 115, 101, 48, 1, 18, 69, 10, 8, 79, 118, 101, 114, 118, 105, 101, 119, 18, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 79,
+    118, 101, 114, 118, 105, 101, 119, 82, 101, 113, 117, 101, 115, 116, 26, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 79, 118, 101, 114,
+    118, 105, 101, 119, 82, 101, 115, 112, 111, 110, 115, 101, 18, 73, 10, 9, 68, 114, 97, 105, 110, 78, 111, 100, 101, 18, 28, 46, 118, 101, 99, 114,
+    97, 102, 116, 46, 118, 49, 46, 68, 114, 97, 105, 110, 78, 111, 100, 101, 82, 101, 113, 117, 101, 115, 116, 26, 30, 46, 118, 101, 99, 114, 97, 102,
+    116, 46, 118, 49, 46, 78, 111, 100, 101, 67, 104, 97, 110, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 77, 10, 11, 67, 97, 110, 99, 101,
+    108, 68, 114, 97, 105, 110, 18, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 97, 110, 99, 101, 108, 68, 114, 97, 105, 110, 82,
+    101, 113, 117, 101, 115, 116, 26, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 78, 111, 100, 101, 67, 104, 97, 110, 103, 101, 82, 101,
+    115, 112, 111, 110, 115, 101, 18, 75, 10, 10, 82, 101, 109, 111, 118, 101, 78, 111, 100, 101, 18, 29, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118,
+    49, 46, 82, 101, 109, 111, 118, 101, 78, 111, 100, 101, 82, 101, 113, 117, 101, 115, 116, 26, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49,
+    46, 78, 111, 100, 101, 67, 104, 97, 110, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+static const uint8_t file_12[] = {
     10, 28, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 46, 112, 114, 111, 116, 111, 18, 10,
     118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111,
     116, 111, 34, 67, 10, 10, 72, 110, 115, 119, 67, 111, 110, 102, 105, 103, 18, 12, 10, 1, 109, 24, 1, 32, 1, 40, 13, 82, 1, 109, 18, 39,
@@ -2922,7 +3300,7 @@ static const uint8_t file_11[] = {
     110, 82, 101, 113, 117, 101, 115, 116, 26, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99,
     116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_12[] = {
+static const uint8_t file_13[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 80,
     10, 4, 83, 112, 97, 110, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 27, 10, 9, 115, 116,
@@ -2939,7 +3317,7 @@ static const uint8_t file_12[] = {
     33, 10, 12, 102, 105, 114, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 2, 32, 1, 40, 4, 82, 11, 102, 105, 114, 115, 116, 79, 102, 102, 115,
     101, 116, 18, 31, 10, 11, 108, 97, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 3, 32, 1, 40, 4, 82, 10, 108, 97, 115, 116, 79, 102, 102,
     115, 101, 116, 18, 31, 10, 11, 97, 112, 112, 108, 105, 101, 100, 95, 104, 108, 99, 24, 4, 32, 1, 40, 4, 82, 10, 97, 112, 112, 108, 105, 101,
-    100, 72, 108, 99, 34, 200, 5, 10, 12, 76, 105, 110, 101, 97, 103, 101, 69, 110, 116, 114, 121, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105,
+    100, 72, 108, 99, 34, 237, 5, 10, 12, 76, 105, 110, 101, 97, 103, 101, 69, 110, 116, 114, 121, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105,
     111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 2, 32,
     1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 18, 18, 10, 4, 116, 101, 114, 109, 24, 3, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18,
     16, 10, 3, 104, 108, 99, 24, 4, 32, 1, 40, 4, 82, 3, 104, 108, 99, 18, 28, 10, 9, 111, 112, 101, 114, 97, 116, 105, 111, 110, 24, 5,
@@ -2961,47 +3339,48 @@ static const uint8_t file_12[] = {
     99, 114, 97, 102, 116, 46, 118, 49, 46, 82, 101, 99, 101, 105, 112, 116, 82, 8, 114, 101, 99, 101, 105, 112, 116, 115, 18, 31, 10, 11, 102, 105,
     108, 116, 101, 114, 95, 106, 115, 111, 110, 24, 21, 32, 1, 40, 9, 82, 10, 102, 105, 108, 116, 101, 114, 74, 115, 111, 110, 18, 24, 10, 7, 99,
     117, 114, 114, 101, 110, 116, 24, 22, 32, 1, 40, 8, 82, 7, 99, 117, 114, 114, 101, 110, 116, 18, 24, 10, 7, 114, 101, 102, 117, 115, 101, 100,
-    24, 23, 32, 1, 40, 9, 82, 7, 114, 101, 102, 117, 115, 101, 100, 34, 116, 10, 20, 82, 101, 99, 111, 114, 100, 76, 105, 110, 101, 97, 103, 101,
-    82, 101, 113, 117, 101, 115, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 10, 99, 111, 108,
-    108, 101, 99, 116, 105, 111, 110, 18, 14, 10, 2, 105, 100, 24, 2, 32, 1, 40, 9, 82, 2, 105, 100, 18, 22, 10, 6, 116, 101, 110, 97, 110,
-    116, 24, 3, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 4, 32, 1, 40, 13, 82, 5,
-    108, 105, 109, 105, 116, 34, 76, 10, 21, 82, 101, 113, 117, 101, 115, 116, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 29,
-    10, 10, 114, 101, 113, 117, 101, 115, 116, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 9, 114, 101, 113, 117, 101, 115, 116, 73, 100, 18, 20, 10,
-    5, 108, 105, 109, 105, 116, 24, 2, 32, 1, 40, 13, 82, 5, 108, 105, 109, 105, 116, 34, 70, 10, 19, 84, 114, 97, 99, 101, 76, 105, 110, 101,
-    97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 25, 10, 8, 116, 114, 97, 99, 101, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 7, 116, 114,
-    97, 99, 101, 73, 100, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 2, 32, 1, 40, 13, 82, 5, 108, 105, 109, 105, 116, 34, 75, 10, 19, 69,
-    110, 116, 114, 121, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24,
-    1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 2, 32, 1, 40, 4,
-    82, 6, 111, 102, 102, 115, 101, 116, 34, 125, 10, 15, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 50, 10, 7, 101,
-    110, 116, 114, 105, 101, 115, 24, 1, 32, 3, 40, 11, 50, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103,
-    101, 69, 110, 116, 114, 121, 82, 7, 101, 110, 116, 114, 105, 101, 115, 18, 28, 10, 9, 116, 114, 117, 110, 99, 97, 116, 101, 100, 24, 2, 32, 1,
-    40, 8, 82, 9, 116, 114, 117, 110, 99, 97, 116, 101, 100, 18, 24, 10, 7, 115, 99, 97, 110, 110, 101, 100, 24, 3, 32, 1, 40, 4, 82, 7,
-    115, 99, 97, 110, 110, 101, 100, 34, 45, 10, 13, 86, 101, 114, 105, 102, 121, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116,
-    105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 34, 215, 1, 10, 15, 80, 97, 114, 116, 105,
-    116, 105, 111, 110, 82, 101, 112, 111, 114, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112,
-    97, 114, 116, 105, 116, 105, 111, 110, 18, 33, 10, 12, 102, 105, 114, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 2, 32, 1, 40, 4, 82, 11,
-    102, 105, 114, 115, 116, 79, 102, 102, 115, 101, 116, 18, 31, 10, 11, 108, 97, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 3, 32, 1, 40, 4,
-    82, 10, 108, 97, 115, 116, 79, 102, 102, 115, 101, 116, 18, 24, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24, 4, 32, 1, 40, 4, 82, 7, 101,
-    110, 116, 114, 105, 101, 115, 18, 20, 10, 5, 98, 121, 116, 101, 115, 24, 5, 32, 1, 40, 4, 82, 5, 98, 121, 116, 101, 115, 18, 26, 10, 8,
-    115, 101, 103, 109, 101, 110, 116, 115, 24, 6, 32, 1, 40, 4, 82, 8, 115, 101, 103, 109, 101, 110, 116, 115, 18, 22, 10, 6, 102, 97, 117, 108,
-    116, 115, 24, 7, 32, 3, 40, 9, 82, 6, 102, 97, 117, 108, 116, 115, 34, 93, 10, 14, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111, 110,
-    115, 101, 18, 14, 10, 2, 111, 107, 24, 1, 32, 1, 40, 8, 82, 2, 111, 107, 18, 59, 10, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115,
-    24, 2, 32, 3, 40, 11, 50, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111, 110, 82, 101, 112,
-    111, 114, 116, 82, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 50, 236, 2, 10, 7, 76, 105, 110, 101, 97, 103, 101, 18, 71, 10, 6, 82,
-    101, 99, 111, 114, 100, 18, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 82, 101, 99, 111, 114, 100, 76, 105, 110, 101, 97, 103, 101,
-    82, 101, 113, 117, 101, 115, 116, 26, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112,
-    111, 110, 115, 101, 18, 73, 10, 7, 82, 101, 113, 117, 101, 115, 116, 18, 33, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 82, 101, 113,
-    117, 101, 115, 116, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 26, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46,
-    76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 69, 10, 5, 84, 114, 97, 99, 101, 18, 31, 46, 118, 101, 99, 114, 97,
-    102, 116, 46, 118, 49, 46, 84, 114, 97, 99, 101, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 26, 27, 46, 118, 101, 99, 114,
-    97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 69, 10, 5, 69, 110, 116, 114, 121, 18,
-    31, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 69, 110, 116, 114, 121, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116,
-    26, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 63, 10,
-    6, 86, 101, 114, 105, 102, 121, 18, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 113, 117, 101,
-    115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6,
-    112, 114, 111, 116, 111, 51,
+    24, 23, 32, 1, 40, 9, 82, 7, 114, 101, 102, 117, 115, 101, 100, 18, 35, 10, 13, 100, 101, 99, 105, 115, 105, 111, 110, 95, 106, 115, 111, 110,
+    24, 24, 32, 1, 40, 9, 82, 12, 100, 101, 99, 105, 115, 105, 111, 110, 74, 115, 111, 110, 34, 116, 10, 20, 82, 101, 99, 111, 114, 100, 76, 105,
+    110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9,
+    82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 14, 10, 2, 105, 100, 24, 2, 32, 1, 40, 9, 82, 2, 105, 100, 18, 22, 10, 6,
+    116, 101, 110, 97, 110, 116, 24, 3, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 4, 32,
+    1, 40, 13, 82, 5, 108, 105, 109, 105, 116, 34, 76, 10, 21, 82, 101, 113, 117, 101, 115, 116, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117,
+    101, 115, 116, 18, 29, 10, 10, 114, 101, 113, 117, 101, 115, 116, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 9, 114, 101, 113, 117, 101, 115, 116,
+    73, 100, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 2, 32, 1, 40, 13, 82, 5, 108, 105, 109, 105, 116, 34, 70, 10, 19, 84, 114, 97, 99,
+    101, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 25, 10, 8, 116, 114, 97, 99, 101, 95, 105, 100, 24, 1, 32, 1, 40,
+    9, 82, 7, 116, 114, 97, 99, 101, 73, 100, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 2, 32, 1, 40, 13, 82, 5, 108, 105, 109, 105, 116,
+    34, 75, 10, 19, 69, 110, 116, 114, 121, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105,
+    116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24,
+    2, 32, 1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 34, 125, 10, 15, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101,
+    18, 50, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24, 1, 32, 3, 40, 11, 50, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76,
+    105, 110, 101, 97, 103, 101, 69, 110, 116, 114, 121, 82, 7, 101, 110, 116, 114, 105, 101, 115, 18, 28, 10, 9, 116, 114, 117, 110, 99, 97, 116, 101,
+    100, 24, 2, 32, 1, 40, 8, 82, 9, 116, 114, 117, 110, 99, 97, 116, 101, 100, 18, 24, 10, 7, 115, 99, 97, 110, 110, 101, 100, 24, 3, 32,
+    1, 40, 4, 82, 7, 115, 99, 97, 110, 110, 101, 100, 34, 45, 10, 13, 86, 101, 114, 105, 102, 121, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10,
+    9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 34, 215, 1, 10, 15,
+    80, 97, 114, 116, 105, 116, 105, 111, 110, 82, 101, 112, 111, 114, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1,
+    40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 33, 10, 12, 102, 105, 114, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 2, 32,
+    1, 40, 4, 82, 11, 102, 105, 114, 115, 116, 79, 102, 102, 115, 101, 116, 18, 31, 10, 11, 108, 97, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24,
+    3, 32, 1, 40, 4, 82, 10, 108, 97, 115, 116, 79, 102, 102, 115, 101, 116, 18, 24, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24, 4, 32, 1,
+    40, 4, 82, 7, 101, 110, 116, 114, 105, 101, 115, 18, 20, 10, 5, 98, 121, 116, 101, 115, 24, 5, 32, 1, 40, 4, 82, 5, 98, 121, 116, 101,
+    115, 18, 26, 10, 8, 115, 101, 103, 109, 101, 110, 116, 115, 24, 6, 32, 1, 40, 4, 82, 8, 115, 101, 103, 109, 101, 110, 116, 115, 18, 22, 10,
+    6, 102, 97, 117, 108, 116, 115, 24, 7, 32, 3, 40, 9, 82, 6, 102, 97, 117, 108, 116, 115, 34, 93, 10, 14, 86, 101, 114, 105, 102, 121, 82,
+    101, 115, 112, 111, 110, 115, 101, 18, 14, 10, 2, 111, 107, 24, 1, 32, 1, 40, 8, 82, 2, 111, 107, 18, 59, 10, 10, 112, 97, 114, 116, 105,
+    116, 105, 111, 110, 115, 24, 2, 32, 3, 40, 11, 50, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105,
+    111, 110, 82, 101, 112, 111, 114, 116, 82, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 50, 236, 2, 10, 7, 76, 105, 110, 101, 97, 103, 101,
+    18, 71, 10, 6, 82, 101, 99, 111, 114, 100, 18, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 82, 101, 99, 111, 114, 100, 76, 105,
+    110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 26, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103,
+    101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 73, 10, 7, 82, 101, 113, 117, 101, 115, 116, 18, 33, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118,
+    49, 46, 82, 101, 113, 117, 101, 115, 116, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 26, 27, 46, 118, 101, 99, 114, 97, 102,
+    116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 69, 10, 5, 84, 114, 97, 99, 101, 18, 31, 46,
+    118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 84, 114, 97, 99, 101, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 26, 27,
+    46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 69, 10, 5, 69,
+    110, 116, 114, 121, 18, 31, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 69, 110, 116, 114, 121, 76, 105, 110, 101, 97, 103, 101, 82, 101,
+    113, 117, 101, 115, 116, 26, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110,
+    115, 101, 18, 63, 10, 6, 86, 101, 114, 105, 102, 121, 18, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121,
+    82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111,
+    110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_13[] = {
+static const uint8_t file_14[] = {
     10, 23, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 112, 111, 105, 110, 116, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97,
     102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 193, 1,
     10, 13, 85, 112, 115, 101, 114, 116, 82, 101, 113, 117, 101, 115, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32,
@@ -3106,7 +3485,7 @@ static const uint8_t file_13[] = {
     25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99,
     114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_14[] = {
+static const uint8_t file_15[] = {
     10, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97, 102,
     116, 46, 118, 49, 34, 56, 10, 6, 86, 101, 99, 116, 111, 114, 18, 22, 10, 6, 118, 97, 108, 117, 101, 115, 24, 1, 32, 3, 40, 2, 82, 6,
     118, 97, 108, 117, 101, 115, 18, 22, 10, 6, 112, 97, 99, 107, 101, 100, 24, 2, 32, 1, 40, 12, 82, 6, 112, 97, 99, 107, 101, 100, 34, 29,
@@ -3205,14 +3584,15 @@ const wire_file wire_files[] = {
     {"grpc/health/v1/health.proto", file_3, sizeof file_3},
     {"grpc/reflection/v1/reflection.proto", file_4, sizeof file_4},
     {"grpc/reflection/v1alpha/reflection.proto", file_5, sizeof file_5},
-    {"vecraft/internal/v1/journal.proto", file_6, sizeof file_6},
-    {"vecraft/internal/v1/raft.proto", file_7, sizeof file_7},
-    {"vecraft/internal/v1/shard_reads.proto", file_8, sizeof file_8},
-    {"vecraft/internal/v1/shards.proto", file_9, sizeof file_9},
-    {"vecraft/v1/cluster.proto", file_10, sizeof file_10},
-    {"vecraft/v1/collections.proto", file_11, sizeof file_11},
-    {"vecraft/v1/lineage.proto", file_12, sizeof file_12},
-    {"vecraft/v1/points.proto", file_13, sizeof file_13},
-    {"vecraft/v1/types.proto", file_14, sizeof file_14},
+    {"vecraft/internal/v1/control.proto", file_6, sizeof file_6},
+    {"vecraft/internal/v1/journal.proto", file_7, sizeof file_7},
+    {"vecraft/internal/v1/raft.proto", file_8, sizeof file_8},
+    {"vecraft/internal/v1/shard_reads.proto", file_9, sizeof file_9},
+    {"vecraft/internal/v1/shards.proto", file_10, sizeof file_10},
+    {"vecraft/v1/cluster.proto", file_11, sizeof file_11},
+    {"vecraft/v1/collections.proto", file_12, sizeof file_12},
+    {"vecraft/v1/lineage.proto", file_13, sizeof file_13},
+    {"vecraft/v1/points.proto", file_14, sizeof file_14},
+    {"vecraft/v1/types.proto", file_15, sizeof file_15},
 };
-const size_t wire_file_count = 15;
+const size_t wire_file_count = 16;

@@ -32,6 +32,7 @@ enum LineageView {
         fields.add("path", Self.path(entry))
         for receipt in entry.receipts { fields.add("searchable", Self.receipt(receipt, since: hlc)) }
         fields.add("filter", entry.filterJSON)
+        fields.add("decision", entry.decisionJSON)
         for point in entry.points.prefix(Self.pointsShown) { fields.add(point.operation, Self.point(point)) }
         let others = Int(entry.pointCount) - min(entry.points.count, Self.pointsShown)
         if !entry.points.isEmpty, others > 0 { fields.add("", "and \(Figures.count(others, "other point"))") }

@@ -33,6 +33,23 @@ package struct SettingsOptions: ParsableArguments {
     @Flag(help: "Start without groups, to be added by `vecraft journal add-replica`.")
     package var join = false
 
+    @Option(
+        help: ArgumentHelp(
+            "etcd's members, host:port,host:port: join the cluster that runs itself there.", valueName: "list"))
+    package var etcd: String?
+
+    @Option(help: ArgumentHelp("Name of the cluster. (default: vecraft)", valueName: "name"))
+    package var clusterID: String?
+
+    @Option(help: ArgumentHelp("With --etcd: where to listen for the other nodes. (default: 127.0.0.1:7402)", valueName: "host:port"))
+    package var listen: String?
+
+    @Option(help: ArgumentHelp("With --etcd: where the others reach this node. (default: --listen)", valueName: "host:port"))
+    package var advertise: String?
+
+    @Option(help: ArgumentHelp("What fails together with this node; copies are spread over zones.", valueName: "name"))
+    package var zone: String?
+
     @Option(help: ArgumentHelp("Services this node runs: all, or journal.", valueName: "roles"))
     package var roles: String?
 
@@ -67,6 +84,11 @@ package struct SettingsOptions: ParsableArguments {
         add("cluster.node_id", self.nodeID)
         add("cluster.peers", self.peers)
         if self.join { add("cluster.join", "true") }
+        add("cluster.etcd", self.etcd)
+        add("cluster.id", self.clusterID)
+        add("cluster.listen", self.listen)
+        add("cluster.advertise", self.advertise)
+        add("node.zone", self.zone)
         add("node.roles", self.roles)
         add("log.level", self.logLevel)
         add("log.format", self.logFormat)

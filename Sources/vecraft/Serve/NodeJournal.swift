@@ -21,8 +21,16 @@ struct NodeJournal: Sendable {
     let client: any JournalClient
     let clock: HLCClock
     let replicated: ReplicatedJournal?
-    private let peers: GRPCServer?
+    private let host: PeerHost?
     private let alone: Journal?
+
+    fileprivate init(client: any JournalClient, clock: HLCClock, replicated: ReplicatedJournal?, host: PeerHost?, alone: Journal?) {
+        self.client = client
+        self.clock = clock
+        self.replicated = replicated
+        self.host = host
+        self.alone = alone
+    }
 
     /// Why the clock's bound could not be made durable, if so.
     var clockFault: FileFault? { self.alone?.clockFault ?? self.replicated?.home.clockFault }
@@ -38,7 +46,7 @@ struct NodeJournal: Sendable {
                 directory: home, dataPartitions: settings.journal.dataPartitions, settings: settings.journal.store, files: files,
                 maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds), observer: reporting)
             return NodeJournal(
-                client: LocalJournal(journal), clock: journal.clock, replicated: nil, peers: nil, alone: journal)
+                client: LocalJournal(journal), clock: journal.clock, replicated: nil, host: nil, alone: journal)
         }
         return try await Self.replica(settings, home, files, registry, reporting, group, methods)
     }
@@ -49,43 +57,15 @@ struct NodeJournal: Sendable {
     ) async throws(VecraftError) -> NodeJournal {
         let cluster = settings.cluster
         let node = ReplicaID(UInt64(cluster.nodeID))
-        let home = try JournalHome(
-            directory: directory, dataPartitions: settings.journal.dataPartitions, files: files,
-            maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds))
-        let given = Dictionary(uniqueKeysWithValues: cluster.addresses.map { (ReplicaID(UInt64($0.key)), $0.value) })
-        let peers = try PeerDirectory(own: node, given: given, path: home.file("peers"), files: files)
-        let tls = settings.grpc.tls
-        let links = PeerLinks(
-            own: node, settings: PeerSettings(clusterID: cluster.id), group: group, tls: tls,
-            metrics: PeerMetrics(registry),
-            logger: Logger(label: "vecraft.peers"))
-        var raft = RaftSettings()
-        raft.heartbeat = .milliseconds(cluster.heartbeatMilliseconds)
-        raft.electionTimeoutMin = .milliseconds(cluster.electionTimeoutMilliseconds)
-        raft.electionTimeoutMax = .milliseconds(2 * cluster.electionTimeoutMilliseconds)
-        let journal = try ReplicatedJournal(
-            home: home, node: node, members: cluster.join ? .none : Membership(voters: given.keys.sorted()), directory: peers,
-            settings: settings.journal.store, raft: raft, files: files, links: links,
-            clients: PeerClients(tls: tls, group: group), timers: group,
-            maxClockOffsetMilliseconds: UInt64(settings.clock.maxOffsetMilliseconds), observer: reporting)
-        var serving = GRPCServerSettings()
-        serving.maxMessageBytes = settings.grpc.maxMessageBytes + (1 << 20)
-        serving.prepareForPeers()
-        do throws(VecraftError) {
-            let journals = PeerAPI.methods(links).merging(PeerJournalAPI.methods(journal)) { own, _ in own }
-            let server = try GRPCServer(
-                settings: serving, methods: journals.merging(methods) { own, _ in own }, observer: nil, group: group)
-            guard let own = PeerAddress(parsing: cluster.addresses[cluster.nodeID] ?? "") else {
-                throw .invalid("cluster.peers", "the address of node \(node) is not host:port")
-            }
-            _ = try await server.start(host: own.host, port: own.port, tls: tls)
-            journal.start()
-            return NodeJournal(
-                client: journal, clock: home.clock, replicated: journal, peers: server, alone: nil)
-        } catch {
-            await journal.close()
-            throw error
+        guard let own = PeerAddress(parsing: cluster.addresses[cluster.nodeID] ?? "") else {
+            throw .invalid("cluster.peers", "the address of node \(node) is not host:port")
         }
+        let given = Dictionary(uniqueKeysWithValues: cluster.addresses.map { (ReplicaID(UInt64($0.key)), $0.value) })
+        let host = try await PeerHost.open(
+            settings, node: node, at: own, given: given, dataPartitions: settings.journal.dataPartitions, directory: directory,
+            files: files, registry: registry, group: group, methods: methods)
+        let members = cluster.join ? Membership.none : Membership(voters: given.keys.sorted())
+        return try await host.journal(settings, reporting) { _ in members }
     }
 
     /// Waits until all that was committed when this process began is in its own log: only then are its collections known.
@@ -117,11 +97,111 @@ struct NodeJournal: Sendable {
 
     /// Hands leadership over and closes what it has.
     func close() async {
-        if let replicated = self.replicated {
-            await replicated.close()
-            await self.peers?.drain(grace: .milliseconds(100))
-        }
+        await self.host?.close()
         self.alone?.close()
+    }
+}
+
+/// A node's listener for the other nodes, and its calls to them; from before there is a journal to answer for.
+final class PeerHost: Sendable {
+    let node: ReplicaID
+    let home: JournalHome
+    let directory: PeerDirectory
+    let clients: PeerClients
+    private let links: PeerLinks
+    private let server: GRPCServer
+    private let opened: LateJournal
+    private let files: any FileStore
+    private let group: any EventLoopGroup
+
+    private init(
+        _ node: ReplicaID, _ home: JournalHome, _ directory: PeerDirectory, _ clients: PeerClients, _ links: PeerLinks,
+        _ server: GRPCServer, _ opened: LateJournal, _ files: any FileStore, _ group: any EventLoopGroup
+    ) {
+        self.node = node
+        self.home = home
+        self.directory = directory
+        self.clients = clients
+        self.links = links
+        self.server = server
+        self.opened = opened
+        self.files = files
+        self.group = group
+    }
+
+    /// - Parameters:
+    ///   - own: To listen on.
+    ///   - given: Addresses that settings say; the cluster map gives them later.
+    ///   - directory: Of the journal.
+    ///   - methods: Served beside the journal's own.
+    static func open(
+        _ settings: Settings, node: ReplicaID, at own: PeerAddress, given: [ReplicaID: String], dataPartitions: Int,
+        directory: String, files: any FileStore, registry: MetricsRegistry, group: any EventLoopGroup,
+        methods: [String: GRPCMethod]
+    ) async throws(VecraftError) -> PeerHost {
+        let home = try JournalHome(
+            directory: directory, dataPartitions: dataPartitions, files: files,
+            maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds))
+        do throws(VecraftError) {
+            let peers = try PeerDirectory(own: node, given: given, path: home.file("peers"), files: files)
+            let tls = settings.grpc.tls
+            let links = PeerLinks(
+                own: node, settings: PeerSettings(clusterID: settings.cluster.id), group: group, tls: tls,
+                metrics: PeerMetrics(registry), logger: Logger(label: "vecraft.peers"))
+            let clients = PeerClients(tls: tls, group: group)
+            peers.onChange { clients.setPeers($0) }
+            var serving = GRPCServerSettings()
+            serving.maxMessageBytes = settings.grpc.maxMessageBytes + (1 << 20)
+            serving.prepareForPeers()
+            let opened = LateJournal()
+            let journals = PeerAPI.methods(links).merging(
+                PeerJournalAPI.methods(opened)
+            ) { own, _ in own }
+            let server = try GRPCServer(
+                settings: serving, methods: journals.merging(methods) { own, _ in own }, observer: nil, group: group)
+            _ = try await server.start(host: own.host, port: own.port, tls: tls)
+            return PeerHost(node, home, peers, clients, links, server, opened, files, group)
+        } catch {
+            home.close()
+            throw error
+        }
+    }
+
+    /// Opens the journal and lets the others in. Once.
+    /// - Parameter members: Of a group that begins with this start.
+    func journal(
+        _ settings: Settings, _ reporting: JournalReporting, members: @escaping @Sendable (PartitionID) -> Membership
+    ) async throws(VecraftError) -> NodeJournal {
+        var raft = RaftSettings()
+        raft.heartbeat = .milliseconds(settings.cluster.heartbeatMilliseconds)
+        raft.electionTimeoutMin = .milliseconds(settings.cluster.electionTimeoutMilliseconds)
+        raft.electionTimeoutMax = .milliseconds(2 * settings.cluster.electionTimeoutMilliseconds)
+        do throws(VecraftError) {
+            let journal = try ReplicatedJournal(
+                home: self.home, node: self.node, members: .none, directory: self.directory,
+                settings: settings.journal.store, raft: raft, files: self.files, links: self.links, clients: self.clients,
+                timers: self.group, maxClockOffsetMilliseconds: UInt64(settings.clock.maxOffsetMilliseconds),
+                observer: reporting, membersOf: members)
+            self.opened.journal = journal
+            journal.start()
+            return NodeJournal(
+                client: journal, clock: self.home.clock, replicated: journal, host: self, alone: nil)
+        } catch {
+            await self.close()
+            throw error
+        }
+    }
+
+    /// Hands leadership over and closes what there is.
+    func close() async {
+        if let journal = self.opened.journal {
+            await journal.close()
+        } else {
+            await self.links.shutdown()
+            await self.clients.close()
+            self.home.close()
+        }
+        await self.server.drain(grace: .milliseconds(100))
     }
 }
 

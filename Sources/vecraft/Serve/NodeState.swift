@@ -106,8 +106,9 @@ extension Settings.Journal {
 }
 
 extension Settings {
-    var shardTransfer: ShardTransferSettings {
-        var settings = ShardTransferSettings(clusterID: self.cluster.id, own: ReplicaID(UInt64(self.cluster.nodeID)))
+    /// - Parameter own: The node's id, if it is not the settings that say it.
+    func shardTransfer(own: UInt64?) -> ShardTransferSettings {
+        var settings = ShardTransferSettings(clusterID: self.cluster.id, own: ReplicaID(own ?? UInt64(self.cluster.nodeID)))
         settings.bytesPerSecond = self.storage.transferBytesPerSecond
         return settings
     }

@@ -78,7 +78,7 @@ private enum EntryForm {
     static func check(_ entry: EntryView) throws(VecraftError) {
         switch entry.operation {
         case .upsert, .delete, .deleteByFilter, .barrier: return
-        case .ddl, .configuration, .payloadPatch, .transactionPrepare, .transactionCommit, .transactionAbort:
+        case .ddl, .configuration, .decision, .payloadPatch, .transactionPrepare, .transactionCommit, .transactionAbort:
             throw VecraftError(
                 .failedPrecondition, "entry: \(entry.operation.name) entries are not taken from the wire", field: "entry",
                 reason: "OPERATION_NOT_ADMITTED")

@@ -1,3 +1,5 @@
+internal import ControlPlane
+internal import Etcd
 internal import Foundation
 internal import GRPC
 internal import Gateway
@@ -104,6 +106,7 @@ extension ServedNode {
             try await Task.sleep(for: .milliseconds(20))
         }
         guard self.readiness.state != .draining else { return }
+        if let member = parts.member { await self.announce(member, http: http) }
         self.readiness.enter(.ready)
         parts.gateway.beginServing()
         self.log.notice(
@@ -140,10 +143,12 @@ extension ServedNode {
     func close(_ parts: Parts, _ shutdown: ShutdownTrace) async {
         parts.gateway.stop()
         parts.meta.stop()
+        await parts.member?.close()
         shutdown.step("writing checkpoints")
         let isStored = parts.storage.stop(within: shutdown.left)
         shutdown.step("closing the journal")
         await parts.journal.close()
+        await (parts.member?.store as? EtcdMetadataStore)?.close()
         do { try parts.store.close() } catch {
             self.log.warning("closing the metadata store", metadata: ["error": "\(error)"])
         }

@@ -1,4 +1,6 @@
 internal import CPlatform
+internal import ControlPlane
+internal import Etcd
 internal import FileStore
 internal import Foundation
 internal import GRPC
@@ -15,6 +17,7 @@ internal import Metrics
 internal import NIOCore
 internal import NIOPosix
 internal import Observability
+internal import Placement
 internal import Primitives
 internal import Raft
 internal import QueryProcessor
@@ -31,6 +34,7 @@ final class ServedNode: Sendable {
     let files = PosixFileStore()
     let group: MultiThreadedEventLoopGroup
     let log = Logger(label: "vecraft")
+    let startedMilliseconds = SystemTime.coarseMilliseconds
 
     private static let loopTurnMicroseconds: UInt32 = 100
 
@@ -103,6 +107,8 @@ final class ServedNode: Sendable {
         let goals: ReplayGoals
         /// In a cluster: builds the shards that the journal does not reach back to.
         let builder: ShardBuilder?
+        /// In a cluster that runs itself.
+        let member: ClusterMember?
 
         var isBuilding: Bool { self.builder.map { !$0.isDone } ?? false }
         /// What the start is busy with.
@@ -173,22 +179,37 @@ final class ServedNode: Sendable {
     func openJournal(
         _ directory: String, methods: [String: GRPCMethod] = [:]
     ) async throws -> (NodeJournal, JournalReporting) {
-        let reserve = self.settings.journal.reserveBytes
-        let reporting = JournalReporting(JournalMetrics(self.registry)) { [files] in
-            ((try? files.freeBytes(directory)) ?? 0) > reserve
-        }
+        let reporting = self.journalReporting(directory)
         let journal = try await NodeJournal.open(
             self.settings, directory: directory, files: self.files, registry: self.registry, reporting: reporting,
             group: self.group, methods: methods)
         return (journal, reporting)
     }
 
+    private func openJournal(
+        _ directory: String, place: ClusterPlace?, methods: [String: GRPCMethod]
+    ) async throws -> (NodeJournal, JournalReporting) {
+        guard let place else { return try await self.openJournal(directory, methods: methods) }
+        do { return try await self.openJournal(place, directory, methods) } catch {
+            await place.leave()
+            throw error
+        }
+    }
+
+    func journalReporting(_ directory: String) -> JournalReporting {
+        let reserve = self.settings.journal.reserveBytes
+        return JournalReporting(JournalMetrics(self.registry)) { [files] in ((try? files.freeBytes(directory)) ?? 0) > reserve }
+    }
+
     private func open(_ http: HTTPServer, _ web: Task<Void, any Error>) async throws -> Parts {
         let directory = try self.prepareDirectory()
-        let transfer = ShardTransferService(self.settings.shardTransfer)
         let reads = PeerReads()
-        let (journal, reporting) = try await self.openJournal(
-            directory, methods: transfer.methods.merging(reads.methods) { own, _ in own })
+        let place = try await self.takePlace(directory)
+        let shardTransfer = self.settings.shardTransfer(own: place?.member.id.rawValue)
+        let transfer = ShardTransferService(shardTransfer)
+        let methods = transfer.methods.merging(reads.methods) { own, _ in own }
+        let (journal, reporting) = try await self.openJournal(directory, place: place, methods: methods)
+        let member = place?.member
         let clock = journal.clock
         self.registerJournalCheck(journal, reporting)
         let collectors = self.collectors(journal, reporting)
@@ -201,9 +222,9 @@ final class ServedNode: Sendable {
             let meta = MetaManager(journal: journal.client, copy: copy)
             try meta.load()
             let reached: (@Sendable () -> UInt64)? = journal.replicated == nil ? nil : { @Sendable in meta.reachedHLC }
-            let placement = self.placement(journal)
+            let placement: any ShardDirectory = member.map { $0.placement() } ?? self.placement(journal)
             var node = self.settings.storage.node
-            node.buildsFromPeers = !(journal.replicated?.clients.nodes ?? []).isEmpty
+            node.buildsFromPeers = member != nil || !(journal.replicated?.clients.nodes ?? []).isEmpty
             let storage = try StorageNode(
                 directory: directory, settings: node, journal: journal.client, clock: clock,
                 files: self.files, metrics: StorageMetrics(self.registry), catalogReached: reached,
@@ -216,16 +237,21 @@ final class ServedNode: Sendable {
             journal.replicated?.limitTrims { (partition) throws(VecraftError) in try await storage.trimLimit(of: partition) }
             let gateway = self.gateway(journal, meta, storage, placement, reads)
             reads.start(gateway, over: journal.replicated?.clients)
-            let grpc = try self.grpcServer(gateway)
+            if let member, let clients = journal.replicated?.clients {
+                member.hold(storage, meta, client: ShardTransferClient(clients, shardTransfer))
+            }
+            let grpc = try self.grpcServer(gateway, member)
             http.complete(with: gateway.routes())
             return Parts(
                 journal: journal, journalReporting: reporting, store: store, meta: meta, storage: storage,
                 gateway: gateway, grpc: grpc, http: http, web: web, collectors: collectors, goals: ReplayGoals(storage),
                 builder: journal.replicated.map {
-                    ShardBuilder(storage, ShardTransferClient($0.clients, self.settings.shardTransfer))
-                })
+                    ShardBuilder(storage, ShardTransferClient($0.clients, shardTransfer))
+                }, member: member)
         } catch {
+            await member?.close()
             await journal.close()
+            await place?.store.close()
             throw error
         }
     }
@@ -288,7 +314,7 @@ final class ServedNode: Sendable {
         let status = NodeStatus(
             node: name, version: Build.version, revision: Build.revision,
             roles: self.settings.node.roles.map(\.rawValue),
-            startedMilliseconds: SystemTime.coarseMilliseconds, grpcAddress: { self.addresses.grpc },
+            startedMilliseconds: self.startedMilliseconds, grpcAddress: { self.addresses.grpc },
             httpAddress: { self.addresses.http }, source: NodeState(self.readiness, ReplayGoals(storage)))
         return Gateway(
             settings: settings, clock: node.clock, journal: journal, meta: meta, storage: storage,
@@ -297,12 +323,13 @@ final class ServedNode: Sendable {
             peers: peers, fanOutMetrics: FanOutMetrics(self.registry))
     }
 
-    private func grpcServer(_ gateway: Gateway) throws -> GRPCServer {
+    private func grpcServer(_ gateway: Gateway, _ member: ClusterMember?) throws -> GRPCServer {
         var settings = GRPCServerSettings()
         settings.maxMessageBytes = self.settings.grpc.maxMessageBytes
         settings.prepareForGateway()
         return try GRPCServer(
-            settings: settings, methods: gateway.methods(), observer: WireMetrics(self.registry), group: self.group)
+            settings: settings, methods: gateway.methods().merging(ClusterAPI.methods(member)) { own, _ in own },
+            observer: WireMetrics(self.registry), group: self.group)
     }
 
     /// What a scrape asks of the journal first.

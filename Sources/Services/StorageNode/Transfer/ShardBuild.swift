@@ -224,6 +224,14 @@ final class ShardBuilds: Sendable {
         }
     }
 
+    /// One shard is not wanted here any more.
+    func cancel(_ shard: ShardID) {
+        self.state.withLock { state in
+            state.running[shard]?.cancel(isDropped: true)
+            state.missing[shard] = nil
+        }
+    }
+
     func update(_ schema: CollectionSchema) {
         self.state.withLock { state in
             for (id, build) in state.running where id.collection == schema.id { build.update(schema) }

@@ -63,6 +63,52 @@ extension StorageNode {
         self.builds.end(build, isHere: true)
     }
 
+    /// Makes this node's replica of a shard that no node has yet, from the collection's entries in the journal alone.
+    ///
+    /// - Throws: As ``build(_:shard:from:over:)``; DATA_LOSS, reason TRIMMED, if the journal has forgotten some of them.
+    package func begin(_ schema: CollectionSchema, shard: UInt32) async throws(VecraftError) {
+        let id = ShardID(collection: schema.id, shard: shard)
+        guard let collection = self.replica(schema.id) else { throw self.absence(of: schema.id) }
+        guard collection.shard(shard) == nil else { throw VecraftError(.alreadyExists, "shard \(id) is here", reason: "SHARD_HERE") }
+        let build = try self.builds.begin(id, schema)
+        do throws(VecraftError) {
+            try await BackgroundThread.run("begin \(schema.label)") { () throws(VecraftError) in
+                let start = try self.beginning(of: collection)
+                let (engine, directory) = try self.open(build.schema, shard)
+                do throws(VecraftError) {
+                    if engine.applied < start {
+                        try engine.apply([], through: start)
+                        try engine.checkpoint()
+                    }
+                    try self.join(engine, directory, build, collection.replay)
+                } catch {
+                    engine.abandon()
+                    if build.isDropped { try? self.files.removeTree(directory) }
+                    throw error
+                }
+            }.get()
+        } catch {
+            self.builds.end(build, isHere: false)
+            throw error
+        }
+        self.builds.end(build, isHere: true)
+    }
+
+    /// An offset that all entries of a collection lie behind.
+    private func beginning(of collection: CollectionReplica) throws(VecraftError) -> JournalOffset {
+        let partition = collection.schema.partition
+        let first = try self.firstOffset(of: partition)
+        if collection.begins + 1 >= first { return collection.begins }
+        // Known before this process, or trimmed: what is gone must be older than the collection.
+        let oldest = try self.oldestHLC(of: partition)
+        guard first == 1 || oldest.map({ $0 <= collection.schema.created }) ?? false else {
+            throw VecraftError(
+                .dataLoss, "\(partition) begins at \(first), behind the first entries of collection \"\(collection.schema.label)\"",
+                reason: "TRIMMED")
+        }
+        return first - 1
+    }
+
     /// Shards that are being built, and how far they are.
     package var buildProgress: [ShardBuildProgress] { self.builds.progress }
 
@@ -115,19 +161,26 @@ extension StorageNode {
                 throw VecraftError(
                     .dataLoss, "shard \(build.id) came with points that its digest is not of", reason: "SHARD_DAMAGED")
             }
-            build.enter(.catchingUp)
-            let replica = ShardReplica(schema: build.schema, engine: engine, replay: replay, directory: directory)
-            try replay.join(replica, isCancelled: { build.isCancelled }, reached: { build.reached($0, of: $1) }) {
-                () throws(VecraftError) in
-                try build.conclude { schema in
-                    engine.requantise(schema.vectors.map(\.quantisation))
-                    self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
-                }
-            }
+            try self.join(engine, directory, build, replay)
         } catch {
             engine.abandon()
             if error.reason == "SHARD_DAMAGED" || build.isDropped { try? self.files.removeTree(directory) }
             throw error
+        }
+    }
+
+    /// What the journal has behind the files, then replay takes over.
+    private func join(
+        _ engine: ShardEngine, _ directory: String, _ build: ShardBuild, _ replay: PartitionReplay
+    ) throws(VecraftError) {
+        build.enter(.catchingUp)
+        let replica = ShardReplica(schema: build.schema, engine: engine, replay: replay, directory: directory)
+        try replay.join(replica, isCancelled: { build.isCancelled }, reached: { build.reached($0, of: $1) }) {
+            () throws(VecraftError) in
+            try build.conclude { schema in
+                engine.requantise(schema.vectors.map(\.quantisation))
+                self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
+            }
         }
     }
 

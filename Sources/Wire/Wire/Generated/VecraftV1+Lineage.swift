@@ -12,7 +12,7 @@ extension VecraftV1 {
             self.startHLC = startHLC
             self.endHLC = endHLC
         }
-        package static var schema: MessageSchema { MessageSchema(index: 137) }
+        package static var schema: MessageSchema { MessageSchema(index: 152) }
         package init(_ view: View) {
             self.name = view.name.string
             self.startHLC = view.startHLC
@@ -55,7 +55,7 @@ extension VecraftV1 {
             self.payload = payload
             self.vectors = vectors
         }
-        package static var schema: MessageSchema { MessageSchema(index: 138) }
+        package static var schema: MessageSchema { MessageSchema(index: 153) }
         package init(_ view: View) {
             self.id = view.id.string
             self.operation = view.operation.string
@@ -88,7 +88,7 @@ extension VecraftV1 {
             @inlinable package var vectors: RepeatedSlot<VecraftV1.PointChange.VectorsEntry.Builder> { RepeatedSlot(self.base, 56, 48) }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 139) }
+            package static var schema: MessageSchema { MessageSchema(index: 154) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -118,7 +118,7 @@ extension VecraftV1 {
             self.lastOffset = lastOffset
             self.appliedHLC = appliedHLC
         }
-        package static var schema: MessageSchema { MessageSchema(index: 140) }
+        package static var schema: MessageSchema { MessageSchema(index: 155) }
         package init(_ view: View) {
             self.replica = view.replica.string
             self.firstOffset = view.firstOffset
@@ -180,7 +180,9 @@ extension VecraftV1 {
         /// Why replicas passed over the entry: it was acknowledged, but holds what cannot be applied, and changed nothing. Empty
         /// for every entry that was applied, which should be all of them.
         package var refused: String
-        package init(partition: String = "", offset: UInt64 = 0, term: UInt64 = 0, hlc: UInt64 = 0, operation: String = "", requestID: String = "", idempotencyKey: String = "", principal: String = "", tenant: String = "", collection: String = "", collectionID: UInt64 = 0, shard: UInt32 = 0, tier: UInt32 = 0, traceID: String = "", spanID: String = "", spans: [VecraftV1.Span] = [], points: [VecraftV1.PointChange] = [], pointCount: UInt64 = 0, bodyBytes: UInt64 = 0, receipts: [VecraftV1.Receipt] = [], filterJSON: String = "", current: Bool = false, refused: String = "") {
+        /// Of a decision of the control plane: what was changed, why, in which epoch, by which node, as JSON.
+        package var decisionJSON: String
+        package init(partition: String = "", offset: UInt64 = 0, term: UInt64 = 0, hlc: UInt64 = 0, operation: String = "", requestID: String = "", idempotencyKey: String = "", principal: String = "", tenant: String = "", collection: String = "", collectionID: UInt64 = 0, shard: UInt32 = 0, tier: UInt32 = 0, traceID: String = "", spanID: String = "", spans: [VecraftV1.Span] = [], points: [VecraftV1.PointChange] = [], pointCount: UInt64 = 0, bodyBytes: UInt64 = 0, receipts: [VecraftV1.Receipt] = [], filterJSON: String = "", current: Bool = false, refused: String = "", decisionJSON: String = "") {
             self.partition = partition
             self.offset = offset
             self.term = term
@@ -204,8 +206,9 @@ extension VecraftV1 {
             self.filterJSON = filterJSON
             self.current = current
             self.refused = refused
+            self.decisionJSON = decisionJSON
         }
-        package static var schema: MessageSchema { MessageSchema(index: 141) }
+        package static var schema: MessageSchema { MessageSchema(index: 156) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -230,6 +233,7 @@ extension VecraftV1 {
             self.filterJSON = view.filterJSON.string
             self.current = view.current
             self.refused = view.refused.string
+            self.decisionJSON = view.decisionJSON.string
         }
         package func build(_ out: Builder) {
             out.partition.set(self.partition)
@@ -255,6 +259,7 @@ extension VecraftV1 {
             out.filterJSON.set(self.filterJSON)
             out.current = self.current
             out.refused.set(self.refused)
+            out.decisionJSON.set(self.decisionJSON)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -283,6 +288,7 @@ extension VecraftV1 {
             @inlinable package var filterJSON: TextView { self.base.text(200) }
             @inlinable package var current: Bool { self.base.flag(208) }
             @inlinable package var refused: TextView { self.base.text(216) }
+            @inlinable package var decisionJSON: TextView { self.base.text(224) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -312,6 +318,7 @@ extension VecraftV1 {
             @inlinable package var filterJSON: TextSlot { TextSlot(self.base, 200) }
             @inlinable package var current: Bool { get { self.base.flag(208) } nonmutating set { self.base.storeFlag(newValue, 208) } }
             @inlinable package var refused: TextSlot { TextSlot(self.base, 216) }
+            @inlinable package var decisionJSON: TextSlot { TextSlot(self.base, 224) }
         }
     }
     package struct RecordLineageRequest: WireMessage {
@@ -327,7 +334,7 @@ extension VecraftV1 {
             self.tenant = tenant
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 142) }
+        package static var schema: MessageSchema { MessageSchema(index: 157) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.id = view.id.string
@@ -367,7 +374,7 @@ extension VecraftV1 {
             self.requestID = requestID
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 143) }
+        package static var schema: MessageSchema { MessageSchema(index: 158) }
         package init(_ view: View) {
             self.requestID = view.requestID.string
             self.limit = view.limit
@@ -400,7 +407,7 @@ extension VecraftV1 {
             self.traceID = traceID
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 144) }
+        package static var schema: MessageSchema { MessageSchema(index: 159) }
         package init(_ view: View) {
             self.traceID = view.traceID.string
             self.limit = view.limit
@@ -432,7 +439,7 @@ extension VecraftV1 {
             self.partition = partition
             self.offset = offset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 145) }
+        package static var schema: MessageSchema { MessageSchema(index: 160) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -467,7 +474,7 @@ extension VecraftV1 {
             self.truncated = truncated
             self.scanned = scanned
         }
-        package static var schema: MessageSchema { MessageSchema(index: 146) }
+        package static var schema: MessageSchema { MessageSchema(index: 161) }
         package init(_ view: View) {
             self.entries = view.entries.map(VecraftV1.LineageEntry.init)
             self.truncated = view.truncated
@@ -502,7 +509,7 @@ extension VecraftV1 {
         package init(partition: String = "") {
             self.partition = partition
         }
-        package static var schema: MessageSchema { MessageSchema(index: 147) }
+        package static var schema: MessageSchema { MessageSchema(index: 162) }
         package init(_ view: View) {
             self.partition = view.partition.string
         }
@@ -541,7 +548,7 @@ extension VecraftV1 {
             self.segments = segments
             self.faults = faults
         }
-        package static var schema: MessageSchema { MessageSchema(index: 148) }
+        package static var schema: MessageSchema { MessageSchema(index: 163) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.firstOffset = view.firstOffset
@@ -593,7 +600,7 @@ extension VecraftV1 {
             self.ok = ok
             self.partitions = partitions
         }
-        package static var schema: MessageSchema { MessageSchema(index: 149) }
+        package static var schema: MessageSchema { MessageSchema(index: 164) }
         package init(_ view: View) {
             self.ok = view.ok
             self.partitions = view.partitions.map(VecraftV1.PartitionReport.init)

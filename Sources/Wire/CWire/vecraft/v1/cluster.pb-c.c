@@ -8,6 +8,456 @@
 #endif
 
 #include "vecraft/v1/cluster.pb-c.h"
+void   vecraft__v1__overview_request__init
+                     (Vecraft__V1__OverviewRequest         *message)
+{
+  static const Vecraft__V1__OverviewRequest init_value = VECRAFT__V1__OVERVIEW_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__overview_request__get_packed_size
+                     (const Vecraft__V1__OverviewRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__overview_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__overview_request__pack
+                     (const Vecraft__V1__OverviewRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__overview_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__overview_request__pack_to_buffer
+                     (const Vecraft__V1__OverviewRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__overview_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__OverviewRequest *
+       vecraft__v1__overview_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__OverviewRequest *)
+     protobuf_c_message_unpack (&vecraft__v1__overview_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__overview_request__free_unpacked
+                     (Vecraft__V1__OverviewRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__overview_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__node_info__init
+                     (Vecraft__V1__NodeInfo         *message)
+{
+  static const Vecraft__V1__NodeInfo init_value = VECRAFT__V1__NODE_INFO__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__node_info__get_packed_size
+                     (const Vecraft__V1__NodeInfo *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__node_info__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__node_info__pack
+                     (const Vecraft__V1__NodeInfo *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__node_info__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__node_info__pack_to_buffer
+                     (const Vecraft__V1__NodeInfo *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__node_info__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__NodeInfo *
+       vecraft__v1__node_info__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__NodeInfo *)
+     protobuf_c_message_unpack (&vecraft__v1__node_info__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__node_info__free_unpacked
+                     (Vecraft__V1__NodeInfo *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__node_info__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__partition_info__init
+                     (Vecraft__V1__PartitionInfo         *message)
+{
+  static const Vecraft__V1__PartitionInfo init_value = VECRAFT__V1__PARTITION_INFO__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__partition_info__get_packed_size
+                     (const Vecraft__V1__PartitionInfo *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__partition_info__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__partition_info__pack
+                     (const Vecraft__V1__PartitionInfo *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__partition_info__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__partition_info__pack_to_buffer
+                     (const Vecraft__V1__PartitionInfo *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__partition_info__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__PartitionInfo *
+       vecraft__v1__partition_info__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__PartitionInfo *)
+     protobuf_c_message_unpack (&vecraft__v1__partition_info__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__partition_info__free_unpacked
+                     (Vecraft__V1__PartitionInfo *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__partition_info__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__shard_replica_info__init
+                     (Vecraft__V1__ShardReplicaInfo         *message)
+{
+  static const Vecraft__V1__ShardReplicaInfo init_value = VECRAFT__V1__SHARD_REPLICA_INFO__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__shard_replica_info__get_packed_size
+                     (const Vecraft__V1__ShardReplicaInfo *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_replica_info__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__shard_replica_info__pack
+                     (const Vecraft__V1__ShardReplicaInfo *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_replica_info__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__shard_replica_info__pack_to_buffer
+                     (const Vecraft__V1__ShardReplicaInfo *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_replica_info__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__ShardReplicaInfo *
+       vecraft__v1__shard_replica_info__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__ShardReplicaInfo *)
+     protobuf_c_message_unpack (&vecraft__v1__shard_replica_info__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__shard_replica_info__free_unpacked
+                     (Vecraft__V1__ShardReplicaInfo *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__shard_replica_info__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__shard_info__init
+                     (Vecraft__V1__ShardInfo         *message)
+{
+  static const Vecraft__V1__ShardInfo init_value = VECRAFT__V1__SHARD_INFO__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__shard_info__get_packed_size
+                     (const Vecraft__V1__ShardInfo *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_info__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__shard_info__pack
+                     (const Vecraft__V1__ShardInfo *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_info__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__shard_info__pack_to_buffer
+                     (const Vecraft__V1__ShardInfo *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_info__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__ShardInfo *
+       vecraft__v1__shard_info__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__ShardInfo *)
+     protobuf_c_message_unpack (&vecraft__v1__shard_info__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__shard_info__free_unpacked
+                     (Vecraft__V1__ShardInfo *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__shard_info__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__overview_response__init
+                     (Vecraft__V1__OverviewResponse         *message)
+{
+  static const Vecraft__V1__OverviewResponse init_value = VECRAFT__V1__OVERVIEW_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__overview_response__get_packed_size
+                     (const Vecraft__V1__OverviewResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__overview_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__overview_response__pack
+                     (const Vecraft__V1__OverviewResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__overview_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__overview_response__pack_to_buffer
+                     (const Vecraft__V1__OverviewResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__overview_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__OverviewResponse *
+       vecraft__v1__overview_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__OverviewResponse *)
+     protobuf_c_message_unpack (&vecraft__v1__overview_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__overview_response__free_unpacked
+                     (Vecraft__V1__OverviewResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__overview_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__drain_node_request__init
+                     (Vecraft__V1__DrainNodeRequest         *message)
+{
+  static const Vecraft__V1__DrainNodeRequest init_value = VECRAFT__V1__DRAIN_NODE_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__drain_node_request__get_packed_size
+                     (const Vecraft__V1__DrainNodeRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__drain_node_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__drain_node_request__pack
+                     (const Vecraft__V1__DrainNodeRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__drain_node_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__drain_node_request__pack_to_buffer
+                     (const Vecraft__V1__DrainNodeRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__drain_node_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__DrainNodeRequest *
+       vecraft__v1__drain_node_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__DrainNodeRequest *)
+     protobuf_c_message_unpack (&vecraft__v1__drain_node_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__drain_node_request__free_unpacked
+                     (Vecraft__V1__DrainNodeRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__drain_node_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__cancel_drain_request__init
+                     (Vecraft__V1__CancelDrainRequest         *message)
+{
+  static const Vecraft__V1__CancelDrainRequest init_value = VECRAFT__V1__CANCEL_DRAIN_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__cancel_drain_request__get_packed_size
+                     (const Vecraft__V1__CancelDrainRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__cancel_drain_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__cancel_drain_request__pack
+                     (const Vecraft__V1__CancelDrainRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__cancel_drain_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__cancel_drain_request__pack_to_buffer
+                     (const Vecraft__V1__CancelDrainRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__cancel_drain_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__CancelDrainRequest *
+       vecraft__v1__cancel_drain_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__CancelDrainRequest *)
+     protobuf_c_message_unpack (&vecraft__v1__cancel_drain_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__cancel_drain_request__free_unpacked
+                     (Vecraft__V1__CancelDrainRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__cancel_drain_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__remove_node_request__init
+                     (Vecraft__V1__RemoveNodeRequest         *message)
+{
+  static const Vecraft__V1__RemoveNodeRequest init_value = VECRAFT__V1__REMOVE_NODE_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__remove_node_request__get_packed_size
+                     (const Vecraft__V1__RemoveNodeRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__remove_node_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__remove_node_request__pack
+                     (const Vecraft__V1__RemoveNodeRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__remove_node_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__remove_node_request__pack_to_buffer
+                     (const Vecraft__V1__RemoveNodeRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__remove_node_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__RemoveNodeRequest *
+       vecraft__v1__remove_node_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__RemoveNodeRequest *)
+     protobuf_c_message_unpack (&vecraft__v1__remove_node_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__remove_node_request__free_unpacked
+                     (Vecraft__V1__RemoveNodeRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__remove_node_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__node_change_response__init
+                     (Vecraft__V1__NodeChangeResponse         *message)
+{
+  static const Vecraft__V1__NodeChangeResponse init_value = VECRAFT__V1__NODE_CHANGE_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__node_change_response__get_packed_size
+                     (const Vecraft__V1__NodeChangeResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__node_change_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__node_change_response__pack
+                     (const Vecraft__V1__NodeChangeResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__node_change_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__node_change_response__pack_to_buffer
+                     (const Vecraft__V1__NodeChangeResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__node_change_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__NodeChangeResponse *
+       vecraft__v1__node_change_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__NodeChangeResponse *)
+     protobuf_c_message_unpack (&vecraft__v1__node_change_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__node_change_response__free_unpacked
+                     (Vecraft__V1__NodeChangeResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__node_change_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   vecraft__v1__status_request__init
                      (Vecraft__V1__StatusRequest         *message)
 {
@@ -233,6 +683,977 @@ void   vecraft__v1__status_response__free_unpacked
   assert(message->base.descriptor == &vecraft__v1__status_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+#define vecraft__v1__overview_request__field_descriptors NULL
+#define vecraft__v1__overview_request__field_indices_by_name NULL
+#define vecraft__v1__overview_request__number_ranges NULL
+const ProtobufCMessageDescriptor vecraft__v1__overview_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.OverviewRequest",
+  "OverviewRequest",
+  "Vecraft__V1__OverviewRequest",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__OverviewRequest),
+  0,
+  vecraft__v1__overview_request__field_descriptors,
+  vecraft__v1__overview_request__field_indices_by_name,
+  0,  vecraft__v1__overview_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__overview_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__node_info__field_descriptors[20] =
+{
+  {
+    "id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "name",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "roles",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__V1__NodeInfo, n_roles),
+    offsetof(Vecraft__V1__NodeInfo, roles),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "zone",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, zone),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "state",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, state),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "condition",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, condition),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "client_address",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, client_address),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "peer_address",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, peer_address),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "http_address",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, http_address),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "shards",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, shards),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "leads",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__V1__NodeInfo, n_leads),
+    offsetof(Vecraft__V1__NodeInfo, leads),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lag_entries",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, lag_entries),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lag_bytes",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, lag_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "lag_ms",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, lag_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "disk_free_bytes",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, disk_free_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "disk_total_bytes",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, disk_total_bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "version",
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, version),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "uptime_ms",
+    18,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, uptime_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "problem",
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, problem),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "map_epoch",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeInfo, map_epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__node_info__field_indices_by_name[] = {
+  6,   /* field[6] = client_address */
+  5,   /* field[5] = condition */
+  14,   /* field[14] = disk_free_bytes */
+  15,   /* field[15] = disk_total_bytes */
+  8,   /* field[8] = http_address */
+  0,   /* field[0] = id */
+  12,   /* field[12] = lag_bytes */
+  11,   /* field[11] = lag_entries */
+  13,   /* field[13] = lag_ms */
+  10,   /* field[10] = leads */
+  19,   /* field[19] = map_epoch */
+  1,   /* field[1] = name */
+  7,   /* field[7] = peer_address */
+  18,   /* field[18] = problem */
+  2,   /* field[2] = roles */
+  9,   /* field[9] = shards */
+  4,   /* field[4] = state */
+  17,   /* field[17] = uptime_ms */
+  16,   /* field[16] = version */
+  3,   /* field[3] = zone */
+};
+static const ProtobufCIntRange vecraft__v1__node_info__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 20 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__node_info__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.NodeInfo",
+  "NodeInfo",
+  "Vecraft__V1__NodeInfo",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__NodeInfo),
+  20,
+  vecraft__v1__node_info__field_descriptors,
+  vecraft__v1__node_info__field_indices_by_name,
+  1,  vecraft__v1__node_info__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__node_info__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__partition_info__field_descriptors[7] =
+{
+  {
+    "partition",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PartitionInfo, partition),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "leader",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PartitionInfo, leader),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "term",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PartitionInfo, term),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "voters",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Vecraft__V1__PartitionInfo, n_voters),
+    offsetof(Vecraft__V1__PartitionInfo, voters),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "learners",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Vecraft__V1__PartitionInfo, n_learners),
+    offsetof(Vecraft__V1__PartitionInfo, learners),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "wanted",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PartitionInfo, wanted),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "committed_offset",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PartitionInfo, committed_offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__partition_info__field_indices_by_name[] = {
+  6,   /* field[6] = committed_offset */
+  1,   /* field[1] = leader */
+  4,   /* field[4] = learners */
+  0,   /* field[0] = partition */
+  2,   /* field[2] = term */
+  3,   /* field[3] = voters */
+  5,   /* field[5] = wanted */
+};
+static const ProtobufCIntRange vecraft__v1__partition_info__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__partition_info__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.PartitionInfo",
+  "PartitionInfo",
+  "Vecraft__V1__PartitionInfo",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__PartitionInfo),
+  7,
+  vecraft__v1__partition_info__field_descriptors,
+  vecraft__v1__partition_info__field_indices_by_name,
+  1,  vecraft__v1__partition_info__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__partition_info__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__shard_replica_info__field_descriptors[8] =
+{
+  {
+    "node",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardReplicaInfo, node),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "state",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardReplicaInfo, state),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "condition",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardReplicaInfo, condition),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "applied_offset",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardReplicaInfo, applied_offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "points",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardReplicaInfo, points),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bytes",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardReplicaInfo, bytes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "progress",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardReplicaInfo, progress),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "remaining_ms",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardReplicaInfo, remaining_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__shard_replica_info__field_indices_by_name[] = {
+  3,   /* field[3] = applied_offset */
+  5,   /* field[5] = bytes */
+  2,   /* field[2] = condition */
+  0,   /* field[0] = node */
+  4,   /* field[4] = points */
+  6,   /* field[6] = progress */
+  7,   /* field[7] = remaining_ms */
+  1,   /* field[1] = state */
+};
+static const ProtobufCIntRange vecraft__v1__shard_replica_info__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 8 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__shard_replica_info__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.ShardReplicaInfo",
+  "ShardReplicaInfo",
+  "Vecraft__V1__ShardReplicaInfo",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__ShardReplicaInfo),
+  8,
+  vecraft__v1__shard_replica_info__field_descriptors,
+  vecraft__v1__shard_replica_info__field_indices_by_name,
+  1,  vecraft__v1__shard_replica_info__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__shard_replica_info__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__shard_info__field_descriptors[7] =
+{
+  {
+    "collection_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardInfo, collection_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tenant",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardInfo, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "collection",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardInfo, collection),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "shard",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardInfo, shard),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partition",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardInfo, partition),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "wanted",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardInfo, wanted),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "replicas",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__ShardInfo, n_replicas),
+    offsetof(Vecraft__V1__ShardInfo, replicas),
+    &vecraft__v1__shard_replica_info__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__shard_info__field_indices_by_name[] = {
+  2,   /* field[2] = collection */
+  0,   /* field[0] = collection_id */
+  4,   /* field[4] = partition */
+  6,   /* field[6] = replicas */
+  3,   /* field[3] = shard */
+  1,   /* field[1] = tenant */
+  5,   /* field[5] = wanted */
+};
+static const ProtobufCIntRange vecraft__v1__shard_info__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__shard_info__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.ShardInfo",
+  "ShardInfo",
+  "Vecraft__V1__ShardInfo",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__ShardInfo),
+  7,
+  vecraft__v1__shard_info__field_descriptors,
+  vecraft__v1__shard_info__field_indices_by_name,
+  1,  vecraft__v1__shard_info__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__shard_info__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__overview_response__field_descriptors[9] =
+{
+  {
+    "cluster_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__OverviewResponse, cluster_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "map_epoch",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__OverviewResponse, map_epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "controller",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__OverviewResponse, controller),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "metadata_reachable",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__OverviewResponse, metadata_reachable),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "nodes",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__OverviewResponse, n_nodes),
+    offsetof(Vecraft__V1__OverviewResponse, nodes),
+    &vecraft__v1__node_info__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partitions",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__OverviewResponse, n_partitions),
+    offsetof(Vecraft__V1__OverviewResponse, partitions),
+    &vecraft__v1__partition_info__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "shards",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__OverviewResponse, n_shards),
+    offsetof(Vecraft__V1__OverviewResponse, shards),
+    &vecraft__v1__shard_info__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "problems",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__V1__OverviewResponse, n_problems),
+    offsetof(Vecraft__V1__OverviewResponse, problems),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "node",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__OverviewResponse, node),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__overview_response__field_indices_by_name[] = {
+  0,   /* field[0] = cluster_id */
+  2,   /* field[2] = controller */
+  1,   /* field[1] = map_epoch */
+  3,   /* field[3] = metadata_reachable */
+  8,   /* field[8] = node */
+  4,   /* field[4] = nodes */
+  5,   /* field[5] = partitions */
+  7,   /* field[7] = problems */
+  6,   /* field[6] = shards */
+};
+static const ProtobufCIntRange vecraft__v1__overview_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__overview_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.OverviewResponse",
+  "OverviewResponse",
+  "Vecraft__V1__OverviewResponse",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__OverviewResponse),
+  9,
+  vecraft__v1__overview_response__field_descriptors,
+  vecraft__v1__overview_response__field_indices_by_name,
+  1,  vecraft__v1__overview_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__overview_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__drain_node_request__field_descriptors[1] =
+{
+  {
+    "node",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__DrainNodeRequest, node),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__drain_node_request__field_indices_by_name[] = {
+  0,   /* field[0] = node */
+};
+static const ProtobufCIntRange vecraft__v1__drain_node_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__drain_node_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.DrainNodeRequest",
+  "DrainNodeRequest",
+  "Vecraft__V1__DrainNodeRequest",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__DrainNodeRequest),
+  1,
+  vecraft__v1__drain_node_request__field_descriptors,
+  vecraft__v1__drain_node_request__field_indices_by_name,
+  1,  vecraft__v1__drain_node_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__drain_node_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__cancel_drain_request__field_descriptors[1] =
+{
+  {
+    "node",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__CancelDrainRequest, node),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__cancel_drain_request__field_indices_by_name[] = {
+  0,   /* field[0] = node */
+};
+static const ProtobufCIntRange vecraft__v1__cancel_drain_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__cancel_drain_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.CancelDrainRequest",
+  "CancelDrainRequest",
+  "Vecraft__V1__CancelDrainRequest",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__CancelDrainRequest),
+  1,
+  vecraft__v1__cancel_drain_request__field_descriptors,
+  vecraft__v1__cancel_drain_request__field_indices_by_name,
+  1,  vecraft__v1__cancel_drain_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__cancel_drain_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__remove_node_request__field_descriptors[1] =
+{
+  {
+    "node",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__RemoveNodeRequest, node),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__remove_node_request__field_indices_by_name[] = {
+  0,   /* field[0] = node */
+};
+static const ProtobufCIntRange vecraft__v1__remove_node_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__remove_node_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.RemoveNodeRequest",
+  "RemoveNodeRequest",
+  "Vecraft__V1__RemoveNodeRequest",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__RemoveNodeRequest),
+  1,
+  vecraft__v1__remove_node_request__field_descriptors,
+  vecraft__v1__remove_node_request__field_indices_by_name,
+  1,  vecraft__v1__remove_node_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__remove_node_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__node_change_response__field_descriptors[2] =
+{
+  {
+    "map_epoch",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeChangeResponse, map_epoch),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "state",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__NodeChangeResponse, state),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__node_change_response__field_indices_by_name[] = {
+  0,   /* field[0] = map_epoch */
+  1,   /* field[1] = state */
+};
+static const ProtobufCIntRange vecraft__v1__node_change_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__node_change_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.NodeChangeResponse",
+  "NodeChangeResponse",
+  "Vecraft__V1__NodeChangeResponse",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__NodeChangeResponse),
+  2,
+  vecraft__v1__node_change_response__field_descriptors,
+  vecraft__v1__node_change_response__field_indices_by_name,
+  1,  vecraft__v1__node_change_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__node_change_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
 #define vecraft__v1__status_request__field_descriptors NULL
 #define vecraft__v1__status_request__field_indices_by_name NULL
 #define vecraft__v1__status_request__number_ranges NULL
@@ -702,12 +2123,20 @@ const ProtobufCMessageDescriptor vecraft__v1__status_response__descriptor =
   (ProtobufCMessageInit) vecraft__v1__status_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCMethodDescriptor vecraft__v1__cluster__method_descriptors[2] =
+static const ProtobufCMethodDescriptor vecraft__v1__cluster__method_descriptors[6] =
 {
   { "Status", &vecraft__v1__status_request__descriptor, &vecraft__v1__status_response__descriptor },
   { "WatchStatus", &vecraft__v1__watch_status_request__descriptor, &vecraft__v1__status_response__descriptor },
+  { "Overview", &vecraft__v1__overview_request__descriptor, &vecraft__v1__overview_response__descriptor },
+  { "DrainNode", &vecraft__v1__drain_node_request__descriptor, &vecraft__v1__node_change_response__descriptor },
+  { "CancelDrain", &vecraft__v1__cancel_drain_request__descriptor, &vecraft__v1__node_change_response__descriptor },
+  { "RemoveNode", &vecraft__v1__remove_node_request__descriptor, &vecraft__v1__node_change_response__descriptor },
 };
 const unsigned vecraft__v1__cluster__method_indices_by_name[] = {
+  4,        /* CancelDrain */
+  3,        /* DrainNode */
+  2,        /* Overview */
+  5,        /* RemoveNode */
   0,        /* Status */
   1         /* WatchStatus */
 };
@@ -718,7 +2147,7 @@ const ProtobufCServiceDescriptor vecraft__v1__cluster__descriptor =
   "Cluster",
   "Vecraft__V1__Cluster",
   "vecraft.v1",
-  2,
+  6,
   vecraft__v1__cluster__method_descriptors,
   vecraft__v1__cluster__method_indices_by_name
 };
@@ -737,6 +2166,38 @@ void vecraft__v1__cluster__watch_status(ProtobufCService *service,
 {
   assert(service->descriptor == &vecraft__v1__cluster__descriptor);
   service->invoke(service, 1, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__v1__cluster__overview(ProtobufCService *service,
+                                    const Vecraft__V1__OverviewRequest *input,
+                                    Vecraft__V1__OverviewResponse_Closure closure,
+                                    void *closure_data)
+{
+  assert(service->descriptor == &vecraft__v1__cluster__descriptor);
+  service->invoke(service, 2, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__v1__cluster__drain_node(ProtobufCService *service,
+                                      const Vecraft__V1__DrainNodeRequest *input,
+                                      Vecraft__V1__NodeChangeResponse_Closure closure,
+                                      void *closure_data)
+{
+  assert(service->descriptor == &vecraft__v1__cluster__descriptor);
+  service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__v1__cluster__cancel_drain(ProtobufCService *service,
+                                        const Vecraft__V1__CancelDrainRequest *input,
+                                        Vecraft__V1__NodeChangeResponse_Closure closure,
+                                        void *closure_data)
+{
+  assert(service->descriptor == &vecraft__v1__cluster__descriptor);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__v1__cluster__remove_node(ProtobufCService *service,
+                                       const Vecraft__V1__RemoveNodeRequest *input,
+                                       Vecraft__V1__NodeChangeResponse_Closure closure,
+                                       void *closure_data)
+{
+  assert(service->descriptor == &vecraft__v1__cluster__descriptor);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void vecraft__v1__cluster__init (Vecraft__V1__Cluster_Service *service,
                                  Vecraft__V1__Cluster_ServiceDestroy destroy)

@@ -823,7 +823,7 @@ const ProtobufCMessageDescriptor vecraft__v1__receipt__descriptor =
   (ProtobufCMessageInit) vecraft__v1__receipt__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__lineage_entry__field_descriptors[23] =
+static const ProtobufCFieldDescriptor vecraft__v1__lineage_entry__field_descriptors[24] =
 {
   {
     "partition",
@@ -1101,12 +1101,25 @@ static const ProtobufCFieldDescriptor vecraft__v1__lineage_entry__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "decision_json",
+    24,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__LineageEntry, decision_json),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__lineage_entry__field_indices_by_name[] = {
   18,   /* field[18] = body_bytes */
   9,   /* field[9] = collection */
   10,   /* field[10] = collection_id */
   21,   /* field[21] = current */
+  23,   /* field[23] = decision_json */
   20,   /* field[20] = filter_json */
   3,   /* field[3] = hlc */
   6,   /* field[6] = idempotency_key */
@@ -1130,7 +1143,7 @@ static const unsigned vecraft__v1__lineage_entry__field_indices_by_name[] = {
 static const ProtobufCIntRange vecraft__v1__lineage_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 23 }
+  { 0, 24 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__lineage_entry__descriptor =
 {
@@ -1140,7 +1153,7 @@ const ProtobufCMessageDescriptor vecraft__v1__lineage_entry__descriptor =
   "Vecraft__V1__LineageEntry",
   "vecraft.v1",
   sizeof(Vecraft__V1__LineageEntry),
-  23,
+  24,
   vecraft__v1__lineage_entry__field_descriptors,
   vecraft__v1__lineage_entry__field_indices_by_name,
   1,  vecraft__v1__lineage_entry__number_ranges,

@@ -11,6 +11,16 @@ PROTOBUF_C__BEGIN_DECLS
 
 
 
+typedef struct Vecraft__V1__OverviewRequest Vecraft__V1__OverviewRequest;
+typedef struct Vecraft__V1__NodeInfo Vecraft__V1__NodeInfo;
+typedef struct Vecraft__V1__PartitionInfo Vecraft__V1__PartitionInfo;
+typedef struct Vecraft__V1__ShardReplicaInfo Vecraft__V1__ShardReplicaInfo;
+typedef struct Vecraft__V1__ShardInfo Vecraft__V1__ShardInfo;
+typedef struct Vecraft__V1__OverviewResponse Vecraft__V1__OverviewResponse;
+typedef struct Vecraft__V1__DrainNodeRequest Vecraft__V1__DrainNodeRequest;
+typedef struct Vecraft__V1__CancelDrainRequest Vecraft__V1__CancelDrainRequest;
+typedef struct Vecraft__V1__RemoveNodeRequest Vecraft__V1__RemoveNodeRequest;
+typedef struct Vecraft__V1__NodeChangeResponse Vecraft__V1__NodeChangeResponse;
 typedef struct Vecraft__V1__StatusRequest Vecraft__V1__StatusRequest;
 typedef struct Vecraft__V1__WatchStatusRequest Vecraft__V1__WatchStatusRequest;
 typedef struct Vecraft__V1__Check Vecraft__V1__Check;
@@ -22,6 +32,197 @@ typedef struct Vecraft__V1__StatusResponse Vecraft__V1__StatusResponse;
 
 
 /* --- messages --- */
+
+struct  Vecraft__V1__OverviewRequest
+{
+  ProtobufCMessage base;
+};
+#define VECRAFT__V1__OVERVIEW_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__overview_request__descriptor) \
+     }
+
+
+struct  Vecraft__V1__NodeInfo
+{
+  ProtobufCMessage base;
+  uint64_t id;
+  char *name;
+  size_t n_roles;
+  char **roles;
+  char *zone;
+  /*
+   * In the map: "joining", "active", "draining", "drained".
+   */
+  char *state;
+  /*
+   * What it says of itself ("ready", "replaying" ...); empty: it does not answer.
+   */
+  char *condition;
+  char *client_address;
+  char *peer_address;
+  char *http_address;
+  uint32_t shards;
+  /*
+   * Partitions that it leads.
+   */
+  size_t n_leads;
+  char **leads;
+  uint64_t lag_entries;
+  uint64_t lag_bytes;
+  uint64_t lag_ms;
+  uint64_t disk_free_bytes;
+  uint64_t disk_total_bytes;
+  char *version;
+  uint64_t uptime_ms;
+  /*
+   * Why it does not serve, or does not answer.
+   */
+  char *problem;
+  uint64_t map_epoch;
+};
+#define VECRAFT__V1__NODE_INFO__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__node_info__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, 0, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0 }
+
+
+struct  Vecraft__V1__PartitionInfo
+{
+  ProtobufCMessage base;
+  char *partition;
+  /*
+   * 0: none is known.
+   */
+  uint64_t leader;
+  uint64_t term;
+  size_t n_voters;
+  uint64_t *voters;
+  size_t n_learners;
+  uint64_t *learners;
+  uint32_t wanted;
+  uint64_t committed_offset;
+};
+#define VECRAFT__V1__PARTITION_INFO__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__partition_info__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0,NULL, 0,NULL, 0, 0 }
+
+
+struct  Vecraft__V1__ShardReplicaInfo
+{
+  ProtobufCMessage base;
+  uint64_t node;
+  /*
+   * In the map: "building", "live", "leaving".
+   */
+  char *state;
+  /*
+   * What its node says: "building", "failed", "catchingUp", "ready", "lost"; empty: nothing.
+   */
+  char *condition;
+  uint64_t applied_offset;
+  uint64_t points;
+  uint64_t bytes;
+  /*
+   * 0..1 while it is built.
+   */
+  double progress;
+  uint64_t remaining_ms;
+};
+#define VECRAFT__V1__SHARD_REPLICA_INFO__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__shard_replica_info__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0 }
+
+
+struct  Vecraft__V1__ShardInfo
+{
+  ProtobufCMessage base;
+  uint64_t collection_id;
+  char *tenant;
+  char *collection;
+  uint32_t shard;
+  char *partition;
+  uint32_t wanted;
+  size_t n_replicas;
+  Vecraft__V1__ShardReplicaInfo **replicas;
+};
+#define VECRAFT__V1__SHARD_INFO__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__shard_info__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, 0,NULL }
+
+
+struct  Vecraft__V1__OverviewResponse
+{
+  ProtobufCMessage base;
+  char *cluster_id;
+  uint64_t map_epoch;
+  /*
+   * Node that decides now; 0: none.
+   */
+  uint64_t controller;
+  /*
+   * etcd answers the node that was asked. If not, the map is the last one known.
+   */
+  protobuf_c_boolean metadata_reachable;
+  size_t n_nodes;
+  Vecraft__V1__NodeInfo **nodes;
+  size_t n_partitions;
+  Vecraft__V1__PartitionInfo **partitions;
+  size_t n_shards;
+  Vecraft__V1__ShardInfo **shards;
+  /*
+   * What is not as it should be, a line each; empty: everything is.
+   */
+  size_t n_problems;
+  char **problems;
+  uint64_t node;
+};
+#define VECRAFT__V1__OVERVIEW_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__overview_response__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0 }
+
+
+struct  Vecraft__V1__DrainNodeRequest
+{
+  ProtobufCMessage base;
+  uint64_t node;
+};
+#define VECRAFT__V1__DRAIN_NODE_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__drain_node_request__descriptor) \
+    , 0 }
+
+
+struct  Vecraft__V1__CancelDrainRequest
+{
+  ProtobufCMessage base;
+  uint64_t node;
+};
+#define VECRAFT__V1__CANCEL_DRAIN_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__cancel_drain_request__descriptor) \
+    , 0 }
+
+
+struct  Vecraft__V1__RemoveNodeRequest
+{
+  ProtobufCMessage base;
+  uint64_t node;
+};
+#define VECRAFT__V1__REMOVE_NODE_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__remove_node_request__descriptor) \
+    , 0 }
+
+
+struct  Vecraft__V1__NodeChangeResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Of the map that has the change.
+   */
+  uint64_t map_epoch;
+  char *state;
+};
+#define VECRAFT__V1__NODE_CHANGE_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__node_change_response__descriptor) \
+    , 0, (char *)protobuf_c_empty_string }
+
 
 struct  Vecraft__V1__StatusRequest
 {
@@ -116,6 +317,196 @@ struct  Vecraft__V1__StatusResponse
     , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, 0,NULL, 0,NULL, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
+/* Vecraft__V1__OverviewRequest methods */
+void   vecraft__v1__overview_request__init
+                     (Vecraft__V1__OverviewRequest         *message);
+size_t vecraft__v1__overview_request__get_packed_size
+                     (const Vecraft__V1__OverviewRequest   *message);
+size_t vecraft__v1__overview_request__pack
+                     (const Vecraft__V1__OverviewRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__overview_request__pack_to_buffer
+                     (const Vecraft__V1__OverviewRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__OverviewRequest *
+       vecraft__v1__overview_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__overview_request__free_unpacked
+                     (Vecraft__V1__OverviewRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__NodeInfo methods */
+void   vecraft__v1__node_info__init
+                     (Vecraft__V1__NodeInfo         *message);
+size_t vecraft__v1__node_info__get_packed_size
+                     (const Vecraft__V1__NodeInfo   *message);
+size_t vecraft__v1__node_info__pack
+                     (const Vecraft__V1__NodeInfo   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__node_info__pack_to_buffer
+                     (const Vecraft__V1__NodeInfo   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__NodeInfo *
+       vecraft__v1__node_info__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__node_info__free_unpacked
+                     (Vecraft__V1__NodeInfo *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__PartitionInfo methods */
+void   vecraft__v1__partition_info__init
+                     (Vecraft__V1__PartitionInfo         *message);
+size_t vecraft__v1__partition_info__get_packed_size
+                     (const Vecraft__V1__PartitionInfo   *message);
+size_t vecraft__v1__partition_info__pack
+                     (const Vecraft__V1__PartitionInfo   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__partition_info__pack_to_buffer
+                     (const Vecraft__V1__PartitionInfo   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__PartitionInfo *
+       vecraft__v1__partition_info__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__partition_info__free_unpacked
+                     (Vecraft__V1__PartitionInfo *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__ShardReplicaInfo methods */
+void   vecraft__v1__shard_replica_info__init
+                     (Vecraft__V1__ShardReplicaInfo         *message);
+size_t vecraft__v1__shard_replica_info__get_packed_size
+                     (const Vecraft__V1__ShardReplicaInfo   *message);
+size_t vecraft__v1__shard_replica_info__pack
+                     (const Vecraft__V1__ShardReplicaInfo   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__shard_replica_info__pack_to_buffer
+                     (const Vecraft__V1__ShardReplicaInfo   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__ShardReplicaInfo *
+       vecraft__v1__shard_replica_info__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__shard_replica_info__free_unpacked
+                     (Vecraft__V1__ShardReplicaInfo *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__ShardInfo methods */
+void   vecraft__v1__shard_info__init
+                     (Vecraft__V1__ShardInfo         *message);
+size_t vecraft__v1__shard_info__get_packed_size
+                     (const Vecraft__V1__ShardInfo   *message);
+size_t vecraft__v1__shard_info__pack
+                     (const Vecraft__V1__ShardInfo   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__shard_info__pack_to_buffer
+                     (const Vecraft__V1__ShardInfo   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__ShardInfo *
+       vecraft__v1__shard_info__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__shard_info__free_unpacked
+                     (Vecraft__V1__ShardInfo *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__OverviewResponse methods */
+void   vecraft__v1__overview_response__init
+                     (Vecraft__V1__OverviewResponse         *message);
+size_t vecraft__v1__overview_response__get_packed_size
+                     (const Vecraft__V1__OverviewResponse   *message);
+size_t vecraft__v1__overview_response__pack
+                     (const Vecraft__V1__OverviewResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__overview_response__pack_to_buffer
+                     (const Vecraft__V1__OverviewResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__OverviewResponse *
+       vecraft__v1__overview_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__overview_response__free_unpacked
+                     (Vecraft__V1__OverviewResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__DrainNodeRequest methods */
+void   vecraft__v1__drain_node_request__init
+                     (Vecraft__V1__DrainNodeRequest         *message);
+size_t vecraft__v1__drain_node_request__get_packed_size
+                     (const Vecraft__V1__DrainNodeRequest   *message);
+size_t vecraft__v1__drain_node_request__pack
+                     (const Vecraft__V1__DrainNodeRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__drain_node_request__pack_to_buffer
+                     (const Vecraft__V1__DrainNodeRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__DrainNodeRequest *
+       vecraft__v1__drain_node_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__drain_node_request__free_unpacked
+                     (Vecraft__V1__DrainNodeRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__CancelDrainRequest methods */
+void   vecraft__v1__cancel_drain_request__init
+                     (Vecraft__V1__CancelDrainRequest         *message);
+size_t vecraft__v1__cancel_drain_request__get_packed_size
+                     (const Vecraft__V1__CancelDrainRequest   *message);
+size_t vecraft__v1__cancel_drain_request__pack
+                     (const Vecraft__V1__CancelDrainRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__cancel_drain_request__pack_to_buffer
+                     (const Vecraft__V1__CancelDrainRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__CancelDrainRequest *
+       vecraft__v1__cancel_drain_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__cancel_drain_request__free_unpacked
+                     (Vecraft__V1__CancelDrainRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__RemoveNodeRequest methods */
+void   vecraft__v1__remove_node_request__init
+                     (Vecraft__V1__RemoveNodeRequest         *message);
+size_t vecraft__v1__remove_node_request__get_packed_size
+                     (const Vecraft__V1__RemoveNodeRequest   *message);
+size_t vecraft__v1__remove_node_request__pack
+                     (const Vecraft__V1__RemoveNodeRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__remove_node_request__pack_to_buffer
+                     (const Vecraft__V1__RemoveNodeRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__RemoveNodeRequest *
+       vecraft__v1__remove_node_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__remove_node_request__free_unpacked
+                     (Vecraft__V1__RemoveNodeRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__NodeChangeResponse methods */
+void   vecraft__v1__node_change_response__init
+                     (Vecraft__V1__NodeChangeResponse         *message);
+size_t vecraft__v1__node_change_response__get_packed_size
+                     (const Vecraft__V1__NodeChangeResponse   *message);
+size_t vecraft__v1__node_change_response__pack
+                     (const Vecraft__V1__NodeChangeResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__node_change_response__pack_to_buffer
+                     (const Vecraft__V1__NodeChangeResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__NodeChangeResponse *
+       vecraft__v1__node_change_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__node_change_response__free_unpacked
+                     (Vecraft__V1__NodeChangeResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Vecraft__V1__StatusRequest methods */
 void   vecraft__v1__status_request__init
                      (Vecraft__V1__StatusRequest         *message);
@@ -213,6 +604,36 @@ void   vecraft__v1__status_response__free_unpacked
                       ProtobufCAllocator *allocator);
 /* --- per-message closures --- */
 
+typedef void (*Vecraft__V1__OverviewRequest_Closure)
+                 (const Vecraft__V1__OverviewRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__NodeInfo_Closure)
+                 (const Vecraft__V1__NodeInfo *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__PartitionInfo_Closure)
+                 (const Vecraft__V1__PartitionInfo *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__ShardReplicaInfo_Closure)
+                 (const Vecraft__V1__ShardReplicaInfo *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__ShardInfo_Closure)
+                 (const Vecraft__V1__ShardInfo *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__OverviewResponse_Closure)
+                 (const Vecraft__V1__OverviewResponse *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__DrainNodeRequest_Closure)
+                 (const Vecraft__V1__DrainNodeRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__CancelDrainRequest_Closure)
+                 (const Vecraft__V1__CancelDrainRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__RemoveNodeRequest_Closure)
+                 (const Vecraft__V1__RemoveNodeRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__NodeChangeResponse_Closure)
+                 (const Vecraft__V1__NodeChangeResponse *message,
+                  void *closure_data);
 typedef void (*Vecraft__V1__StatusRequest_Closure)
                  (const Vecraft__V1__StatusRequest *message,
                   void *closure_data);
@@ -243,6 +664,22 @@ struct Vecraft__V1__Cluster_Service
                        const Vecraft__V1__WatchStatusRequest *input,
                        Vecraft__V1__StatusResponse_Closure closure,
                        void *closure_data);
+  void (*overview)(Vecraft__V1__Cluster_Service *service,
+                   const Vecraft__V1__OverviewRequest *input,
+                   Vecraft__V1__OverviewResponse_Closure closure,
+                   void *closure_data);
+  void (*drain_node)(Vecraft__V1__Cluster_Service *service,
+                     const Vecraft__V1__DrainNodeRequest *input,
+                     Vecraft__V1__NodeChangeResponse_Closure closure,
+                     void *closure_data);
+  void (*cancel_drain)(Vecraft__V1__Cluster_Service *service,
+                       const Vecraft__V1__CancelDrainRequest *input,
+                       Vecraft__V1__NodeChangeResponse_Closure closure,
+                       void *closure_data);
+  void (*remove_node)(Vecraft__V1__Cluster_Service *service,
+                      const Vecraft__V1__RemoveNodeRequest *input,
+                      Vecraft__V1__NodeChangeResponse_Closure closure,
+                      void *closure_data);
 };
 typedef void (*Vecraft__V1__Cluster_ServiceDestroy)(Vecraft__V1__Cluster_Service *);
 void vecraft__v1__cluster__init (Vecraft__V1__Cluster_Service *service,
@@ -252,7 +689,11 @@ void vecraft__v1__cluster__init (Vecraft__V1__Cluster_Service *service,
 #define VECRAFT__V1__CLUSTER__INIT(function_prefix__) \
     { VECRAFT__V1__CLUSTER__BASE_INIT,\
       function_prefix__ ## status,\
-      function_prefix__ ## watch_status  }
+      function_prefix__ ## watch_status,\
+      function_prefix__ ## overview,\
+      function_prefix__ ## drain_node,\
+      function_prefix__ ## cancel_drain,\
+      function_prefix__ ## remove_node  }
 void vecraft__v1__cluster__status(ProtobufCService *service,
                                   const Vecraft__V1__StatusRequest *input,
                                   Vecraft__V1__StatusResponse_Closure closure,
@@ -261,9 +702,35 @@ void vecraft__v1__cluster__watch_status(ProtobufCService *service,
                                         const Vecraft__V1__WatchStatusRequest *input,
                                         Vecraft__V1__StatusResponse_Closure closure,
                                         void *closure_data);
+void vecraft__v1__cluster__overview(ProtobufCService *service,
+                                    const Vecraft__V1__OverviewRequest *input,
+                                    Vecraft__V1__OverviewResponse_Closure closure,
+                                    void *closure_data);
+void vecraft__v1__cluster__drain_node(ProtobufCService *service,
+                                      const Vecraft__V1__DrainNodeRequest *input,
+                                      Vecraft__V1__NodeChangeResponse_Closure closure,
+                                      void *closure_data);
+void vecraft__v1__cluster__cancel_drain(ProtobufCService *service,
+                                        const Vecraft__V1__CancelDrainRequest *input,
+                                        Vecraft__V1__NodeChangeResponse_Closure closure,
+                                        void *closure_data);
+void vecraft__v1__cluster__remove_node(ProtobufCService *service,
+                                       const Vecraft__V1__RemoveNodeRequest *input,
+                                       Vecraft__V1__NodeChangeResponse_Closure closure,
+                                       void *closure_data);
 
 /* --- descriptors --- */
 
+extern const ProtobufCMessageDescriptor vecraft__v1__overview_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__node_info__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__partition_info__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__shard_replica_info__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__shard_info__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__overview_response__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__drain_node_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__cancel_drain_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__remove_node_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__node_change_response__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__status_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__watch_status_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__check__descriptor;

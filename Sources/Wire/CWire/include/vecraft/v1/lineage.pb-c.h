@@ -142,10 +142,14 @@ struct  Vecraft__V1__LineageEntry
    * for every entry that was applied, which should be all of them.
    */
   char *refused;
+  /*
+   * Of a decision of the control plane: what was changed, why, in which epoch, by which node, as JSON.
+   */
+  char *decision_json;
 };
 #define VECRAFT__V1__LINEAGE_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__lineage_entry__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, 0, 0,NULL, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, 0, 0,NULL, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
 struct  Vecraft__V1__RecordLineageRequest

@@ -1,0 +1,87 @@
+package import Metadata
+package import Primitives
+
+/// What was decided when the cluster was made: written once, read by every node before all else.
+package struct ClusterDocument: Equatable, Sendable {
+    package static let key = "cluster"
+    private static let format: Int64 = 1
+
+    /// Partitions that order the points of collections; beside them there are `sys-0` and `txn-0`.
+    package var dataPartitions: Int
+    /// Nodes that vote on each partition: 1, 3 or 5.
+    package var voters: Int
+    /// Copies of each shard.
+    package var replicas: Int
+
+    /// - Throws: `.invalidArgument`, naming the field.
+    package init(dataPartitions: Int, voters: Int, replicas: Int) throws(VecraftError) {
+        guard (1...Self.maxDataPartitions).contains(dataPartitions) else {
+            throw .invalid("data_partitions", "is \(dataPartitions), not 1 to \(Self.maxDataPartitions)")
+        }
+        guard [1, 3, 5].contains(voters) else { throw .invalid("voters", "is \(voters), not 1, 3 or 5") }
+        guard (1...7).contains(replicas) else { throw .invalid("replicas", "is \(replicas), not 1 to 7") }
+        self.dataPartitions = dataPartitions
+        self.voters = voters
+        self.replicas = replicas
+    }
+
+    package static let maxDataPartitions = 64
+
+    package init(parsing bytes: [UInt8]) throws(VecraftError) {
+        let value = try JSONValue(parsing: bytes, maxDepth: 2)
+        var fields: [String: Int] = [:]
+        for member in value.objectValue ?? [] {
+            guard let number = member.value.integerValue else { throw Self.bad("\(member.key) is no number") }
+            fields[member.key] = Int(number)
+        }
+        guard let format = fields["format"], format >= 1 else { throw Self.bad("it has no format") }
+        guard format <= Self.format else {
+            throw VecraftError(
+                .unimplemented, "the cluster's document has format \(format); this release reads \(Self.format)",
+                reason: "NEWER_FORMAT")
+        }
+        func take(_ key: String) throws(VecraftError) -> Int {
+            guard let value = fields[key] else { throw Self.bad("\(key) is missing") }
+            return value
+        }
+        try self.init(
+            dataPartitions: try take("data_partitions"), voters: try take("voters"), replicas: try take("replicas"))
+    }
+
+    package func encoded() -> [UInt8] {
+        JSONValue.object([
+            JSONMember("format", .integer(Self.format)), JSONMember("data_partitions", .integer(Int64(self.dataPartitions))),
+            JSONMember("voters", .integer(Int64(self.voters))), JSONMember("replicas", .integer(Int64(self.replicas))),
+        ]).encoded()
+    }
+
+    private static func bad(_ what: String) -> VecraftError {
+        VecraftError(.dataLoss, "the cluster's document in the metadata store: \(what)", reason: "BAD_CLUSTER_DOCUMENT")
+    }
+
+    /// Nil: no cluster was made under this name.
+    package static func read(_ store: any MetadataStore) async throws(VecraftError) -> ClusterDocument? {
+        guard let entry = try await store.get(Self.key) else { return nil }
+        return try ClusterDocument(parsing: entry.value)
+    }
+
+    /// Makes the cluster.
+    /// - Throws: ALREADY_EXISTS if there is another one of the name; the same again is fine.
+    package func write(_ store: any MetadataStore) async throws(VecraftError) {
+        guard case .conflict(let entry) = try await store.compareAndSwap(Self.key, expected: nil, value: self.encoded())
+        else { return }
+        let present = try entry.map { entry throws(VecraftError) in try ClusterDocument(parsing: entry.value) }
+        guard present == self else {
+            throw VecraftError(
+                .alreadyExists,
+                present.map {
+                    "the cluster was made before, with \($0.dataPartitions) data partitions, \($0.voters) voters and \($0.replicas) replicas"
+                } ?? "the cluster was made and removed at the same moment", reason: "CLUSTER_EXISTS")
+        }
+    }
+
+    /// All partitions of the cluster.
+    package var partitions: [PartitionID] {
+        (0..<self.dataPartitions).map { PartitionID.data(UInt16($0)) } + [.txn, .sys]
+    }
+}

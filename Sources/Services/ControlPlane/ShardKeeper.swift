@@ -1,0 +1,221 @@
+internal import FileStore
+internal import Logging
+package import Placement
+internal import Primitives
+internal import Raft
+internal import ShardEngine
+package import StorageNode
+internal import Synchronization
+
+/// Makes, keeps and removes this node's shard replicas as the map says (`docs/CONTROL.md`, "What a driver and a node must do").
+package final class ShardKeeper: Sendable {
+    /// Also looked at without a change of the map: what failed is tried again.
+    private static let pause: Duration = .milliseconds(250)
+    /// Sources are tried so many times over before a build counts as failed and is placed elsewhere.
+    private static let rounds = 3
+    /// A replica within this many entries of the committed offset is ready (design 13's warning).
+    private static let readyLag: UInt64 = 1_000
+
+    private struct State {
+        var builds: [ShardID: (incarnation: Incarnation, task: Task<Void, Never>)] = [:]
+        var failed: Set<Incarnation> = []
+        /// When builds failed, for the planner.
+        var failures: [ContinuousClock.Instant] = []
+        /// Of the map that has been acted on.
+        var acted: MapEpoch = 0
+        var isStopped = false
+    }
+    private let own: NodeID
+    private let map: MapStore
+    private let notes: ReplicaNotes
+    private let storage: StorageNode
+    private let client: ShardTransferClient
+    private let state = Mutex(State())
+    /// One pass at a time.
+    private let acting = Mutex(())
+    private let log = Logger(label: "vecraft.control.shards")
+
+    package init(
+        own: NodeID, map: MapStore, notes: ReplicaNotes, storage: StorageNode, client: ShardTransferClient
+    ) {
+        self.own = own
+        self.map = map
+        self.notes = notes
+        self.storage = storage
+        self.client = client
+    }
+
+    package var actedEpoch: MapEpoch { self.state.withLock { $0.acted } }
+
+    /// Until the task is cancelled; builds under way end with it.
+    package func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { for await _ in self.map.updates() { self.act() } }
+            group.addTask {
+                while !Task.isCancelled {
+                    try? await Task.sleep(for: Self.pause)
+                    if !Task.isCancelled { self.act() }
+                }
+            }
+        }
+        self.stop()
+    }
+
+    private func stop() {
+        let tasks = self.state.withLock { state in
+            state.isStopped = true
+            return state.builds.values.map(\.task)
+        }
+        for task in tasks { task.cancel() }
+        self.storage.cancelBuilds()
+    }
+
+    /// The replicas that the map gives this node.
+    private func given(_ map: ClusterMap) -> [ShardID: (replica: Placement.ShardReplica, record: ShardRecord)] {
+        var given: [ShardID: (replica: Placement.ShardReplica, record: ShardRecord)] = [:]
+        for (id, collection) in map.collections {
+            for (i, record) in collection.shards.enumerated() {
+                if let replica = record.replica(on: self.own) { given[ShardID(collection: id, shard: UInt32(i))] = (replica, record) }
+            }
+        }
+        return given
+    }
+
+    private func act() { self.acting.withLock { _ in self.reconcile() } }
+
+    private func reconcile() {
+        let map = self.map.map
+        let given = self.given(map)
+        for (id, note) in self.notes.all where given[id]?.replica.incarnation != note.incarnation {
+            // Only a map newer than the one that made it can know better.
+            guard map.epoch >= note.made else { continue }
+            self.remove(id, isDropped: map.collections[id.collection] == nil)
+        }
+        for (id, (replica, record)) in given where self.notes[id] == nil && replica.state == .building {
+            self.begin(id, replica, record, map)
+        }
+        for (id, (replica, record)) in given
+        where self.notes[id]?.incarnation == replica.incarnation && replica.state == .building {
+            self.begin(id, replica, record, map)
+        }
+        self.state.withLock { $0.acted = max($0.acted, map.epoch) }
+    }
+
+    // MARK: Removing
+
+    private func remove(_ id: ShardID, isDropped: Bool) {
+        let build = self.state.withLock { $0.builds.removeValue(forKey: id) }
+        build?.task.cancel()
+        // Of a collection that was dropped, sys-0 says so, and storage removes what there is.
+        if !isDropped || self.storage.replica(id.collection) == nil { self.storage.remove(id) }
+        do throws(VecraftError) {
+            try self.notes.set(id, nil)
+            self.log.notice("a shard's replica was removed", metadata: ["shard": "\(id)"])
+        } catch {
+            self.log.error("a shard's replica is gone, but its note remains", metadata: ["shard": "\(id)", "error": "\(error)"])
+        }
+    }
+
+    // MARK: Building
+
+    private func begin(_ id: ShardID, _ replica: Placement.ShardReplica, _ record: ShardRecord, _ map: ClusterMap) {
+        // Its collection may be younger than what this node has heard of sys-0.
+        guard self.storage.replica(of: id) == nil, let schema = self.storage.replica(id.collection)?.schema else { return }
+        let isFree = self.state.withLock { state in
+            state.builds[id] == nil && !state.failed.contains(replica.incarnation) && !state.isStopped
+        }
+        guard isFree else { return }
+        do throws(VecraftError) {
+            try self.notes.set(id, ReplicaNotes.Note(incarnation: replica.incarnation, made: replica.made))
+        } catch {
+            return self.log.error("a shard's replica cannot be begun", metadata: ["shard": "\(id)", "error": "\(error)"])
+        }
+        let isFirst = record.firstLive == 0
+        self.state.withLock { state in
+            guard !state.isStopped, state.builds[id] == nil else { return }
+            let task = Task {
+                await self.build(id, replica.incarnation, schema, isFirst: isFirst)
+                self.state.withLock { if $0.builds[id]?.incarnation == replica.incarnation { $0.builds[id] = nil } }
+            }
+            state.builds[id] = (replica.incarnation, task)
+        }
+    }
+
+    private func build(_ id: ShardID, _ incarnation: Incarnation, _ schema: CollectionSchema, isFirst: Bool) async {
+        var last = "no copy answers in the map"
+        for round in 0..<Self.rounds {
+            if round > 0 { try? await Task.sleep(for: .milliseconds(500)) }
+            do throws(VecraftError) {
+                if isFirst {
+                    if Task.isCancelled { return }
+                    return try await self.storage.begin(schema, shard: id.shard)
+                }
+            } catch { last = error.message }
+            let sources = self.map.map.shard(id)?.replicas.filter { $0.state != .building && $0.node != self.own } ?? []
+            // Live ones first; each build begins with another, so that one source does not feed all.
+            let order = sources.sorted { ($0.state == .live ? 0 : 1, $0.incarnation &* 0x9E37 ^ incarnation) < ($1.state == .live ? 0 : 1, $1.incarnation &* 0x9E37 ^ incarnation) }
+            for source in isFirst ? [] : order {
+                if Task.isCancelled { return }
+                do throws(VecraftError) {
+                    return try await self.storage.build(schema, shard: id.shard, from: ReplicaID(source.node.rawValue), over: self.client)
+                } catch {
+                    last = "from node \(source.node.rawValue): \(error.message)"
+                    self.log.warning("a shard could not be built yet", metadata: ["shard": "\(id)", "why": "\(last)"])
+                }
+            }
+        }
+        if Task.isCancelled { return }
+        self.log.error("a shard could not be built here; it goes elsewhere", metadata: ["shard": "\(id)", "why": "\(last)"])
+        self.state.withLock { state in
+            state.failed.insert(incarnation)
+            state.failures.append(.now)
+        }
+    }
+
+    // MARK: What is said of replicas
+
+    /// Builds that failed here within ten minutes.
+    package var failedBuilds: Int {
+        self.state.withLock { state in
+            state.failures.removeAll { $0.duration(to: .now) > .seconds(600) }
+            return state.failures.count
+        }
+    }
+
+    package struct Report: Sendable {
+        package var incarnation: Incarnation
+        package var observation: ReplicaObservation
+        package var points: Int
+        package var remainingMilliseconds: UInt64
+    }
+
+    package var reports: [Report] {
+        let given = self.given(self.map.map)
+        let missing = Set(self.storage.missingShards)
+        let progress = Dictionary(self.storage.buildProgress.map { ($0.shard, $0) }) { first, _ in first }
+        let (failed, building) = self.state.withLock { ($0.failed, Set($0.builds.keys)) }
+        return given.map { id, pair in
+            let which = pair.replica.incarnation
+            var report = Report(incarnation: which, observation: ReplicaObservation(.lost), points: 0, remainingMilliseconds: 0)
+            if self.notes[id]?.incarnation == which, let here = self.storage.replica(of: id) {
+                let statistics = here.engine.statistics
+                report.observation = ReplicaObservation(
+                    here.replay.lag.entries <= Self.readyLag ? .ready : .catchingUp, applied: here.engine.applied,
+                    bytes: UInt64(statistics.diskBytes))
+                report.points = statistics.points
+            } else if failed.contains(which) {
+                report.observation = ReplicaObservation(.failed)
+            } else if missing.contains(id), pair.replica.state != .building {
+                report.observation = ReplicaObservation(.catchingUp)
+            } else if pair.replica.state == .building || building.contains(id) {
+                report.observation = ReplicaObservation(.building)
+                if let progress = progress[id] {
+                    report.observation.progress = Int(progress.share * 1000)
+                    report.observation.applied = progress.applied
+                    report.remainingMilliseconds = UInt64((progress.remainingSeconds ?? 0) * 1000)
+                }
+            }
+            return report
+        }
+    }
+}

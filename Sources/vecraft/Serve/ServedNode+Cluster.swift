@@ -1,0 +1,156 @@
+internal import ControlPlane
+internal import Etcd
+internal import FileStore
+internal import Foundation
+internal import GRPC
+internal import Glibc
+internal import JournalService
+internal import JournalStore
+internal import Logging
+internal import Metadata
+internal import NIOCore
+internal import Observability
+internal import PeerTransport
+internal import Placement
+internal import Primitives
+internal import Raft
+internal import ServiceHost
+internal import Synchronization
+
+/// A node's place in a cluster that runs itself, before its journal is open.
+struct ClusterPlace: Sendable {
+    let member: ClusterMember
+    let store: EtcdMetadataStore
+
+    func leave() async {
+        await self.member.close()
+        await self.store.close()
+    }
+}
+
+extension ServedNode {
+    /// Nil for a node of no such cluster. Waits for etcd, and for somebody to make the cluster.
+    func takePlace(_ directory: String) async throws -> ClusterPlace? {
+        let cluster = self.settings.cluster
+        guard cluster.runsItself else { return nil }
+        let store = try EtcdMetadataStore(try self.settings.etcd(), group: self.group)
+        do {
+            let metrics = ControlMetrics(self.registry)
+            let member = try await ClusterMember.join(
+                cluster: cluster.id, description: self.description, directory: directory, store: store, files: self.files,
+                metrics: metrics, condition: { self.condition(directory) }, waiting: { self.tell($0) })
+            self.registry.onScrape {
+                metrics.show(epoch: member.map.map.epoch, isStoreReachable: member.isStoreReachable)
+            }
+            self.readiness.add("cluster") {
+                let epoch = member.map.map.epoch
+                // Reads and writes go on without it, so the node stays ready; it says that nothing is repaired.
+                guard member.isStoreReachable else {
+                    return .init(ok: true, "node \(member.id.rawValue), map of epoch \(epoch); etcd does not answer: no changes, no repairs")
+                }
+                return .init(ok: true, "node \(member.id.rawValue), map of epoch \(epoch)")
+            }
+            return ClusterPlace(member: member, store: store)
+        } catch {
+            await store.close()
+            throw error
+        }
+    }
+
+    /// Listens for the other nodes, waits for the cluster's first nodes, and opens the journal.
+    func openJournal(
+        _ place: ClusterPlace, _ directory: String, _ methods: [String: GRPCMethod]
+    ) async throws -> (NodeJournal, JournalReporting) {
+        let cluster = self.settings.cluster
+        let member = place.member
+        guard let listen = PeerAddress(parsing: cluster.listen) else {
+            throw VecraftError.invalid("cluster.listen", "is not host:port")
+        }
+        let control = ControlAPI()
+        control.serve(member)
+        let host = try await PeerHost.open(
+            self.settings, node: ReplicaID(member.id.rawValue), at: listen, given: [:],
+            dataPartitions: member.document.dataPartitions, directory: Paths.join(directory, "journal"), files: self.files,
+            registry: self.registry, group: self.group, methods: methods.merging(control.methods) { own, _ in own })
+        do {
+            var liveness = LivenessSettings()
+            liveness.downAfter = .milliseconds(cluster.downAfterMilliseconds)
+            liveness.downAfterWithLease = max(liveness.downAfter * 3, liveness.downAfterWithLease)
+            try liveness.validate()
+            member.start(clients: host.clients, peers: host.directory, liveness: liveness, planner: PlannerSettings())
+            try await member.awaitPartitions { self.tell($0) }
+        } catch {
+            await member.close()
+            await host.close()
+            throw error
+        }
+        let reporting = self.journalReporting(directory)
+        let journal = try await host.journal(self.settings, reporting) { member.membership(of: $0) }
+        if let replicated = journal.replicated { member.lead(replicated) }
+        return (journal, reporting)
+    }
+
+    /// Clients of the cluster find the node where it listens, which a port of 0 leaves open until then.
+    func announce(_ member: ClusterMember, http: String) async {
+        let grpc = self.addresses.grpc
+        do throws(VecraftError) {
+            try await member.map.change { map in
+                guard var record = map.nodes[member.id], record.addresses["client"] != grpc || record.addresses["http"] != http
+                else { return nil }
+                record.addresses["client"] = grpc
+                record.addresses["http"] = http
+                return .describeNode(record)
+            }
+        } catch {
+            // Only `cluster status` shows them.
+            self.log.warning("the cluster map could not be told where this node listens", metadata: ["error": "\(error.message)"])
+        }
+    }
+
+    private func tell(_ what: String) {
+        self.readiness.enter(.starting, progress: "waiting for \(what)")
+        self.log.notice("waiting", metadata: ["for": "\(what)"])
+    }
+
+    private var description: NodeRecord {
+        let cluster = self.settings.cluster
+        let name = self.settings.node.name.isEmpty ? ProcessInfo.processInfo.hostName : self.settings.node.name
+        return NodeRecord(
+            id: NodeID(0), name: name, addresses: ["peer": cluster.advertise.isEmpty ? cluster.listen : cluster.advertise],
+            zone: self.settings.node.zone, weight: UInt32(self.settings.node.weight))
+    }
+
+    private func condition(_ directory: String) -> NodeCondition {
+        let disk = try? FileManager.default.attributesOfFileSystem(forPath: directory)
+        let failing = self.readiness.state == .ready ? self.readiness.results.filter { !$0.ok } : []
+        var loads = [0.0, 0.0, 0.0]
+        let busy = getloadavg(&loads, 3) < 2 ? 0 : loads[1] / Double(ProcessInfo.processInfo.activeProcessorCount)
+        return NodeCondition(
+            state: self.readiness.state.rawValue, version: Build.version,
+            uptimeMilliseconds: SystemTime.coarseMilliseconds - self.startedMilliseconds,
+            diskFree: UInt64((try? self.files.freeBytes(directory)) ?? 0),
+            diskTotal: (disk?[.systemSize] as? NSNumber)?.uint64Value ?? 0, busy: Int(min(busy, 1) * 1000),
+            problem: failing.map { "\($0.name): \($0.detail)" }.joined(separator: "; "))
+    }
+}
+
+extension Settings {
+    /// Where the cluster's metadata are.
+    func etcd() throws(VecraftError) -> EtcdSettings {
+        let cluster = self.cluster
+        var endpoints: [EtcdSettings.Endpoint] = []
+        for text in cluster.etcdEndpoints { endpoints.append(try EtcdSettings.Endpoint(parsing: text)) }
+        var settings = EtcdSettings(endpoints: endpoints, cluster: cluster.id)
+        if !cluster.etcdCA.isEmpty || !cluster.etcdCertificate.isEmpty {
+            settings.tls = GRPCTLS(
+                certificateChain: cluster.etcdCertificate.isEmpty ? nil : .file(cluster.etcdCertificate),
+                privateKey: cluster.etcdKey.isEmpty ? nil : .file(cluster.etcdKey),
+                trustRoots: cluster.etcdCA.isEmpty ? nil : .file(cluster.etcdCA))
+        }
+        if !cluster.etcdUser.isEmpty {
+            settings.credentials = EtcdSettings.Credentials(user: cluster.etcdUser, password: cluster.etcdPassword)
+        }
+        try settings.validate()
+        return settings
+    }
+}
