@@ -4,51 +4,53 @@ import Primitives
 import TestSupport
 import Testing
 
-/// All that can go wrong, in an order drawn from a seed, under load. After some faults the load ends, and all is compared.
-///
-/// `VECRAFT_CLUSTER_ROUNDS` faults, or as many as fit in `VECRAFT_CLUSTER_MINUTES`; `VECRAFT_CLUSTER_SEED` draws others.
-@Suite("Cluster torture", .serialized, .enabled(if: ServerProcess.takesPeers))
-struct ClusterTortureTests {
-    private static func number(_ name: String) -> Int? { Int(ProcessInfo.processInfo.environment[name] ?? "") }
-    static let rounds = number("VECRAFT_CLUSTER_ROUNDS") ?? (number("VECRAFT_CLUSTER_MINUTES") == nil ? 4 : .max)
-    static let minutes = number("VECRAFT_CLUSTER_MINUTES")
-    static let seed = UInt64(number("VECRAFT_CLUSTER_SEED") ?? 20_261_128)
-    /// Faults in one load: a history is kept in memory and searched when they are over.
-    static let faultsPerLoad = 8
+extension RealClusters {
+    /// All that can go wrong, in an order drawn from a seed, under load. After some faults the load ends, and all is compared.
+    ///
+    /// `VECRAFT_CLUSTER_ROUNDS` faults, or as many as fit in `VECRAFT_CLUSTER_MINUTES`; `VECRAFT_CLUSTER_SEED` draws others.
+    @Suite("Cluster torture", .serialized, .enabled(if: ServerProcess.takesPeers))
+    struct ClusterTortureTests {
+        private static func number(_ name: String) -> Int? { Int(ProcessInfo.processInfo.environment[name] ?? "") }
+        static let rounds = number("VECRAFT_CLUSTER_ROUNDS") ?? (number("VECRAFT_CLUSTER_MINUTES") == nil ? 4 : .max)
+        static let minutes = number("VECRAFT_CLUSTER_MINUTES")
+        static let seed = UInt64(number("VECRAFT_CLUSTER_SEED") ?? 20_261_128)
+        /// Faults in one load: a history is kept in memory and searched when they are over.
+        static let faultsPerLoad = 8
 
-    @Test(.timeLimit(.minutes(600))) func nothingAcknowledgedIsLostOrReadStale() async throws {
-        let faults = Fault.allCases.filter {
-            (!$0.needsNetwork || ClusterNetwork.obstacle == nil) && (!$0.needsSmallDisks || SmallDisk.obstacle == nil)
-        }
-        var rng = SeededRNG(seed: Self.seed)
-        let end = Self.minutes.map { ContinuousClock.now + .seconds(60 * $0) }
-        var struck: [Fault] = []
-        while struck.count < Self.rounds, end.map({ .now < $0 }) ?? true {
-            let run = try await ClusterRun.start {
-                $0.hasNetworks = ClusterNetwork.obstacle == nil
-                if SmallDisk.obstacle == nil { $0.smallDisks = [1: 256, 2: 256, 3: 256] }
+        @Test(.timeLimit(.minutes(600))) func nothingAcknowledgedIsLostOrReadStale() async throws {
+            let faults = Fault.allCases.filter {
+                (!$0.needsNetwork || ClusterNetwork.obstacle == nil) && (!$0.needsSmallDisks || SmallDisk.obstacle == nil)
             }
-            let first = struck.count
-            let loadSeed = rng.next() >> 1
-            try await run.load(seed: loadSeed) { load in
-                while struck.count < min(first + Self.faultsPerLoad, Self.rounds), end.map({ .now < $0 }) ?? true {
-                    let fault = faults.randomElement(using: &rng)!
-                    try await load.awaitWrites(Int.random(in: 1...200, using: &rng))
-                    struck.append(fault)
-                    do {
-                        try await fault.strike(run, load, round: struck.count)
-                    } catch {
-                        throw LoadFailure(
-                            description: "seed \(Self.seed), fault \(struck.count), \(fault.rawValue): \(error)")
-                    }
+            var rng = SeededRNG(seed: Self.seed)
+            let end = Self.minutes.map { ContinuousClock.now + .seconds(60 * $0) }
+            var struck: [Fault] = []
+            while struck.count < Self.rounds, end.map({ .now < $0 }) ?? true {
+                let run = try await ClusterRun.start {
+                    $0.hasNetworks = ClusterNetwork.obstacle == nil
+                    if SmallDisk.obstacle == nil { $0.smallDisks = [1: 256, 2: 256, 3: 256] }
                 }
-                try await load.awaitWrites(100)
+                let first = struck.count
+                let loadSeed = rng.next() >> 1
+                try await run.load(seed: loadSeed) { load in
+                    while struck.count < min(first + Self.faultsPerLoad, Self.rounds), end.map({ .now < $0 }) ?? true {
+                        let fault = faults.randomElement(using: &rng)!
+                        try await load.awaitWrites(Int.random(in: 1...200, using: &rng))
+                        struck.append(fault)
+                        do {
+                            try await fault.strike(run, load, round: struck.count)
+                        } catch {
+                            throw LoadFailure(
+                                description: "seed \(Self.seed), fault \(struck.count), \(fault.rawValue): \(error)")
+                        }
+                    }
+                    try await load.awaitWrites(100)
+                }
+                try await run.finish()
             }
-            try await run.finish()
+            let counts = Dictionary(struck.map { ($0.rawValue, 1) }, uniquingKeysWith: +)
+            print(
+                "cluster torture, seed \(Self.seed): \(counts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", "))"
+            )
         }
-        let counts = Dictionary(struck.map { ($0.rawValue, 1) }, uniquingKeysWith: +)
-        print(
-            "cluster torture, seed \(Self.seed): \(counts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", "))"
-        )
     }
 }

@@ -5,200 +5,202 @@ import TestSupport
 import Testing
 import Wire
 
-/// Real nodes and a real etcd: who is in the cluster and who holds what is in the map, and the map heals.
-@Suite("A cluster that runs itself", .serialized, .enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
-struct SelfRunningClusterTests {
-    private static let collection = ClusterRun.collection
+extension RealClusters {
+    /// Real nodes and a real etcd: who is in the cluster and who holds what is in the map, and the map heals.
+    @Suite("A cluster that runs itself", .serialized, .enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
+    struct SelfRunningClusterTests {
+        private static let collection = ClusterRun.collection
 
-    private static func start(
-        shards: UInt32, members: Int = 1, _ change: (inout TestCluster.Options) -> Void = { _ in }
-    ) async throws -> (ClusterRun, EtcdProcess) {
-        let etcd = try await EtcdProcess.start(members: members)
-        let run = try await ClusterRun.start(shards: shards) {
-            $0.etcd = etcd
-            // A tenth of the default: what is tested is that it is kept, not how long it is.
-            $0.settings.append("cluster.down_after_ms=3000")
-            change(&$0)
-        }
-        return (run, etcd)
-    }
-
-    private func overview(_ node: ClusterNode) async throws -> VecraftV1.OverviewResponse {
-        try await node.call("vecraft.v1.Cluster/Overview", VecraftV1.OverviewRequest(), timeout: .seconds(5))
-    }
-
-    /// Waits until nothing is wrong, as `node` sees it.
-    private func awaitWell(_ cluster: TestCluster, asking id: Int, within patience: Duration = .seconds(60)) async throws -> VecraftV1.OverviewResponse {
-        var last: [String] = []
-        do {
-            return try await eventually("nothing is wrong", within: patience, every: .milliseconds(100)) {
-                let overview = try await self.overview(cluster[id])
-                last = overview.problems
-                return overview.problems.isEmpty ? overview : nil
+        private static func start(
+            shards: UInt32, members: Int = 1, _ change: (inout TestCluster.Options) -> Void = { _ in }
+        ) async throws -> (ClusterRun, EtcdProcess) {
+            let etcd = try await EtcdProcess.start(members: members)
+            let run = try await ClusterRun.start(shards: shards) {
+                $0.etcd = etcd
+                // A tenth of the default: what is tested is that it is kept, not how long it is.
+                $0.settings.append("cluster.down_after_ms=3000")
+                change(&$0)
             }
-        } catch {
-            throw LoadFailure(description: "\(error); problems: \(last)\n\(cluster.logs())")
+            return (run, etcd)
         }
-    }
 
-    @Test(.timeLimit(.minutes(10))) func aNodeIsKilledAndWhatItHeldIsMadeElsewhere() async throws {
-        let (run, etcd) = try await Self.start(shards: 4)
-        let cluster = run.cluster
-        let before = try await self.awaitWell(cluster, asking: 1)
-        #expect(before.shards.count == 4)
-        #expect(before.shards.allSatisfy { $0.replicas.count == 2 })
-        #expect(before.nodes.map(\.id) == [1, 2, 3])
-        #expect(before.partitions.allSatisfy { $0.voters.count == 3 && $0.leader > 0 })
-        try await run.load(seed: 31) { load in
-            try await load.awaitWrites(200)
-            await cluster[3].kill()
-            let killed = ContinuousClock.now
-            try await load.awaitWrites(200)
-            // Full redundancy on the two that are left, while it is away.
-            try await eventually("two ready copies of each shard", within: .seconds(60), every: .milliseconds(100)) {
-                let shards = try await self.overview(cluster[1]).shards
-                return shards.allSatisfy { shard in
-                    shard.replicas.count { $0.state == "live" && $0.condition == "ready" && $0.node != 3 } == 2
+        private func overview(_ node: ClusterNode) async throws -> VecraftV1.OverviewResponse {
+            try await node.call("vecraft.v1.Cluster/Overview", VecraftV1.OverviewRequest(), timeout: .seconds(5))
+        }
+
+        /// Waits until nothing is wrong, as `node` sees it.
+        private func awaitWell(_ cluster: TestCluster, asking id: Int, within patience: Duration = .seconds(60)) async throws -> VecraftV1.OverviewResponse {
+            var last: [String] = []
+            do {
+                return try await eventually("nothing is wrong", within: patience, every: .milliseconds(100)) {
+                    let overview = try await self.overview(cluster[id])
+                    last = overview.problems
+                    return overview.problems.isEmpty ? overview : nil
+                }
+            } catch {
+                throw LoadFailure(description: "\(error); problems: \(last)\n\(cluster.logs())")
+            }
+        }
+
+        @Test(.timeLimit(.minutes(10))) func aNodeIsKilledAndWhatItHeldIsMadeElsewhere() async throws {
+            let (run, etcd) = try await Self.start(shards: 4)
+            let cluster = run.cluster
+            let before = try await self.awaitWell(cluster, asking: 1)
+            #expect(before.shards.count == 4)
+            #expect(before.shards.allSatisfy { $0.replicas.count == 2 })
+            #expect(before.nodes.map(\.id) == [1, 2, 3])
+            #expect(before.partitions.allSatisfy { $0.voters.count == 3 && $0.leader > 0 })
+            try await run.load(seed: 31) { load in
+                try await load.awaitWrites(200)
+                await cluster[3].kill()
+                let killed = ContinuousClock.now
+                try await load.awaitWrites(200)
+                // Full redundancy on the two that are left, while it is away.
+                try await eventually("two ready copies of each shard", within: .seconds(60), every: .milliseconds(100)) {
+                    let shards = try await self.overview(cluster[1]).shards
+                    return shards.allSatisfy { shard in
+                        shard.replicas.count { $0.state == "live" && $0.condition == "ready" && $0.node != 3 } == 2
+                    }
+                }
+                print("full redundancy again \(killed.duration(to: .now)) after the kill")
+                try await cluster[3].start()
+                try await load.awaitWrites(200)
+            }
+            // It comes back with what it had; what is too much goes.
+            _ = try await self.awaitWell(cluster, asking: 3)
+            try await eventually("each shard has its two copies again") {
+                try await self.overview(cluster[2]).shards.allSatisfy { $0.replicas.count == 2 }
+            }
+            try await run.finish()
+            _ = etcd
+        }
+
+        @Test(.timeLimit(.minutes(10))) func aFourthNodeTakesItsShareAndADrainedOneGivesItsOwn() async throws {
+            let (run, etcd) = try await Self.start(shards: 8)
+            let cluster = run.cluster
+            _ = try await self.awaitWell(cluster, asking: 1)
+            try await run.load(seed: 32) { load in
+                try await load.awaitWrites(100)
+                let fourth = try await cluster.join(4)
+                try await fourth.awaitReady()
+                try await eventually("the new node has a share") {
+                    let overview = try await self.overview(cluster[4])
+                    let counts = overview.nodes.map(\.shards)
+                    return counts.count == 4 && counts.allSatisfy { $0 >= 3 } && overview.problems.isEmpty
+                }
+                try await load.awaitWrites(100)
+                let _: VecraftV1.NodeChangeResponse = try await cluster[1].call(
+                    "vecraft.v1.Cluster/DrainNode", VecraftV1.DrainNodeRequest(node: 2))
+                try await eventually("node 2 holds nothing, and no vote") {
+                    let overview = try await self.overview(cluster[1])
+                    guard let node = overview.nodes.first(where: { $0.id == 2 }) else { return false }
+                    return node.state == "drained" && node.shards == 0 && overview.partitions.allSatisfy { !$0.voters.contains(2) }
+                }
+                try await load.awaitWrites(100)
+                await cluster[2].stop()
+                let _: VecraftV1.NodeChangeResponse = try await cluster[1].call(
+                    "vecraft.v1.Cluster/RemoveNode", VecraftV1.RemoveNodeRequest(node: 2))
+                cluster.forget(2)
+                try await load.awaitWrites(100)
+            }
+            let after = try await self.awaitWell(cluster, asking: 1)
+            #expect(after.nodes.map(\.id) == [1, 3, 4])
+            #expect(after.partitions.allSatisfy { $0.voters.sorted() == [1, 3, 4] })
+            try await eventually("nothing moves any more") {
+                try await self.overview(cluster[1]).shards.allSatisfy { $0.replicas.count == 2 }
+            }
+            try await run.finish()
+            _ = etcd
+        }
+
+        @Test(.timeLimit(.minutes(10))) func withoutEtcdReadsAndWritesGoOn() async throws {
+            let (run, etcd) = try await Self.start(shards: 4)
+            let cluster = run.cluster
+            _ = try await self.awaitWell(cluster, asking: 1)
+            try await run.load(seed: 33) { load in
+                try await load.awaitWrites(100)
+                try await etcd.suspend()
+                try await load.awaitWrites(300)
+                // A node comes back from the map it had.
+                await cluster[2].kill()
+                try await load.awaitWrites(100)
+                try await cluster[2].start()
+                try await load.awaitWrites(200)
+                try await eventually("health says that etcd does not answer") {
+                    await cluster[1].readinessText()?.contains("etcd does not answer") ?? false
+                }
+                #expect(await cluster[1].readiness() == 200)
+                etcd.resume()
+                try await load.awaitWrites(100)
+            }
+            _ = try await self.awaitWell(cluster, asking: 2)
+            // Changes go on too.
+            let made = try await cluster.create("after", dimension: 4, shards: 2)
+            #expect(made.name == "after")
+            try await run.finish()
+        }
+
+        /// A folder that is emptied is another node: what it had acknowledged is not asked of it.
+        @Test(.timeLimit(.minutes(10))) func anEmptiedFolderIsANewNode() async throws {
+            let (run, etcd) = try await Self.start(shards: 4)
+            let cluster = run.cluster
+            _ = try await self.awaitWell(cluster, asking: 1)
+            try await run.load(seed: 34) { load in
+                try await load.awaitWrites(100)
+                await cluster[3].kill()
+                let folder = cluster[3].launch.dataDirectory
+                try FileManager.default.removeItem(atPath: folder)
+                try await cluster[3].start()
+                try await load.awaitWrites(100)
+                let id = try String(contentsOfFile: folder + "/node", encoding: .utf8)
+                #expect(id.contains("node 4"))
+                try await eventually("the lost node is replaced everywhere", within: .seconds(60)) {
+                    let overview = try await self.overview(cluster[1])
+                    return overview.shards.allSatisfy { shard in
+                        shard.replicas.count { $0.state == "live" && $0.condition == "ready" && $0.node != 3 } == 2
+                    } && overview.partitions.allSatisfy { $0.voters.sorted() == [1, 2, 4] }
                 }
             }
-            print("full redundancy again \(killed.duration(to: .now)) after the kill")
-            try await cluster[3].start()
-            try await load.awaitWrites(200)
-        }
-        // It comes back with what it had; what is too much goes.
-        _ = try await self.awaitWell(cluster, asking: 3)
-        try await eventually("each shard has its two copies again") {
-            try await self.overview(cluster[2]).shards.allSatisfy { $0.replicas.count == 2 }
-        }
-        try await run.finish()
-        _ = etcd
-    }
-
-    @Test(.timeLimit(.minutes(10))) func aFourthNodeTakesItsShareAndADrainedOneGivesItsOwn() async throws {
-        let (run, etcd) = try await Self.start(shards: 8)
-        let cluster = run.cluster
-        _ = try await self.awaitWell(cluster, asking: 1)
-        try await run.load(seed: 32) { load in
-            try await load.awaitWrites(100)
-            let fourth = try await cluster.join(4)
-            try await fourth.awaitReady()
-            try await eventually("the new node has a share") {
-                let overview = try await self.overview(cluster[4])
-                let counts = overview.nodes.map(\.shards)
-                return counts.count == 4 && counts.allSatisfy { $0 >= 3 } && overview.problems.isEmpty
-            }
-            try await load.awaitWrites(100)
             let _: VecraftV1.NodeChangeResponse = try await cluster[1].call(
-                "vecraft.v1.Cluster/DrainNode", VecraftV1.DrainNodeRequest(node: 2))
-            try await eventually("node 2 holds nothing, and no vote") {
-                let overview = try await self.overview(cluster[1])
-                guard let node = overview.nodes.first(where: { $0.id == 2 }) else { return false }
-                return node.state == "drained" && node.shards == 0 && overview.partitions.allSatisfy { !$0.voters.contains(2) }
+                "vecraft.v1.Cluster/DrainNode", VecraftV1.DrainNodeRequest(node: 3))
+            try await eventually("the lost node can be removed") {
+                let _: VecraftV1.NodeChangeResponse = try await cluster[1].call(
+                    "vecraft.v1.Cluster/RemoveNode", VecraftV1.RemoveNodeRequest(node: 3))
+                return true
             }
-            try await load.awaitWrites(100)
-            await cluster[2].stop()
-            let _: VecraftV1.NodeChangeResponse = try await cluster[1].call(
-                "vecraft.v1.Cluster/RemoveNode", VecraftV1.RemoveNodeRequest(node: 2))
-            cluster.forget(2)
-            try await load.awaitWrites(100)
+            let after = try await self.awaitWell(cluster, asking: 1)
+            #expect(after.nodes.map(\.id) == [1, 2, 4])
+            try await run.finish()
+            _ = etcd
         }
-        let after = try await self.awaitWell(cluster, asking: 1)
-        #expect(after.nodes.map(\.id) == [1, 3, 4])
-        #expect(after.partitions.allSatisfy { $0.voters.sorted() == [1, 3, 4] })
-        try await eventually("nothing moves any more") {
-            try await self.overview(cluster[1]).shards.allSatisfy { $0.replicas.count == 2 }
-        }
-        try await run.finish()
-        _ = etcd
-    }
 
-    @Test(.timeLimit(.minutes(10))) func withoutEtcdReadsAndWritesGoOn() async throws {
-        let (run, etcd) = try await Self.start(shards: 4)
-        let cluster = run.cluster
-        _ = try await self.awaitWell(cluster, asking: 1)
-        try await run.load(seed: 33) { load in
-            try await load.awaitWrites(100)
-            try await etcd.suspend()
-            try await load.awaitWrites(300)
-            // A node comes back from the map it had.
-            await cluster[2].kill()
-            try await load.awaitWrites(100)
-            try await cluster[2].start()
-            try await load.awaitWrites(200)
-            try await eventually("health says that etcd does not answer") {
-                await cluster[1].readinessText()?.contains("etcd does not answer") ?? false
+        private func decisions(_ node: ClusterNode) async throws -> [String] {
+            let partition = try #require(try await node.partitions()["sys-0"])
+            var found: [String] = []
+            for offset in 1...partition.committedOffset {
+                let reply: VecraftV1.LineageResponse = try await node.call(
+                    "vecraft.v1.Lineage/Entry", VecraftV1.EntryLineageRequest(partition: "sys-0", offset: offset))
+                for entry in reply.entries where entry.operation == "decision" { found.append(entry.decisionJSON) }
             }
-            #expect(await cluster[1].readiness() == 200)
-            etcd.resume()
-            try await load.awaitWrites(100)
+            return found
         }
-        _ = try await self.awaitWell(cluster, asking: 2)
-        // Changes go on too.
-        let made = try await cluster.create("after", dimension: 4, shards: 2)
-        #expect(made.name == "after")
-        try await run.finish()
-    }
 
-    /// A folder that is emptied is another node: what it had acknowledged is not asked of it.
-    @Test(.timeLimit(.minutes(10))) func anEmptiedFolderIsANewNode() async throws {
-        let (run, etcd) = try await Self.start(shards: 4)
-        let cluster = run.cluster
-        _ = try await self.awaitWell(cluster, asking: 1)
-        try await run.load(seed: 34) { load in
-            try await load.awaitWrites(100)
-            await cluster[3].kill()
-            let folder = cluster[3].launch.dataDirectory
-            try FileManager.default.removeItem(atPath: folder)
-            try await cluster[3].start()
-            try await load.awaitWrites(100)
-            let id = try String(contentsOfFile: folder + "/node", encoding: .utf8)
-            #expect(id.contains("node 4"))
-            try await eventually("the lost node is replaced everywhere", within: .seconds(60)) {
-                let overview = try await self.overview(cluster[1])
-                return overview.shards.allSatisfy { shard in
-                    shard.replicas.count { $0.state == "live" && $0.condition == "ready" && $0.node != 3 } == 2
-                } && overview.partitions.allSatisfy { $0.voters.sorted() == [1, 2, 4] }
+        /// Each decision is found in the journal with its reason.
+        @Test(.timeLimit(.minutes(10))) func decisionsAreEntries() async throws {
+            let (run, etcd) = try await Self.start(shards: 2)
+            let overview = try await self.awaitWell(run.cluster, asking: 1)
+            #expect(overview.controller > 0)
+            // They follow their doing: whoever decides does not wait for the journal.
+            let found = try await eventually("the decisions that made the collection's copies live are entries") { () -> [String]? in
+                let found = try await self.decisions(run.cluster[1])
+                return found.contains { $0.contains("promote ") } ? found : nil
             }
+            let placed = try #require(found.first { $0.contains("place ") })
+            let value = try JSONValue(parsing: placed)
+            let reason = value.objectValue?.first { $0.key == "reason" }?.value.stringValue ?? ""
+            #expect(!reason.isEmpty)
+            try await run.finish()
+            _ = etcd
         }
-        let _: VecraftV1.NodeChangeResponse = try await cluster[1].call(
-            "vecraft.v1.Cluster/DrainNode", VecraftV1.DrainNodeRequest(node: 3))
-        try await eventually("the lost node can be removed") {
-            let _: VecraftV1.NodeChangeResponse = try await cluster[1].call(
-                "vecraft.v1.Cluster/RemoveNode", VecraftV1.RemoveNodeRequest(node: 3))
-            return true
-        }
-        let after = try await self.awaitWell(cluster, asking: 1)
-        #expect(after.nodes.map(\.id) == [1, 2, 4])
-        try await run.finish()
-        _ = etcd
-    }
-
-    private func decisions(_ node: ClusterNode) async throws -> [String] {
-        let partition = try #require(try await node.partitions()["sys-0"])
-        var found: [String] = []
-        for offset in 1...partition.committedOffset {
-            let reply: VecraftV1.LineageResponse = try await node.call(
-                "vecraft.v1.Lineage/Entry", VecraftV1.EntryLineageRequest(partition: "sys-0", offset: offset))
-            for entry in reply.entries where entry.operation == "decision" { found.append(entry.decisionJSON) }
-        }
-        return found
-    }
-
-    /// Each decision is found in the journal with its reason.
-    @Test(.timeLimit(.minutes(10))) func decisionsAreEntries() async throws {
-        let (run, etcd) = try await Self.start(shards: 2)
-        let overview = try await self.awaitWell(run.cluster, asking: 1)
-        #expect(overview.controller > 0)
-        // They follow their doing: whoever decides does not wait for the journal.
-        let found = try await eventually("the decisions that made the collection's copies live are entries") { () -> [String]? in
-            let found = try await self.decisions(run.cluster[1])
-            return found.contains { $0.contains("promote ") } ? found : nil
-        }
-        let placed = try #require(found.first { $0.contains("place ") })
-        let value = try JSONValue(parsing: placed)
-        let reason = value.objectValue?.first { $0.key == "reason" }?.value.stringValue ?? ""
-        #expect(!reason.isEmpty)
-        try await run.finish()
-        _ = etcd
     }
 }

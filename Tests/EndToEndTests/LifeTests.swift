@@ -99,7 +99,7 @@ struct LifeTests {
         let text = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
         let blocks = text.components(separatedBy: "```sh\n").dropFirst().map { $0.components(separatedBy: "```")[0] }
             .filter { $0.contains("curl ") || $0.contains(".build/release/vecraft") }
-            .filter { !$0.contains("--peers") && !$0.contains("add-replica") }
+            .filter { !$0.contains("--peers") && !$0.contains("add-replica") && !$0.contains("make cluster") }
         try #require(blocks.count == 2)
         let directory = try TemporaryDirectory()
         let node = try await TestNode(directory.path + "/data")

@@ -1,0 +1,48 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension RealClusters {
+    /// `make cluster` and `make cluster-down`, as the README tells a new user.
+    @Suite("The cluster of the README", .enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
+    struct LocalClusterTests {
+        @Test(.timeLimit(.minutes(5))) func comesUpGrowsAndEnds() async throws {
+            let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+                .deletingLastPathComponent()
+            let directory = try TemporaryDirectory()
+            var said = ""
+            // A span of ports, some of which others may have: another is tried then.
+            for attempt in 0..<5 {
+                let base = 20_100 + Int(ProcessInfo.processInfo.processIdentifier) % 80 * 100 + attempt * 8_000
+                let folder = directory.file("cluster-\(attempt)")
+                let script = """
+                    cd '\(root.path)'
+                    export VECRAFT='\(ServerProcess.binary)' FOLDER='\(folder)' BASE_PORT=\(base)
+                    trap 'deploy/local-cluster down' EXIT
+                    set -e
+                    deploy/local-cluster up
+                    export VECRAFT_ADDRESS=127.0.0.1:\(base)
+                    "$VECRAFT" collection create things --dimension 2 --shards 4 >/dev/null
+                    deploy/local-cluster status
+                    deploy/local-cluster up 4
+                    "$VECRAFT" cluster rebalance
+                    kill -9 $(cat "$FOLDER/node-2.pid")
+                    deploy/local-cluster up
+                    "$VECRAFT" health --quiet
+                    echo all done
+                    """
+                let outcome = try await PythonEnvironment.run(
+                    "/bin/bash", ["-c", script], environment: [:], limit: .seconds(150))
+                said = "\(outcome)"
+                if outcome.output.contains("all done") {
+                    #expect(outcome.output.contains("everything is as it should be"))
+                    #expect(outcome.output.contains("Nothing moves. node 1: 2 copies, node 2: 2 copies, node 3: 2 copies, node 4: 2 copies"))
+                    let left = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".pid") }
+                    #expect(left.isEmpty, "what was started has ended")
+                    return
+                }
+            }
+            Issue.record("\(said)")
+        }
+    }
+}
