@@ -174,6 +174,96 @@ extension RealClusters {
             _ = etcd
         }
 
+        /// Who has no part in storage gets no copies, who has none in the journal no votes, who is no gateway no clients; all answer for
+        /// the cluster.
+        @Test(.timeLimit(.minutes(10))) func aNodeHasOnlyItsRoles() async throws {
+            let (run, etcd) = try await Self.start(shards: 8) {
+                $0.rolesOf = [4: "gateway,query", 5: "storage"]
+            }
+            let cluster = run.cluster
+            let points = (0..<64).map { VecraftV1.Point(id: "p\($0)", vector: .init(values: [1, 2, 3, Float($0)])) }
+            let _: VecraftV1.UpsertResponse = try await cluster[1].call(
+                "vecraft.v1.Points/Upsert", VecraftV1.UpsertRequest(collection: Self.collection, points: points))
+            for id in [4, 5] { try await cluster.join(id).awaitReady() }
+            try await eventually("the storage node has a share") {
+                let overview = try await self.overview(cluster[4])
+                return (overview.nodes.first { $0.id == 5 }?.shards ?? 0) >= 3 && overview.problems.isEmpty
+            }
+            let overview = try await self.overview(cluster[5])
+            #expect(overview.nodes.first { $0.id == 4 }?.shards == 0)
+            #expect(overview.partitions.allSatisfy { $0.voters.sorted() == [1, 2, 3] })
+            #expect(overview.nodes.first { $0.id == 4 }?.roles == ["query", "gateway"])
+            #expect([1, 2, 3].contains(overview.controller))
+            let count: VecraftV1.CountResponse = try await cluster[4].call(
+                "vecraft.v1.Points/Count",
+                VecraftV1.CountRequest(collection: Self.collection, read: .init(consistency: .strong)))
+            #expect(count.count == 64)
+            await #expect(throws: VecraftError.self, "it is no gateway") {
+                let _: VecraftV1.CountResponse = try await cluster[5].call(
+                    "vecraft.v1.Points/Count", VecraftV1.CountRequest(collection: Self.collection))
+            }
+            #expect(await cluster[5].answer("/v1/collections")?.status == 404)
+            for id in [4, 5] {
+                await cluster[id].stop()
+                cluster.forget(id)
+            }
+            try await run.finish()
+            _ = etcd
+        }
+
+        /// One copy each: without its node a shard is gone for the moment, and who would rather have the rest says so.
+        @Test(.timeLimit(.minutes(10))) func aPartialAnswerSaysWhatItLacks() async throws {
+            let (run, etcd) = try await Self.start(shards: 8) { $0.replicas = 1 }
+            let cluster = run.cluster
+            let points = (0..<200).map { VecraftV1.Point(id: "p\($0)", vector: .init(values: [1, 2, 3, Float($0)])) }
+            let _: VecraftV1.UpsertResponse = try await cluster[1].call(
+                "vecraft.v1.Points/Upsert",
+                VecraftV1.UpsertRequest(collection: Self.collection, points: points, wait: .applied))
+            let shards = try await self.overview(cluster[1]).shards
+            let gone = Set(shards.filter { $0.replicas.map(\.node) == [3] }.map(\.shard))
+            #expect(!gone.isEmpty && gone.count < 8)
+            await cluster[3].kill()
+            let some = VecraftV1.ReadOptions(consistency: .eventual, allowPartial: true)
+            let whole = VecraftV1.ReadOptions(consistency: .eventual)
+            func count(_ read: VecraftV1.ReadOptions) async throws(VecraftError) -> VecraftV1.CountResponse {
+                try await cluster[1].call(
+                    "vecraft.v1.Points/Count", VecraftV1.CountRequest(collection: Self.collection, read: read), timeout: .seconds(3))
+            }
+            await #expect(throws: VecraftError.self) { try await count(whole) }
+            let partial = try await count(some)
+            #expect(Set(partial.info?.missingShards ?? []) == gone)
+            let lost = points.filter { gone.contains(shard(of: $0.id)) }
+            #expect(partial.count == UInt64(points.count - lost.count))
+
+            let search: VecraftV1.SearchResponse = try await cluster[2].call(
+                "vecraft.v1.Points/Search",
+                VecraftV1.SearchRequest(
+                    collection: Self.collection, vector: .init(values: [1, 2, 3, 4]), limit: 500, exact: true, read: some))
+            #expect(Set(search.info?.missingShards ?? []) == gone)
+            #expect(Set(search.hits.map(\.id)) == Set(points.map(\.id)).subtracting(lost.map(\.id)))
+
+            let known = try #require(points.first { !gone.contains(shard(of: $0.id)) })
+            let ids = [known.id, lost[0].id, "nobody-1", "nobody-2", "nobody-3", "nobody-4"]
+            let got: VecraftV1.GetResponse = try await cluster[1].call(
+                "vecraft.v1.Points/Get", VecraftV1.GetRequest(collection: Self.collection, ids: ids, read: some))
+            #expect(got.points.map(\.id) == [known.id])
+            #expect(got.missing == ids.dropFirst(2).filter { !gone.contains(shard(of: $0)) }, "what is not known is not missing")
+
+            await #expect(throws: VecraftError.self) {
+                let _: VecraftV1.ScrollResponse = try await cluster[1].call(
+                    "vecraft.v1.Points/Scroll", VecraftV1.ScrollRequest(collection: Self.collection, read: some))
+            }
+            // With the last node but one away nobody answers for anything but what is there.
+            try await cluster[3].start()
+            try await eventually("all is there again") { try await count(whole).count == UInt64(points.count) }
+            let all = try await count(some)
+            #expect(all.info?.missingShards == [])
+            try await run.finish()
+            _ = etcd
+
+            func shard(of id: String) -> UInt32 { Array(id.utf8).withUnsafeBytes { ShardSlots.shard(of: $0, of: 8) } }
+        }
+
         private func decisions(_ node: ClusterNode) async throws -> [String] {
             let partition = try #require(try await node.partitions()["sys-0"])
             var found: [String] = []

@@ -166,9 +166,10 @@ package final class ClusterMember: Sendable {
 
     // MARK: Life
 
-    /// From now on the node is heard of, and may decide for the cluster. Addresses of the others go to `directory`.
+    /// From now on the node is heard of, and may be elected to decide for the cluster if it `decides`. Addresses of the others go to
+    /// `peers`.
     package func start(
-        clients: PeerClients, peers: PeerDirectory, liveness: LivenessSettings, planner: PlannerSettings
+        clients: PeerClients, peers: PeerDirectory, decides: Bool, liveness: LivenessSettings, planner: PlannerSettings
     ) {
         let failover = FailoverManager(
             own: self.id, document: self.document, map: self.map, store: self.store, settings: liveness, planner: planner,
@@ -181,7 +182,7 @@ package final class ClusterMember: Sendable {
         self.run { for await decision in self.decisions { await self.record(decision) } }
         self.run { await self.map.run() }
         self.run { await self.registration.run() }
-        self.run { await failover.run() }
+        if decides { self.run { await failover.run() } }
         self.run { for await _ in self.map.updates() { peers.give(self.addresses) } }
     }
 

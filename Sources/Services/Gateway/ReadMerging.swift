@@ -11,7 +11,8 @@ extension SearchOperation {
     static func info(of reply: Reply.View) -> VecraftV1.ReadInfo.View? { reply.info }
 
     static func merge(
-        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, into reply: Reply
+        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, without absent: Set<UInt32>,
+        into reply: Reply
     ) throws(VecraftError) {
         var hits = parts.flatMap { Array($0.hits) }
         hits.sort { a, b in
@@ -46,7 +47,8 @@ extension GetOperation {
     static func info(of reply: Reply.View) -> VecraftV1.ReadInfo.View? { reply.info }
 
     static func merge(
-        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, into reply: Reply
+        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, without absent: Set<UInt32>,
+        into reply: Reply
     ) throws(VecraftError) {
         var found: [[UInt8]: VecraftV1.StoredPoint.View] = [:]
         for part in parts { for point in part.points { found[Array(point.id.bytes)] = point } }
@@ -54,7 +56,11 @@ extension GetOperation {
         var points: [VecraftV1.StoredPoint.View] = []
         var missing: [UnsafeRawBufferPointer] = []
         for id in request.ids {
-            if let point = found[Array(id.bytes)] { points.append(point) } else { missing.append(id.bytes) }
+            if let point = found[Array(id.bytes)] {
+                points.append(point)
+            } else if absent.isEmpty || !absent.contains(ShardSlots.shard(of: id.bytes, of: schema.shards)) {
+                missing.append(id.bytes)
+            }
         }
         reply.points.adopt(points)
         if !missing.isEmpty { reply.missing.set(missing) }
@@ -67,7 +73,8 @@ extension CountOperation {
     static func info(of reply: Reply.View) -> VecraftV1.ReadInfo.View? { reply.info }
 
     static func merge(
-        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, into reply: Reply
+        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, without absent: Set<UInt32>,
+        into reply: Reply
     ) throws(VecraftError) {
         for part in parts { reply.count += part.count }
     }
@@ -78,7 +85,8 @@ extension SyncOperation {
     static func infoSlot(_ reply: Reply) -> MessageSlot<VecraftV1.ReadInfo.Builder> { reply.info }
     static func info(of reply: Reply.View) -> VecraftV1.ReadInfo.View? { reply.info }
     static func merge(
-        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, into reply: Reply
+        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, without absent: Set<UInt32>,
+        into reply: Reply
     ) throws(VecraftError) {}
 }
 
@@ -89,7 +97,8 @@ extension ScrollOperation {
 
     /// A node that goes on has told all its points up to where it stopped, and none behind.
     static func merge(
-        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, into reply: Reply
+        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, without absent: Set<UInt32>,
+        into reply: Reply
     ) throws(VecraftError) {
         let filter = try request.filter.map { (view) throws(VecraftError) in try Filter(wire: view) }
         var bound: [UInt8]?

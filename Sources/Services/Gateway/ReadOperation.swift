@@ -24,6 +24,8 @@ struct ParkedRead: Sendable {
     var shards: [ShardReplica]
     /// Those that others must answer for.
     var elsewhere: [UInt32] = []
+    /// The caller takes an answer that lacks some.
+    var allowsPartial = false
 }
 
 /// A read of the public API: request and reply in place, on whichever wire they travel.
@@ -46,8 +48,10 @@ protocol ReadOperation: SendableMetatype {
     /// Shards that can have anything to say; nil: all.
     static func concerned(_ request: Request, _ schema: CollectionSchema) -> Set<UInt32>?
     /// Makes one answer of those of several nodes, but for its info.
+    /// - Parameter absent: Shards that nobody answered for.
     static func merge(
-        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, into reply: Reply
+        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, without absent: Set<UInt32>,
+        into reply: Reply
     ) throws(VecraftError)
 }
 
@@ -88,7 +92,9 @@ extension Gateway {
         if requirement.level == .readYourWrites {
             requirement.remembered = self.recent.offset(context.caller, schema.partition)
         }
-        return try self.read(requirement, replica)
+        var read = try self.read(requirement, replica)
+        read.allowsPartial = options?.allowPartial ?? false
+        return read
     }
 
     /// Of all shards, wherever they are.

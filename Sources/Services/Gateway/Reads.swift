@@ -159,6 +159,7 @@ enum ScrollOperation: ReadOperation {
         let token = request.pageToken.string
         let after = token.isEmpty ? nil : try PageToken.decode(token, collection: schema.id, filter: filter)
         let size = request.pageSize == 0 ? Self.defaultPageSize : min(Int(request.pageSize), Limits.scrollPageSize)
+        guard request.read.map({ !$0.allowPartial }) ?? true else { throw .invalid("read.allow_partial", "is not for scrolls") }
         let read = try gateway.prepare(schema, request.read, context, parked)
         if let obstacle: ReadOutcome<Reply> = gateway.obstacle(read) { return obstacle }
         let (result, answer) = try gateway.query.scroll(

@@ -30,6 +30,8 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         /// Replies so far, each of other shards.
         var replies: [[UInt8]] = []
         var covered: Set<UInt32> = []
+        /// Nobody can answer for these; only where a partial answer is taken.
+        var lost: Set<UInt32> = []
         var tried: [UInt32: Set<UInt64>] = [:]
         /// Questions under way, by shard.
         var pending: [UInt32: Int] = [:]
@@ -94,7 +96,7 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
             self.gateway.query.waited(own.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
             switch result {
             case .success(let ready): self.answerHere(ready, shards)
-            case .failure(let error): self.fail(error)
+            case .failure(let error): self.lose(shards, error)
             }
         }
     }
@@ -140,11 +142,14 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         }
         if isLost, error?.reason == "COLLECTION_DROPPED" { return self.askAgain(shards) }
         if isLost {
-            return self.fail(
-                error
-                    ?? VecraftError(
-                        .unavailable, "no node is known to hold a shard of collection \"\(self.schema.name)\"",
-                        reason: "SHARD_LOST", retryAfter: .milliseconds(200)))
+            let error = error
+                ?? VecraftError(
+                    .unavailable, "no node is known to hold a shard of collection \"\(self.schema.name)\"",
+                    reason: "SHARD_LOST", retryAfter: .milliseconds(200))
+            guard self.read.allowsPartial else { return self.fail(error) }
+            // Each by itself: some of them may yet be had.
+            if shards.count > 1 { for shard in shards { self.ask([shard], after: error) } } else { self.lose(shards, error) }
+            return
         }
         for (node, shards) in byNode { self.ask(node, shards) }
     }
@@ -229,11 +234,35 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
             state.replies.append(reply)
             return state.covered == self.wanted ? state.replies : nil
         }
-        guard let replies else { return }
-        self.complete(Result { () throws(VecraftError) in try self.merge(replies) })
+        guard let replies else { return self.lose([], nil) }
+        self.complete(Result { () throws(VecraftError) in try self.merge(replies, without: []) })
     }
 
-    private func merge(_ replies: [[UInt8]]) throws(VecraftError) -> ([UInt8], ConsistencyLevel) {
+    /// Nobody can answer for some shards: an answer without them, if one is taken and there is one.
+    private func lose(_ shards: [UInt32], _ error: VecraftError?) {
+        guard self.read.allowsPartial else {
+            if let error { self.fail(error) }
+            return
+        }
+        let isOver = self.state.withLock { state in
+            state.lost.formUnion(shards)
+            return !state.lost.isEmpty && state.covered.union(state.lost).isSuperset(of: self.wanted)
+        }
+        if isOver { self.finishPartially(error) }
+    }
+
+    private func finishPartially(_ error: VecraftError?) {
+        let (replies, covered) = self.state.withLock { ($0.replies, $0.covered) }
+        guard !replies.isEmpty else {
+            return self.fail(
+                error ?? VecraftError(.unavailable, "no shard of collection \"\(self.schema.name)\" can be had", reason: "SHARD_LOST"))
+        }
+        self.complete(Result { () throws(VecraftError) in try self.merge(replies, without: self.wanted.subtracting(covered)) })
+    }
+
+    private func merge(
+        _ replies: [[UInt8]], without absent: Set<UInt32>
+    ) throws(VecraftError) -> ([UInt8], ConsistencyLevel) {
         try ArenaPool.shared.withArena { arena throws(VecraftError) in
             let request = try self.message.decode(Op.Request.self, in: arena)
             var parts: [Op.Reply.View] = []
@@ -241,9 +270,11 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
                 parts.append(try reply.withBytes { (raw) throws(VecraftError) in try Op.Reply.View.decode(raw, in: arena) })
             }
             let merged = Op.Reply(in: arena)
-            try Op.merge(parts, request, self.schema, self.gateway.pageRoom(self.context), into: merged)
+            try Op.merge(parts, request, self.schema, self.gateway.pageRoom(self.context), without: absent, into: merged)
             let answer = try self.answer(parts.map { Op.info(of: $0) })
-            self.gateway.fill(Op.infoSlot(merged).make(), answer, self.context)
+            let info = Op.infoSlot(merged).make()
+            self.gateway.fill(info, answer, self.context)
+            if !absent.isEmpty { info.missingShards.set(absent.sorted()) }
             guard merged.encodedSize <= self.gateway.settings.maxReplyBytes else {
                 throw AnswerRoom.exceeded(self.gateway.settings.maxReplyBytes)
             }
@@ -270,7 +301,8 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
     }
 
     private func timeOut() {
-        self.fail(self.gateway.query.behind(self.read.plan, replica: self.read.replica))
+        let behind = self.gateway.query.behind(self.read.plan, replica: self.read.replica)
+        if self.read.allowsPartial { self.finishPartially(behind) } else { self.fail(behind) }
     }
     private func fail(_ error: VecraftError) { self.complete(.failure(error)) }
     private func complete(_ result: Result<([UInt8], ConsistencyLevel), VecraftError>) {

@@ -19,6 +19,8 @@ package final class TestCluster: Sendable {
         /// Of a cluster that runs itself.
         package var voters = 3
         package var replicas = 2
+        /// Of nodes that have not all roles, in a cluster that runs itself.
+        package var rolesOf: [Int: String] = [:]
         package init() {}
     }
 
@@ -91,7 +93,8 @@ package final class TestCluster: Sendable {
         launch.settings = self.options.settings
         if let etcd = self.options.etcd {
             launch.arguments = [
-                "--host", peer.host, "--etcd", etcd.addresses, "--listen", peer.address, "--set", "node.name=node-\(peer.id)",
+                "--host", peer.host, "--etcd", etcd.addresses, "--listen", peer.address, "--set", "node.name=node-\(peer.id)", "--roles",
+                self.options.rolesOf[peer.id] ?? "all",
             ]
         } else {
             launch.arguments = [

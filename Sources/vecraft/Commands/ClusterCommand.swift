@@ -243,14 +243,14 @@ struct OverviewView {
 
     private var nodes: Table {
         var table = Table([
-            .init("node", right: true), .init("name"), .init("state"), .init("condition"), .init("zone", optional: true),
+            .init("node", right: true), .init("name"), .init("roles", optional: true), .init("state"), .init("condition"), .init("zone", optional: true),
             .init("copies", right: true), .init("leads", flexible: true), .init("lag", right: true), .init("disk free", right: true, optional: true),
             .init("clients", optional: true), .init("up", right: true, optional: true),
         ])
         for node in self.overview.nodes {
             let lag = node.lagEntries == 0 ? "none" : "\(Figures.count(node.lagEntries)), \(node.lagMs) ms"
             table.add([
-                "\(node.id)", TextWidth.printable(node.name), node.state, node.condition.isEmpty ? "silent" : node.condition,
+                "\(node.id)", TextWidth.printable(node.name), node.roles == ["all"] ? "" : node.roles.joined(separator: " "), node.state, node.condition.isEmpty ? "silent" : node.condition,
                 TextWidth.printable(node.zone), "\(node.shards)", node.leads.joined(separator: " "), node.condition.isEmpty ? "" : lag,
                 node.diskFreeBytes == 0 ? "" : Figures.bytes(node.diskFreeBytes), TextWidth.printable(node.clientAddress),
                 node.uptimeMs == 0 ? "" : Figures.duration(.milliseconds(Int64(clamping: node.uptimeMs))),

@@ -52,8 +52,10 @@ struct HitView {
 enum ReadView {
     static func text(_ info: VecraftV1.ReadInfo) -> String {
         let versions = info.indexVersion.map { "\($0.partition) at \($0.offset)" }
+        let absent = info.missingShards.isEmpty
+            ? [] : ["WITHOUT shards \(info.missingShards.map(\.description).joined(separator: " "))"]
         let age = info.stalenessMs > 0 ? ["at most \(info.stalenessMs) ms old"] : []
-        return (["\(info.achieved)"] + age + versions).joined(separator: ", ")
+        return (absent + ["\(info.achieved)"] + age + versions).joined(separator: ", ")
     }
 }
 

@@ -18,6 +18,9 @@ package struct ReadOptionGroup: ParsableArguments {
         help: ArgumentHelp("For --consistency bounded: the age that is still good. (default: 1000)", valueName: "ms"))
     package var maxStaleness: UInt32?
 
+    @Flag(help: "Rather an answer that lacks shards than none; it says which.")
+    package var allowPartial = false
+
     package init() {}
 
     package var wire: VecraftV1.ReadOptions {
@@ -28,7 +31,7 @@ package struct ReadOptionGroup: ParsableArguments {
             case .readYourWrites: .readYourWrites
             case .strong: .strong
             }
-        return VecraftV1.ReadOptions(consistency: level, maxStalenessMs: self.maxStaleness ?? 0)
+        return VecraftV1.ReadOptions(consistency: level, maxStalenessMs: self.maxStaleness ?? 0, allowPartial: self.allowPartial)
     }
 }
 

@@ -50,7 +50,7 @@ package struct SettingsOptions: ParsableArguments {
     @Option(help: ArgumentHelp("What fails together with this node; copies are spread over zones.", valueName: "name"))
     package var zone: String?
 
-    @Option(help: ArgumentHelp("Services this node runs: all, or journal.", valueName: "roles"))
+    @Option(help: ArgumentHelp("Services this node runs: all, journal, storage, query, gateway, meta, failover (with --etcd any of them).", valueName: "roles"))
     package var roles: String?
 
     @Option(

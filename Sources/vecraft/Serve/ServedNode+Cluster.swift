@@ -37,7 +37,7 @@ extension ServedNode {
         do {
             let metrics = ControlMetrics(self.registry)
             let member = try await ClusterMember.join(
-                cluster: cluster.id, description: self.description, directory: directory, store: store, files: self.files,
+                cluster: cluster.id, description: try self.description(), directory: directory, store: store, files: self.files,
                 metrics: metrics, condition: { self.condition(directory) }, waiting: { self.tell($0) })
             self.registry.onScrape {
                 metrics.show(epoch: member.map.map.epoch, isStoreReachable: member.isStoreReachable)
@@ -77,7 +77,9 @@ extension ServedNode {
             liveness.downAfter = .milliseconds(cluster.downAfterMilliseconds)
             liveness.downAfterWithLease = max(liveness.downAfter * 3, liveness.downAfterWithLease)
             try liveness.validate()
-            member.start(clients: host.clients, peers: host.directory, liveness: liveness, planner: PlannerSettings())
+            member.start(
+                clients: host.clients, peers: host.directory, decides: try self.settings.clusterRoles().contains(.control),
+                liveness: liveness, planner: PlannerSettings())
             try await member.awaitPartitions { self.tell($0) }
         } catch {
             await member.close()
@@ -112,12 +114,17 @@ extension ServedNode {
         self.log.notice("waiting", metadata: ["for": "\(what)"])
     }
 
-    private var description: NodeRecord {
+    /// A node without the gateway's role has no business with clients.
+    var answersClients: Bool {
+        !self.settings.cluster.runsItself || !Set(self.settings.node.roles).isDisjoint(with: [.all, .gateway])
+    }
+
+    private func description() throws(VecraftError) -> NodeRecord {
         let cluster = self.settings.cluster
         let name = self.settings.node.name.isEmpty ? ProcessInfo.processInfo.hostName : self.settings.node.name
         return NodeRecord(
             id: NodeID(0), name: name, addresses: ["peer": cluster.advertise.isEmpty ? cluster.listen : cluster.advertise],
-            zone: self.settings.node.zone, weight: UInt32(self.settings.node.weight))
+            roles: try self.settings.clusterRoles(), zone: self.settings.node.zone, weight: UInt32(self.settings.node.weight))
     }
 
     private func condition(_ directory: String) -> NodeCondition {
@@ -135,6 +142,24 @@ extension ServedNode {
 }
 
 extension Settings {
+    /// What a node of a cluster that runs itself is given and does.
+    func clusterRoles() throws(VecraftError) -> NodeRoles {
+        var roles: NodeRoles = []
+        for role in self.node.roles {
+            switch role {
+            case .all: roles.formUnion(.all)
+            case .storage: roles.insert(.storage)
+            case .journal: roles.insert(.journal)
+            case .query: roles.insert(.query)
+            case .gateway: roles.insert(.gateway)
+            case .meta, .failover: roles.insert(.control)
+            case .flow, .snapshot, .compactor, .metrics:
+                throw .invalid("node.roles", "\"\(role.rawValue)\" is no service of this release")
+            }
+        }
+        return roles
+    }
+
     /// Where the cluster's metadata are.
     func etcd() throws(VecraftError) -> EtcdSettings {
         let cluster = self.cluster

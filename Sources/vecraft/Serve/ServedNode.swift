@@ -40,9 +40,12 @@ final class ServedNode: Sendable {
 
     /// Serves until a signal ends it.
     static func serve(_ settings: Settings, _ signals: TerminationSignals) async throws {
-        guard settings.node.roles == [.all] || settings.node.roles == [.journal] else {
+        if settings.cluster.runsItself {
+            _ = try settings.clusterRoles()
+        } else if settings.node.roles != [.all], settings.node.roles != [.journal] {
             throw VecraftError(
-                .invalidArgument, "node.roles: this release runs all roles in one process, or the journal alone: \"all\" or \"journal\"",
+                .invalidArgument,
+                "node.roles: outside a cluster that runs itself (cluster.etcd) a node has all roles, or is the journal alone: \"all\" or \"journal\"",
                 field: "node.roles")
         }
         DescriptorLimit.raise()
@@ -51,7 +54,7 @@ final class ServedNode: Sendable {
         MetricsSystem.bootstrap(MetricsBridge(registry))
         SpanTracer(sink: SpanSink(registry: registry)).bootstrap()
         let node = ServedNode(settings, registry)
-        if settings.node.roles == [.journal] { return try await node.runJournal(signals) }
+        if settings.node.roles == [.journal], !settings.cluster.runsItself { return try await node.runJournal(signals) }
         try await node.run(signals)
     }
 
@@ -241,7 +244,7 @@ final class ServedNode: Sendable {
                 member.hold(storage, meta, client: ShardTransferClient(clients, shardTransfer))
             }
             let grpc = try self.grpcServer(gateway, member)
-            http.complete(with: gateway.routes())
+            http.complete(with: self.answersClients ? gateway.routes() : [])
             return Parts(
                 journal: journal, journalReporting: reporting, store: store, meta: meta, storage: storage,
                 gateway: gateway, grpc: grpc, http: http, web: web, collectors: collectors, goals: ReplayGoals(storage),
@@ -327,8 +330,12 @@ final class ServedNode: Sendable {
         var settings = GRPCServerSettings()
         settings.maxMessageBytes = self.settings.grpc.maxMessageBytes
         settings.prepareForGateway()
+        var methods = gateway.methods().merging(ClusterAPI.methods(member)) { own, _ in own }
+        if !self.answersClients {
+            methods = methods.filter { !$0.key.hasPrefix("/vecraft.v1.Points/") && !$0.key.hasPrefix("/vecraft.v1.Collections/") }
+        }
         return try GRPCServer(
-            settings: settings, methods: gateway.methods().merging(ClusterAPI.methods(member)) { own, _ in own },
+            settings: settings, methods: methods,
             observer: WireMetrics(self.registry), group: self.group)
     }
 

@@ -640,21 +640,27 @@ extension VecraftV1 {
         package var maxStalenessMs: UInt32
         /// `session_token` of the newest answer this client holds. Opaque.
         package var sessionToken: [UInt8]
-        package init(consistency: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), maxStalenessMs: UInt32 = 0, sessionToken: [UInt8] = []) {
+        /// Where shards of the collection cannot be had in time, answer without them instead of failing, as long as one can be had. What is
+        /// missing is in `info.missing_shards`. Not for scrolls, whose pages would pass over points for good.
+        package var allowPartial: Bool
+        package init(consistency: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), maxStalenessMs: UInt32 = 0, sessionToken: [UInt8] = [], allowPartial: Bool = false) {
             self.consistency = consistency
             self.maxStalenessMs = maxStalenessMs
             self.sessionToken = sessionToken
+            self.allowPartial = allowPartial
         }
         package static var schema: MessageSchema { MessageSchema(index: 195) }
         package init(_ view: View) {
             self.consistency = view.consistency
             self.maxStalenessMs = view.maxStalenessMs
             self.sessionToken = [UInt8](view.sessionToken)
+            self.allowPartial = view.allowPartial
         }
         package func build(_ out: Builder) {
             out.consistency = self.consistency
             out.maxStalenessMs = self.maxStalenessMs
             out.sessionToken.set(self.sessionToken)
+            out.allowPartial = self.allowPartial
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -663,6 +669,7 @@ extension VecraftV1 {
             @inlinable package var consistency: VecraftV1.ConsistencyLevel { VecraftV1.ConsistencyLevel(rawValue: self.base.load(24)) }
             @inlinable package var maxStalenessMs: UInt32 { self.base.load(28) }
             @inlinable package var sessionToken: UnsafeRawBufferPointer { self.base.bytes(32) }
+            @inlinable package var allowPartial: Bool { self.base.flag(48) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -672,6 +679,7 @@ extension VecraftV1 {
             @inlinable package var consistency: VecraftV1.ConsistencyLevel { get { VecraftV1.ConsistencyLevel(rawValue: self.base.load(24)) } nonmutating set { self.base.store(newValue.rawValue, 24) } }
             @inlinable package var maxStalenessMs: UInt32 { get { self.base.load(28) } nonmutating set { self.base.store(newValue, 28) } }
             @inlinable package var sessionToken: BytesSlot { BytesSlot(self.base, 32) }
+            @inlinable package var allowPartial: Bool { get { self.base.flag(48) } nonmutating set { self.base.storeFlag(newValue, 48) } }
         }
     }
     /// How far one partition had been replayed when a read was answered.
@@ -724,7 +732,9 @@ extension VecraftV1 {
         package var sessionToken: [UInt8]
         /// Time in the server, in microseconds.
         package var serverTimeUs: UInt64
-        package init(requested: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), achieved: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), stalenessMs: UInt32 = 0, indexVersion: [VecraftV1.PartitionOffset] = [], cacheHit: Bool = false, syncPerformed: Bool = false, sessionToken: [UInt8] = [], serverTimeUs: UInt64 = 0) {
+        /// Only with `allow_partial`: shards that the answer lacks. Of a get, points of these are neither found nor missing.
+        package var missingShards: [UInt32]
+        package init(requested: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), achieved: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), stalenessMs: UInt32 = 0, indexVersion: [VecraftV1.PartitionOffset] = [], cacheHit: Bool = false, syncPerformed: Bool = false, sessionToken: [UInt8] = [], serverTimeUs: UInt64 = 0, missingShards: [UInt32] = []) {
             self.requested = requested
             self.achieved = achieved
             self.stalenessMs = stalenessMs
@@ -733,6 +743,7 @@ extension VecraftV1 {
             self.syncPerformed = syncPerformed
             self.sessionToken = sessionToken
             self.serverTimeUs = serverTimeUs
+            self.missingShards = missingShards
         }
         package static var schema: MessageSchema { MessageSchema(index: 197) }
         package init(_ view: View) {
@@ -744,6 +755,7 @@ extension VecraftV1 {
             self.syncPerformed = view.syncPerformed
             self.sessionToken = [UInt8](view.sessionToken)
             self.serverTimeUs = view.serverTimeUs
+            self.missingShards = [UInt32](view.missingShards)
         }
         package func build(_ out: Builder) {
             out.requested = self.requested
@@ -754,6 +766,7 @@ extension VecraftV1 {
             out.syncPerformed = self.syncPerformed
             out.sessionToken.set(self.sessionToken)
             out.serverTimeUs = self.serverTimeUs
+            out.missingShards.set(self.missingShards)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -767,6 +780,7 @@ extension VecraftV1 {
             @inlinable package var syncPerformed: Bool { self.base.flag(60) }
             @inlinable package var sessionToken: UnsafeRawBufferPointer { self.base.bytes(64) }
             @inlinable package var serverTimeUs: UInt64 { self.base.load(80) }
+            @inlinable package var missingShards: UnsafeBufferPointer<UInt32> { self.base.scalars(96, 88) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -781,6 +795,7 @@ extension VecraftV1 {
             @inlinable package var syncPerformed: Bool { get { self.base.flag(60) } nonmutating set { self.base.storeFlag(newValue, 60) } }
             @inlinable package var sessionToken: BytesSlot { BytesSlot(self.base, 64) }
             @inlinable package var serverTimeUs: UInt64 { get { self.base.load(80) } nonmutating set { self.base.store(newValue, 80) } }
+            @inlinable package var missingShards: ScalarsSlot<UInt32> { ScalarsSlot(self.base, 96, 88) }
         }
     }
     /// Where a write stands in the journal.

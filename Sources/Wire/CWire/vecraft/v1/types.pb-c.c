@@ -1680,7 +1680,7 @@ const ProtobufCMessageDescriptor vecraft__v1__is_null__descriptor =
   (ProtobufCMessageInit) vecraft__v1__is_null__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__read_options__field_descriptors[3] =
+static const ProtobufCFieldDescriptor vecraft__v1__read_options__field_descriptors[4] =
 {
   {
     "consistency",
@@ -1718,8 +1718,21 @@ static const ProtobufCFieldDescriptor vecraft__v1__read_options__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "allow_partial",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ReadOptions, allow_partial),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__read_options__field_indices_by_name[] = {
+  3,   /* field[3] = allow_partial */
   0,   /* field[0] = consistency */
   1,   /* field[1] = max_staleness_ms */
   2,   /* field[2] = session_token */
@@ -1727,7 +1740,7 @@ static const unsigned vecraft__v1__read_options__field_indices_by_name[] = {
 static const ProtobufCIntRange vecraft__v1__read_options__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__read_options__descriptor =
 {
@@ -1737,7 +1750,7 @@ const ProtobufCMessageDescriptor vecraft__v1__read_options__descriptor =
   "Vecraft__V1__ReadOptions",
   "vecraft.v1",
   sizeof(Vecraft__V1__ReadOptions),
-  3,
+  4,
   vecraft__v1__read_options__field_descriptors,
   vecraft__v1__read_options__field_indices_by_name,
   1,  vecraft__v1__read_options__number_ranges,
@@ -1795,7 +1808,7 @@ const ProtobufCMessageDescriptor vecraft__v1__partition_offset__descriptor =
   (ProtobufCMessageInit) vecraft__v1__partition_offset__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__read_info__field_descriptors[8] =
+static const ProtobufCFieldDescriptor vecraft__v1__read_info__field_descriptors[9] =
 {
   {
     "requested",
@@ -1893,11 +1906,24 @@ static const ProtobufCFieldDescriptor vecraft__v1__read_info__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "missing_shards",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Vecraft__V1__ReadInfo, n_missing_shards),
+    offsetof(Vecraft__V1__ReadInfo, missing_shards),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__read_info__field_indices_by_name[] = {
   1,   /* field[1] = achieved */
   4,   /* field[4] = cache_hit */
   3,   /* field[3] = index_version */
+  8,   /* field[8] = missing_shards */
   0,   /* field[0] = requested */
   7,   /* field[7] = server_time_us */
   6,   /* field[6] = session_token */
@@ -1907,7 +1933,7 @@ static const unsigned vecraft__v1__read_info__field_indices_by_name[] = {
 static const ProtobufCIntRange vecraft__v1__read_info__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 8 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__read_info__descriptor =
 {
@@ -1917,7 +1943,7 @@ const ProtobufCMessageDescriptor vecraft__v1__read_info__descriptor =
   "Vecraft__V1__ReadInfo",
   "vecraft.v1",
   sizeof(Vecraft__V1__ReadInfo),
-  8,
+  9,
   vecraft__v1__read_info__field_descriptors,
   vecraft__v1__read_info__field_indices_by_name,
   1,  vecraft__v1__read_info__number_ranges,

@@ -416,10 +416,15 @@ struct  Vecraft__V1__ReadOptions
    * `session_token` of the newest answer this client holds. Opaque.
    */
   ProtobufCBinaryData session_token;
+  /*
+   * Where shards of the collection cannot be had in time, answer without them instead of failing, as long as one can be had. What is
+   * missing is in `info.missing_shards`. Not for scrolls, whose pages would pass over points for good.
+   */
+  protobuf_c_boolean allow_partial;
 };
 #define VECRAFT__V1__READ_OPTIONS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__read_options__descriptor) \
-    , VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, 0, {0,NULL} }
+    , VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, 0, {0,NULL}, 0 }
 
 
 /*
@@ -472,10 +477,15 @@ struct  Vecraft__V1__ReadInfo
    * Time in the server, in microseconds.
    */
   uint64_t server_time_us;
+  /*
+   * Only with `allow_partial`: shards that the answer lacks. Of a get, points of these are neither found nor missing.
+   */
+  size_t n_missing_shards;
+  uint32_t *missing_shards;
 };
 #define VECRAFT__V1__READ_INFO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__read_info__descriptor) \
-    , VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, 0, 0,NULL, 0, 0, {0,NULL}, 0 }
+    , VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, 0, 0,NULL, 0, 0, {0,NULL}, 0, 0,NULL }
 
 
 /*
