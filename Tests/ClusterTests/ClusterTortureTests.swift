@@ -18,21 +18,45 @@ extension RealClusters {
         static let faultsPerLoad = 8
 
         @Test(.timeLimit(.minutes(600))) func nothingAcknowledgedIsLostOrReadStale() async throws {
-            let faults = Fault.allCases.filter {
+            try await self.torture("cluster torture", Fault.allCases.filter { !$0.needsEtcd }, rounds: Self.rounds) {
+                try await ClusterRun.start {
+                    $0.hasNetworks = ClusterNetwork.obstacle == nil
+                    if SmallDisk.obstacle == nil { $0.smallDisks = [1: 256, 2: 256, 3: 256] }
+                }
+            }
+        }
+
+        /// The same where shards move as well, and where etcd fails too.
+        @Test(.timeLimit(.minutes(600)), .enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
+        func aClusterThatRunsItself() async throws {
+            // About two minutes, unless more is asked for.
+            let rounds = Self.number("VECRAFT_CLUSTER_ROUNDS") ?? (Self.minutes == nil ? 20 : .max)
+            try await self.torture("torture of a cluster that runs itself", Fault.allCases, rounds: rounds) {
+                let etcd = try await EtcdProcess.start(members: 3, isOpen: ClusterNetwork.obstacle == nil)
+                return try await ClusterRun.start(shards: 4) {
+                    $0.etcd = etcd
+                    $0.settings.append("cluster.down_after_ms=3000")
+                    $0.hasNetworks = ClusterNetwork.obstacle == nil
+                    if SmallDisk.obstacle == nil { $0.smallDisks = [1: 256, 2: 256, 3: 256] }
+                }
+            }
+        }
+
+        private func torture(
+            _ name: String, _ all: [Fault], rounds: Int, _ start: () async throws -> ClusterRun
+        ) async throws {
+            let faults = all.filter {
                 (!$0.needsNetwork || ClusterNetwork.obstacle == nil) && (!$0.needsSmallDisks || SmallDisk.obstacle == nil)
             }
             var rng = SeededRNG(seed: Self.seed)
             let end = Self.minutes.map { ContinuousClock.now + .seconds(60 * $0) }
             var struck: [Fault] = []
-            while struck.count < Self.rounds, end.map({ .now < $0 }) ?? true {
-                let run = try await ClusterRun.start {
-                    $0.hasNetworks = ClusterNetwork.obstacle == nil
-                    if SmallDisk.obstacle == nil { $0.smallDisks = [1: 256, 2: 256, 3: 256] }
-                }
+            while struck.count < rounds, end.map({ .now < $0 }) ?? true {
+                let run = try await start()
                 let first = struck.count
                 let loadSeed = rng.next() >> 1
                 try await run.load(seed: loadSeed) { load in
-                    while struck.count < min(first + Self.faultsPerLoad, Self.rounds), end.map({ .now < $0 }) ?? true {
+                    while struck.count < min(first + Self.faultsPerLoad, rounds), end.map({ .now < $0 }) ?? true {
                         let fault = faults.randomElement(using: &rng)!
                         try await load.awaitWrites(Int.random(in: 1...200, using: &rng))
                         struck.append(fault)
@@ -49,7 +73,7 @@ extension RealClusters {
             }
             let counts = Dictionary(struck.map { ($0.rawValue, 1) }, uniquingKeysWith: +)
             print(
-                "cluster torture, seed \(Self.seed): \(counts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", "))"
+                "\(name), seed \(Self.seed): \(counts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", "))"
             )
         }
     }

@@ -2,6 +2,7 @@ import ClusterSupport
 import Primitives
 import TestSupport
 import Testing
+import Wire
 
 /// What goes wrong, and how it is put right again. Each ends with all nodes up, and waits until the one concerned has caught up.
 enum Fault: String, CaseIterable, CustomTestStringConvertible {
@@ -10,9 +11,12 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
     case cutOffLeader, cutOffFollower, muteLeader, deafenLeader
     /// Needs small disks.
     case fillLeader, fillFollower
+    /// Of a cluster that runs itself.
+    case killController, killEtcdMember, suspendEtcd, cutOffForLong
 
     var testDescription: String { self.rawValue }
-    var needsNetwork: Bool { [.cutOffLeader, .cutOffFollower, .muteLeader, .deafenLeader].contains(self) }
+    var needsNetwork: Bool { [.cutOffLeader, .cutOffFollower, .muteLeader, .deafenLeader, .cutOffForLong].contains(self) }
+    var needsEtcd: Bool { [.killController, .killEtcdMember, .suspendEtcd, .cutOffForLong].contains(self) }
     var needsSmallDisks: Bool { [.fillLeader, .fillFollower].contains(self) }
 
     func strike(_ run: ClusterRun, _ load: ClusterLoad, round: Int) async throws {
@@ -48,6 +52,27 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
             }
         case .fillLeader: try await self.fill(leader.node, run, load, round)
         case .fillFollower: try await self.fill(follower, run, load, round)
+        case .killController:
+            let overview: VecraftV1.OverviewResponse = try await cluster.call(
+                "vecraft.v1.Cluster/Overview", VecraftV1.OverviewRequest())
+            let node = overview.controller > 0 ? Int(overview.controller) : follower
+            try await self.kill(node, run, load, awaitsOther: false)
+        case .killEtcdMember:
+            let etcd = try self.etcd(run)
+            let member = round % etcd.ports.count
+            etcd.kill(member)
+            try await load.awaitWrites(200)
+            try etcd.restart(member)
+            try await etcd.awaitHealth(member)
+        case .suspendEtcd:
+            let etcd = try self.etcd(run)
+            for member in etcd.ports.indices { try await etcd.suspend(member) }
+            try await load.awaitWrites(200)
+            try await Task.sleep(for: .seconds(2))
+            for member in etcd.ports.indices { etcd.resume(member) }
+        case .cutOffForLong:
+            // So long that what it held is made elsewhere.
+            try await self.cut(run, load, from: nil, for: .seconds(6)) { try $0.isolate(follower) }
         }
         for node in cluster.nodes { try await cluster.awaitCaughtUp(node.id) }
     }
@@ -57,6 +82,11 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
         if awaitsOther { _ = try await run.cluster.leader(of: run.partition, otherThan: node) }
         try await load.awaitWrites(50)
         try await run.cluster[node].start()
+    }
+
+    private func etcd(_ run: ClusterRun) throws -> EtcdProcess {
+        guard let etcd = run.cluster.options.etcd else { throw LoadFailure(description: "there is no etcd") }
+        return etcd
     }
 
     private func killAll(_ cluster: TestCluster) async throws {
@@ -80,7 +110,7 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
 
     /// - Parameter from: The node that must lead no more, if one must not.
     private func cut(
-        _ run: ClusterRun, _ load: ClusterLoad, from node: Int?,
+        _ run: ClusterRun, _ load: ClusterLoad, from node: Int?, for time: Duration = .zero,
         _ body: @escaping @Sendable (ClusterNetwork) throws -> Void
     ) async throws {
         guard let network = run.cluster.network else { throw LoadFailure(description: "no network to cut") }
@@ -88,6 +118,7 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
         do {
             if let node { _ = try await run.cluster.leader(of: run.partition, otherThan: node) }
             try await load.awaitWrites(50)
+            try await Task.sleep(for: time)
         } catch {
             try await offThePool { try network.heal() }
             throw error

@@ -50,6 +50,9 @@ package final class ClusterNetwork: Sendable {
 
     deinit { self.remove() }
 
+    /// Where nodes reach programs of this machine itself.
+    package var hostAddress: String { self.prefix + "254" }
+
     package func address(of node: Int) -> String { self.prefix + "\(node)" }
 
     /// What a program is started through to be in a node's network.

@@ -93,7 +93,7 @@ package final class TestCluster: Sendable {
         launch.settings = self.options.settings
         if let etcd = self.options.etcd {
             launch.arguments = [
-                "--host", peer.host, "--etcd", etcd.addresses, "--listen", peer.address, "--set", "node.name=node-\(peer.id)", "--roles",
+                "--host", peer.host, "--etcd", etcd.addresses(at: self.network?.hostAddress ?? "127.0.0.1"), "--listen", peer.address, "--set", "node.name=node-\(peer.id)", "--roles",
                 self.options.rolesOf[peer.id] ?? "all",
             ]
         } else {
@@ -112,7 +112,7 @@ package final class TestCluster: Sendable {
             let (voters, replicas) = (self.options.voters, self.options.replicas)
             _ = try await offThePool {
                 try runCommand(
-                    ServerProcess.binary, "cluster", "init", "--etcd", etcd.addresses, "--voters", "\(voters)", "--replicas",
+                    ServerProcess.binary, "cluster", "init", "--etcd", etcd.addresses(), "--voters", "\(voters)", "--replicas",
                     "\(replicas)")
             }
             for node in self.nodes {

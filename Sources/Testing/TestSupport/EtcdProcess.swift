@@ -18,15 +18,16 @@ package final class EtcdProcess: Sendable {
 
     /// Starts all members and waits until they answer.
     /// - Parameters:
+    ///   - isOpen: Reached on all of this machine's addresses, and not on loopback alone.
     ///   - tls: Server certificate, its key, and whose certificates clients must have.
     package static func start(
-        members: Int = 1, arguments: [String] = [], tls: (certificate: String, key: String, clients: String)? = nil
+        members: Int = 1, arguments: [String] = [], isOpen: Bool = false, tls: (certificate: String, key: String, clients: String)? = nil
     ) async throws -> EtcdProcess {
         var last: (any Error)?
         // Again if another program takes a port first.
         for _ in 0..<5 {
             do {
-                let etcd = try EtcdProcess(members, arguments, tls)
+                let etcd = try EtcdProcess(members, arguments, isOpen, tls)
                 for member in 0..<members { try etcd.launch(member) }
                 for member in 0..<members { try await etcd.awaitHealth(member) }
                 return etcd
@@ -38,7 +39,7 @@ package final class EtcdProcess: Sendable {
     }
 
     private init(
-        _ members: Int, _ arguments: [String], _ tls: (certificate: String, key: String, clients: String)?
+        _ members: Int, _ arguments: [String], _ isOpen: Bool, _ tls: (certificate: String, key: String, clients: String)?
     ) throws {
         guard let binary = Self.binary else { throw CommandFailure(description: Self.missing) }
         let folder = try TemporaryDirectory()
@@ -56,7 +57,8 @@ package final class EtcdProcess: Sendable {
             let client = "\(tls == nil ? "http" : "https")://127.0.0.1:\(ports[3 * member])"
             let peer = "http://127.0.0.1:\(ports[3 * member + 1])"
             return [
-                binary, "--name", "m\(member)", "--data-dir", folder.file("m\(member)"), "--listen-client-urls", client,
+                binary, "--name", "m\(member)", "--data-dir", folder.file("m\(member)"), "--listen-client-urls",
+                isOpen ? client.replacingOccurrences(of: "127.0.0.1", with: "0.0.0.0") : client,
                 "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                 "--listen-metrics-urls", "http://127.0.0.1:\(ports[3 * member + 2])", "--initial-cluster", peers,
                 "--initial-cluster-token", "test-\(ports[0])", "--log-level", "error",
@@ -66,7 +68,9 @@ package final class EtcdProcess: Sendable {
     }
 
     /// As `--etcd` takes them.
-    package var addresses: String { self.ports.map { "127.0.0.1:\($0)" }.joined(separator: ",") }
+    package func addresses(at host: String = "127.0.0.1") -> String {
+        self.ports.map { "\(host):\($0)" }.joined(separator: ",")
+    }
 
     deinit {
         let processes = self.processes.withLock { $0 }
