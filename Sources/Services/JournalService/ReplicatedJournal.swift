@@ -27,6 +27,10 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     package let clients: PeerClients
     private let timers: any EventLoopGroup
     private let isClosing = Atomic(false)
+    private let questions = LeaderQuestions()
+    private let looking: Mutex<RepeatedTask?> = Mutex(nil)
+    /// How long after another leader is known a question to the old one is given up.
+    private static let look: TimeAmount = .milliseconds(50)
     let trimLimit: Mutex<(@Sendable (PartitionID) async throws(VecraftError) -> JournalOffset)?> = Mutex(nil)
     let log = Logger(label: "vecraft.journal")
 
@@ -81,6 +85,10 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     /// Links are made from here on.
     package func start() {
         self.links.start(receiver: self, identity: self.identity)
+        let task = self.timers.next().scheduleRepeatedTask(initialDelay: Self.look, delay: Self.look) { [questions, byID] _ in
+            questions.giveUp { byID[$0]?.status.leader }
+        }
+        self.looking.withLock { $0 = task }
         self.directory.onChange { [links, clients] peers in
             links.setPeers(peers)
             clients.setPeers(peers)
@@ -91,6 +99,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     package func close() async {
         guard !self.isClosing.exchange(true, ordering: .acquiringAndReleasing) else { return }
         await self.handOver()
+        self.looking.withLock { $0.take() }?.cancel()
         await self.links.shutdown()
         await self.clients.close()
         for replica in self.byID.values { replica.close() }
@@ -150,18 +159,33 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
             }
             self.later { self.attempt(entry, partition, until: end, completion) }
         }
+        if let outage = self.outage(status) { return completion(.failure(outage)) }
         guard let leader = status.leader, leader != self.node, status.role != .leader else {
             return replica.append(entry, completion: answer)
         }
         let request = VecraftInternalV1.AppendRequest(partition: partition.description, entry: entry.bytes)
+        let heard = self.questions.ask(partition, leader, answer)
         self.clients.call("Forward", request, at: leader, timeout: Self.patience) {
             (result: Result<VecraftInternalV1.AppendResponse, VecraftError>) in
-            answer(
+            heard(
                 result.map {
                     Appended(offset: $0.offset, hlc: HLCTimestamp(rawValue: $0.hlc), term: $0.term, replayed: $0.replayed)
                 })
         }
     }
+
+    /// Nobody has led for so long that it is no failover any more: whoever asks hears so at once.
+    private func outage(_ status: ReplicaStatus) -> VecraftError? {
+        guard status.leader == nil, let since = status.leaderlessSince else { return nil }
+        let now = SystemClock.monotonicNanoseconds()
+        let silent = (now - min(since, now)) / 1_000_000
+        guard silent > Self.outageMilliseconds else { return nil }
+        return VecraftError(
+            .unavailable, "\(status.partition) has had no leader for \(silent / 1000) s: is a majority of its nodes there?",
+            reason: VecraftError.notLeaderReason, retryAfter: .seconds(1))
+    }
+    /// Many elections long.
+    private static let outageMilliseconds: UInt64 = 3_000
 
     /// Waiting for a leader is in vain. A moment is waited all the same: one that is added again hears of the groups it was not in
     /// before it hears of the one it is in, and its leader may change meanwhile.
@@ -210,12 +234,14 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
             }
             self.later { self.attemptRead(partition, until: end, completion) }
         }
+        if let outage = self.outage(status) { return completion(.failure(outage)) }
         guard let leader = status.leader, leader != self.node, status.role != .leader else {
             return replica.readIndex(answer)
         }
         let request = VecraftInternalV1.ReadIndexRequest(partition: partition.description)
+        let heard = self.questions.ask(partition, leader, answer)
         self.clients.call("ReadIndex", request, at: leader, timeout: .seconds(2)) {
-            (result: Result<VecraftInternalV1.ReadIndexResponse, VecraftError>) in answer(result.map(\.offset))
+            (result: Result<VecraftInternalV1.ReadIndexResponse, VecraftError>) in heard(result.map(\.offset))
         }
     }
 
@@ -275,5 +301,47 @@ package final class LateJournal: Sendable {
             throw VecraftError(.unavailable, "the node is starting", reason: "NOT_READY", retryAfter: .milliseconds(200))
         }
         return journal
+    }
+}
+
+/// Questions under way to other nodes that lead. One is given up when this node hears of another leader: the old one may be behind a
+/// cut, from where no answer comes and no refusal either.
+final class LeaderQuestions: Sendable {
+    private struct Question {
+        let partition: PartitionID
+        let leader: ReplicaID
+        let giveUp: @Sendable () -> Void
+    }
+    private struct State {
+        var open: [UInt64: Question] = [:]
+        var last: UInt64 = 0
+    }
+    private let state = Mutex(State())
+
+    /// - Returns: What answers it; an answer that comes later than ``giveUp(_:)`` is not heard.
+    func ask<T: Sendable>(
+        _ partition: PartitionID, _ leader: ReplicaID, _ completion: @escaping @Sendable (Result<T, VecraftError>) -> Void
+    ) -> @Sendable (Result<T, VecraftError>) -> Void {
+        let id = self.state.withLock { state in
+            state.last += 1
+            state.open[state.last] = Question(partition: partition, leader: leader) {
+                completion(.failure(.leadershipLost(partition)))
+            }
+            return state.last
+        }
+        return { result in
+            guard self.state.withLock({ $0.open.removeValue(forKey: id) }) != nil else { return }
+            completion(result)
+        }
+    }
+
+    /// Of partitions that another node leads by now.
+    func giveUp(_ leader: (PartitionID) -> ReplicaID?) {
+        let open = self.state.withLock { $0.open }
+        for (id, question) in open {
+            guard let newest = leader(question.partition), newest != question.leader else { continue }
+            guard self.state.withLock({ $0.open.removeValue(forKey: id) }) != nil else { continue }
+            question.giveUp()
+        }
     }
 }

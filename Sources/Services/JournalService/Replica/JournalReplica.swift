@@ -170,12 +170,22 @@ final class ReplicaPublished: Sendable {
     }
     private let state: Mutex<State>
 
-    init(_ status: ReplicaStatus) { self.state = Mutex(State(status: status)) }
+    init(_ status: ReplicaStatus) {
+        var status = status
+        status.leaderlessSince = SystemClock.monotonicNanoseconds()
+        self.state = Mutex(State(status: status))
+    }
 
     var status: ReplicaStatus { self.state.withLock { $0.status } }
     var closed: HLCTimestamp { self.state.withLock { $0.closed } }
 
-    func publish(_ status: ReplicaStatus) { self.state.withLock { $0.status = status } }
+    func publish(_ status: ReplicaStatus) {
+        self.state.withLock { state in
+            let since = state.status.leaderlessSince
+            state.status = status
+            state.status.leaderlessSince = status.leader == nil ? since ?? SystemClock.monotonicNanoseconds() : nil
+        }
+    }
 
     func publish(closed: HLCTimestamp) { self.state.withLock { $0.closed = max($0.closed, closed) } }
 }

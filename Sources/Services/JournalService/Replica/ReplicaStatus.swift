@@ -8,6 +8,8 @@ package struct ReplicaStatus: Sendable, Equatable {
     package var role = RaftRole.follower
     package var term: Term = 0
     package var leader: ReplicaID?
+    /// Since when none is known, by the monotonic clock; nil while one is.
+    package var leaderlessSince: Nanoseconds?
     /// Committed, as far as this replica knows.
     package var committed: JournalOffset = 0
     /// Written here, committed or not.
