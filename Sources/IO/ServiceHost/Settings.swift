@@ -81,6 +81,7 @@ package struct Settings: Sendable, Equatable {
     package struct Query: Sendable, Equatable {
         package var defaultTimeoutMilliseconds = 10_000
         package var maxTimeoutMilliseconds = 60_000
+        package var resultCacheBytes = 0
     }
     package struct Clock: Sendable, Equatable {
         package var maxOffsetMilliseconds = 500
@@ -250,6 +251,10 @@ extension Settings {
         .int(
             "query.max_timeout_ms", \.query.maxTimeoutMilliseconds, 1...3_600_000,
             "Longest deadline granted, in milliseconds."),
+
+        .bytes(
+            "query.result_cache_bytes", \.query.resultCacheBytes, 0...(1 << 40),
+            "Memory for answers of searches, given again while their points have not changed; 0: none are kept."),
 
         .int(
             "clock.max_offset_ms", \.clock.maxOffsetMilliseconds, 10...60_000,

@@ -54,13 +54,15 @@ package final class Gateway: Sendable {
     let placement: any ShardDirectory
     let peers: any ShardPeers
     let fanOut: FanOut
+    let cache: ResultCache?
     let log = Logger(label: "vecraft.gateway")
 
     package init(
         settings: GatewaySettings, clock: HLCClock, journal: any JournalClient, meta: MetaManager, storage: StorageNode,
         query: QueryProcessor, lineage: LineageService, requestMetrics: RequestMetrics, status: NodeStatus,
-        placement: any ShardDirectory, peers: any ShardPeers, fanOutMetrics: FanOutMetrics
+        placement: any ShardDirectory, peers: any ShardPeers, fanOutMetrics: FanOutMetrics, cache: ResultCache? = nil
     ) {
+        self.cache = cache
         self.placement = placement
         self.peers = peers
         self.fanOut = FanOut(fanOutMetrics)

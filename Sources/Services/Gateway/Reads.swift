@@ -39,10 +39,21 @@ enum SearchOperation: ReadOperation {
             withPayload: !request.withoutPayload)
         search.onlyUsedVector = true
         search.room = gateway.room(context)
+        let reply = VecraftV1.SearchResponse.Builder(in: arena)
+        let (known, seen) = gateway.cache == nil ? (nil, nil) : Self.look(gateway, search, read, components, schema)
+        if let known, let seen {
+            try known.withBytes { (raw) throws(VecraftError) in
+                let part = try VecraftV1.SearchResponse.View.decode(raw, in: arena)
+                try Self.merge([part], request, schema, gateway.room(context), without: [], into: reply)
+            }
+            let info = reply.info.make()
+            gateway.fill(info, seen.answer, context)
+            info.cacheHit = true
+            return .answered(reply, seen.answer.achieved)
+        }
         let (result, answer, spent) = try gateway.query.search(search, plan: read.plan, replica: read.replica, shards: read.shards)
         try context.checkDeadline()
 
-        let reply = VecraftV1.SearchResponse.Builder(in: arena)
         let points = result.points
         let hits = reply.hits.make(points.count)
         for i in 0..<points.count {
@@ -62,14 +73,46 @@ enum SearchOperation: ReadOperation {
                 }
             }
         }
-        gateway.fill(reply.info.make(), answer, context)
         let plan = reply.plan.make()
         plan.strategy.set(result.plan.strategy)
         plan.visited = result.plan.visited
         plan.matching = result.plan.matching ?? 0
         if !result.plan.unindexed.isEmpty { plan.unindexed.set(result.plan.unindexed) }
         plan.engineTimeUs = (spent + 500) / 1000
+        // Only if nothing was applied meanwhile: else the answer may hold what the key's points do not.
+        if let seen, read.shards.map(\.engine.applied) == seen.applied { gateway.cache?.insert(seen.key, reply.encode()) }
+        gateway.fill(reply.info.make(), answer, context)
         return .answered(reply, answer.achieved)
+    }
+
+    /// What a search is kept under: what it asks, and of which points.
+    private struct Seen {
+        var key: [UInt8]
+        var applied: [JournalOffset]
+        var answer: ReadAnswer
+    }
+
+    private static func look(
+        _ gateway: Gateway, _ search: ShardSearch, _ read: ParkedRead, _ query: UnsafeRawBufferPointer, _ schema: CollectionSchema
+    ) -> ([UInt8]?, Seen?) {
+        // In this order: what the digests name holds everything up to the offset that is said.
+        let answer = gateway.query.answer(read.plan, read.replica, shards: read.shards)
+        let states = read.shards.map(\.engine.state)
+        var key = ByteWriter()
+        key.write(schema.id)
+        key.write(UInt32(read.shards.count))
+        for (shard, state) in zip(read.shards, states) {
+            key.write(shard.engine.id.shard)
+            key.write(state.digest)
+        }
+        key.write(UInt32(search.limit))
+        key.write(UInt32(search.ef))
+        key.write(UInt8(search.exact ? 1 : 0) | UInt8(search.withVectors ? 2 : 0) | UInt8(search.withPayload ? 4 : 0))
+        key.writeShort(search.using)
+        key.write(query)
+        if let filter = search.filter { key.write(filter.encoded()) }
+        let seen = Seen(key: key.bytes, applied: states.map(\.applied), answer: answer)
+        return (gateway.cache?.find(seen.key), seen)
     }
 }
 

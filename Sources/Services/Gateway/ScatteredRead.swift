@@ -274,6 +274,7 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
             let answer = try self.answer(parts.map { Op.info(of: $0) })
             let info = Op.infoSlot(merged).make()
             self.gateway.fill(info, answer, self.context)
+            info.cacheHit = parts.allSatisfy { Op.info(of: $0)?.cacheHit ?? false }
             if !absent.isEmpty { info.missingShards.set(absent.sorted()) }
             guard merged.encodedSize <= self.gateway.settings.maxReplyBytes else {
                 throw AnswerRoom.exceeded(self.gateway.settings.maxReplyBytes)

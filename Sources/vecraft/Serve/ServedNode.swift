@@ -323,7 +323,12 @@ final class ServedNode: Sendable {
             settings: settings, clock: node.clock, journal: journal, meta: meta, storage: storage,
             query: QueryProcessor(storage: storage, journal: journal, metrics: QueryMetrics(self.registry)), lineage: lineage,
             requestMetrics: RequestMetrics(self.registry), status: status, placement: placement,
-            peers: peers, fanOutMetrics: FanOutMetrics(self.registry))
+            peers: peers, fanOutMetrics: FanOutMetrics(self.registry), cache: self.resultCache)
+    }
+
+    private var resultCache: ResultCache? {
+        let bytes = self.settings.query.resultCacheBytes
+        return bytes > 0 ? ResultCache(bytes: bytes, ResultCacheMetrics(self.registry)) : nil
     }
 
     private func grpcServer(_ gateway: Gateway, _ member: ClusterMember?) throws -> GRPCServer {
