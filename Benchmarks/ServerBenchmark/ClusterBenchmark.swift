@@ -30,7 +30,9 @@ enum ClusterBenchmark {
             for victim in 1...3 { try await self.kill(victim, cluster, data, &report) }
             try await self.scaling(cluster, data, &report)
             try await self.join(cluster, data, &report)
-            report.note("three nodes, default settings (a silent node is given up after 15 s), \(data.count) points of 384 components in \(self.shards) shards")
+            report.note(
+                "three nodes, default settings (a silent node is given up after 15 s), \(data.count) points of 384 components in \(self.shards) shards"
+            )
             report.note("x 2 replicas; clients, etcd and all nodes share this machine's cores")
             try report.finish()
         } catch {
@@ -50,8 +52,10 @@ enum ClusterBenchmark {
         let request = VecraftV1.CreateCollectionRequest(
             name: name,
             config: VecraftV1.CollectionConfig(
-                vector: VecraftV1.VectorConfig(dimension: UInt32(DebianPackages.dimension), distance: .cosine), shards: shards))
-        let _: VecraftV1.CreateCollectionResponse = try await cluster.call("vecraft.v1.Collections/CreateCollection", request)
+                vector: VecraftV1.VectorConfig(dimension: UInt32(DebianPackages.dimension), distance: .cosine),
+                shards: shards))
+        let _: VecraftV1.CreateCollectionResponse = try await cluster.call(
+            "vecraft.v1.Collections/CreateCollection", request)
         let node = cluster[1]
         for request in data.requests(collection: name, batch: 250) {
             _ = try await node.client.unary("/vecraft.v1.Points/Upsert", request, timeout: .seconds(60))
@@ -75,7 +79,8 @@ enum ClusterBenchmark {
 
     private static func search(_ name: String, _ query: [Float], _ read: VecraftV1.ReadOptions? = nil) -> [UInt8] {
         VecraftV1.SearchRequest(
-            collection: name, vector: VecraftV1.Vector(packed: query.withUnsafeBytes { [UInt8]($0) }), limit: 10, withoutPayload: true,
+            collection: name, vector: VecraftV1.Vector(packed: query.withUnsafeBytes { [UInt8]($0) }), limit: 10,
+            withoutPayload: true,
             read: read
         ).encode()
     }
@@ -148,7 +153,8 @@ enum ClusterBenchmark {
             await cluster[victim].kill()
             try await eventually("full redundancy", within: .seconds(180), every: .milliseconds(50)) {
                 try await self.overview(survivor).shards.allSatisfy { shard in
-                    shard.replicas.count { $0.state == "live" && $0.condition == "ready" && $0.node != UInt64(victim) } >= 2
+                    shard.replicas.count { $0.state == "live" && $0.condition == "ready" && $0.node != UInt64(victim) }
+                        >= 2
                 }
             }
             let redundant = start.duration(to: .now) / .seconds(1)
@@ -175,7 +181,9 @@ enum ClusterBenchmark {
         let after = try await self.count(cluster[victim])
         report.row("  slowest read begun after the kill, with its repeats", seen.slowestRead.text(0), "ms")
         report.row("  slowest write begun after the kill, with its repeats", seen.slowestWrite.text(0), "ms")
-        report.row("  reads, acknowledged writes, calls made again", "\(seen.reads) / \(seen.writes.count) / \(seen.again)", "")
+        report.row(
+            "  reads, acknowledged writes, calls made again", "\(seen.reads) / \(seen.writes.count) / \(seen.again)", ""
+        )
         report.row("  failed for good, acknowledged and lost", "\(seen.failures.count) / \(lost)", "")
         report.value("slowest_read_ms_\(victim)", seen.slowestRead)
         report.value("slowest_write_ms_\(victim)", seen.slowestWrite)
@@ -183,7 +191,8 @@ enum ClusterBenchmark {
         report.value("lost_\(victim)", Double(lost))
         for failure in seen.failures.prefix(3) { report.note("failed: \(failure)") }
         guard after == before + seen.writes.count, lost == 0 else {
-            throw VecraftError(.dataLoss, "\(after) points, \(before) and \(seen.writes.count) written; \(lost) are missing")
+            throw VecraftError(
+                .dataLoss, "\(after) points, \(before) and \(seen.writes.count) written; \(lost) are missing")
         }
     }
 
@@ -202,7 +211,9 @@ enum ClusterBenchmark {
                 writes
                 ? VecraftV1.UpsertRequest(
                     collection: "bench",
-                    points: [VecraftV1.Point(id: id, vector: VecraftV1.Vector(packed: query.withUnsafeBytes { [UInt8]($0) }))],
+                    points: [
+                        VecraftV1.Point(id: id, vector: VecraftV1.Vector(packed: query.withUnsafeBytes { [UInt8]($0) }))
+                    ],
                     idempotencyKey: id
                 ).encode() : self.search("bench", query)
             let start = ContinuousClock.now
@@ -212,7 +223,8 @@ enum ClusterBenchmark {
                 turn += 1
                 do throws(VecraftError) {
                     let reply = try await node.client.unary(
-                        writes ? "/vecraft.v1.Points/Upsert" : "/vecraft.v1.Points/Search", request, timeout: .seconds(5))
+                        writes ? "/vecraft.v1.Points/Upsert" : "/vecraft.v1.Points/Search", request,
+                        timeout: .seconds(5))
                     if !writes {
                         let found = try VecraftV1.SearchResponse.decode(reply)
                         if found.hits.count != 10 { seen.failures.append("\(found.hits.count) hits") }
@@ -231,7 +243,11 @@ enum ClusterBenchmark {
             let took = start.duration(to: .now) / .milliseconds(1)
             if writes { seen.writes.append(id) } else { seen.reads += 1 }
             if isAfter {
-                if writes { seen.slowestWrite = max(seen.slowestWrite, took) } else { seen.slowestRead = max(seen.slowestRead, took) }
+                if writes {
+                    seen.slowestWrite = max(seen.slowestWrite, took)
+                } else {
+                    seen.slowestRead = max(seen.slowestRead, took)
+                }
             }
         }
         return seen
@@ -283,7 +299,9 @@ enum ClusterBenchmark {
                                 "/vecraft.v1.Points/Search", queries[i % queries.count], timeout: .seconds(20))
                             latencies.append(start.duration(to: .now) / .milliseconds(1))
                             let found = try VecraftV1.SearchResponse.decode(reply)
-                            guard found.hits.count == 10 else { throw VecraftError(.internalError, "\(found.hits.count) hits") }
+                            guard found.hits.count == 10 else {
+                                throw VecraftError(.internalError, "\(found.hits.count) hits")
+                            }
                         }
                         return latencies
                     }
@@ -315,11 +333,14 @@ enum ClusterBenchmark {
         // One shard: a node that holds it answers alone, another one asks one that does.
         let overview = try await self.overview(cluster[1])
         let holders = overview.shards.first { $0.collection == "scaling-1" }?.replicas.map { Int($0.node) } ?? []
-        guard let holder = holders.first, let other = cluster.nodes.map(\.id).first(where: { !holders.contains($0) }) else {
+        guard let holder = holders.first, let other = cluster.nodes.map(\.id).first(where: { !holders.contains($0) })
+        else {
             throw VecraftError(.internalError, "no node is without the shard")
         }
         var hops: [Double] = [], waits: [Double] = [], strong: [Double] = [], pings: [Double] = []
-        let leader = overview.partitions.first { $0.partition == overview.shards.first { $0.collection == "scaling-1" }?.partition }?.leader
+        let leader = overview.partitions.first {
+            $0.partition == overview.shards.first { $0.collection == "scaling-1" }?.partition
+        }?.leader
         // Strong reads at a node that holds the shard and does not lead its partition ask the leader: one round trip.
         let asker = holders.first { UInt64($0) != leader } ?? holder
         for _ in 0..<5 {
@@ -329,7 +350,8 @@ enum ClusterBenchmark {
             let quietHere = try await self.search(cluster, at: [asker], callers: 1, calls: 1_000, queries("scaling-1"))
             let quietThere = try await self.search(cluster, at: [other], callers: 1, calls: 1_000, queries("scaling-1"))
             waits.append(median(quietThere.latencies) - median(quietHere.latencies))
-            let sure = try await self.search(cluster, at: [asker], callers: 1, calls: 1_000, queries("scaling-1", .strong))
+            let sure = try await self.search(
+                cluster, at: [asker], callers: 1, calls: 1_000, queries("scaling-1", .strong))
             strong.append(median(sure.latencies) - median(quietHere.latencies))
             pings.append(try await self.ping(cluster[asker]))
         }
@@ -357,7 +379,9 @@ enum ClusterBenchmark {
     // MARK: A node joins
 
     private static func join(_ cluster: TestCluster, _ data: DebianPackages, _ report: inout Report) async throws {
-        let queries = (0..<min(512, data.queryCount)).map { self.search("bench", data.query($0), .init(consistency: .eventual)) }
+        let queries = (0..<min(512, data.queryCount)).map {
+            self.search("bench", data.query($0), .init(consistency: .eventual))
+        }
         let calm = try await self.search(cluster, at: [1, 2, 3], callers: 4, calls: 20_000, queries)
         let course = Course()
         let moving = try await withThrowingTaskGroup(of: [Double].self) { group in
@@ -381,11 +405,15 @@ enum ClusterBenchmark {
             let took = try await seconds {
                 let fourth = try await cluster.join(4)
                 try await fourth.awaitReady()
-                try await eventually("the new node has its share and nothing moves", within: .seconds(300), every: .milliseconds(200)) {
+                try await eventually(
+                    "the new node has its share and nothing moves", within: .seconds(300), every: .milliseconds(200)
+                ) {
                     let overview = try await self.overview(cluster[1])
                     let counts = overview.nodes.map { Int($0.shards) }
                     return overview.problems.isEmpty && counts.count == 4 && counts.max()! - counts.min()! <= 1
-                        && overview.shards.allSatisfy { shard in shard.replicas.count == 2 && shard.replicas.allSatisfy { $0.state == "live" } }
+                        && overview.shards.allSatisfy { shard in
+                            shard.replicas.count == 2 && shard.replicas.allSatisfy { $0.state == "live" }
+                        }
                 }
             }
             course.isOver.store(true, ordering: .relaxed)
@@ -399,6 +427,8 @@ enum ClusterBenchmark {
         report.row("  p99 of searches before / while replicas move", "\(before.text(2)) / \(during.text(2))", "ms")
         report.row("  times", (during / before).text(2), "")
         report.value("join_p99_ratio", during / before)
-        report.note("targets: reads back < 1 s, redundancy < 60 s, a hop <= 150 us, strong <= 1 round trip more, p99 while moving <= 3 times")
+        report.note(
+            "targets: reads back < 1 s, redundancy < 60 s, a hop <= 150 us, strong <= 1 round trip more, p99 while moving <= 3 times"
+        )
     }
 }

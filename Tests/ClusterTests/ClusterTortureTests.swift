@@ -46,7 +46,8 @@ extension RealClusters {
             _ name: String, _ all: [Fault], rounds: Int, _ start: () async throws -> ClusterRun
         ) async throws {
             let faults = all.filter {
-                (!$0.needsNetwork || ClusterNetwork.obstacle == nil) && (!$0.needsSmallDisks || SmallDisk.obstacle == nil)
+                (!$0.needsNetwork || ClusterNetwork.obstacle == nil)
+                    && (!$0.needsSmallDisks || SmallDisk.obstacle == nil)
             }
             var rng = SeededRNG(seed: Self.seed)
             let end = Self.minutes.map { ContinuousClock.now + .seconds(60 * $0) }

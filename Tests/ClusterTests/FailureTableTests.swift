@@ -28,7 +28,8 @@ extension RealClusters {
                 let _: VecraftV1.UpsertResponse = try await self.cluster[node].call(
                     "vecraft.v1.Points/Upsert",
                     VecraftV1.UpsertRequest(
-                        collection: ClusterRun.collection, points: [.init(id: id, vector: .init(values: [9, 9, 9, 9]))],
+                        collection: ClusterRun.collection,
+                        points: [.init(id: id, vector: .init(values: [9, 9, 9, 9]))],
                         idempotencyKey: id), timeout: timeout)
                 self.written += 1
             }
@@ -37,7 +38,8 @@ extension RealClusters {
             func reads(at node: Int, _ level: VecraftV1.ConsistencyLevel = .strong) async throws -> Bool {
                 let reply: VecraftV1.CountResponse = try await self.cluster[node].call(
                     "vecraft.v1.Points/Count",
-                    VecraftV1.CountRequest(collection: ClusterRun.collection, read: .init(consistency: level)), timeout: .seconds(2))
+                    VecraftV1.CountRequest(collection: ClusterRun.collection, read: .init(consistency: level)),
+                    timeout: .seconds(2))
                 return reply.count >= UInt64(self.written)
             }
 
@@ -48,7 +50,8 @@ extension RealClusters {
             }
 
             func overview(_ node: Int) async throws -> VecraftV1.OverviewResponse {
-                try await self.cluster[node].call("vecraft.v1.Cluster/Overview", VecraftV1.OverviewRequest(), timeout: .seconds(5))
+                try await self.cluster[node].call(
+                    "vecraft.v1.Cluster/Overview", VecraftV1.OverviewRequest(), timeout: .seconds(5))
             }
 
             func awaitWell() async throws {
@@ -122,7 +125,8 @@ extension RealClusters {
             let eventual: VecraftV1.CountResponse = try await scene.cluster[1].call(
                 "vecraft.v1.Points/Count",
                 VecraftV1.CountRequest(
-                    collection: ClusterRun.collection, read: .init(consistency: .eventual, allowPartial: true)), timeout: .seconds(10))
+                    collection: ClusterRun.collection, read: .init(consistency: .eventual, allowPartial: true)),
+                timeout: .seconds(10))
             #expect(eventual.count > 0)
             try await scene.cluster[2].begin()
             try await scene.cluster[3].begin()
@@ -142,7 +146,9 @@ extension RealClusters {
             try await scene.time("storage node killed, strong reads of everything are answered after") {
                 try await eventually("reads are answered") { try await scene.reads(at: 2) }
             }
-            try await scene.time("query processor and gateway killed, a client's next call at another is answered after") {
+            try await scene.time(
+                "query processor and gateway killed, a client's next call at another is answered after"
+            ) {
                 let isAnswered = try await scene.reads(at: 1)
                 #expect(isAnswered)
             }
@@ -152,7 +158,8 @@ extension RealClusters {
                 }
             }
             scene.lines.append(
-                "storage node killed, replaced after: \(Int(killed.duration(to: .now) / .milliseconds(1))) ms (3,000 of them until it is given up)")
+                "storage node killed, replaced after: \(Int(killed.duration(to: .now) / .milliseconds(1))) ms (3,000 of them until it is given up)"
+            )
             try await scene.cluster[3].start()
             try await scene.awaitWell()
         }
@@ -162,7 +169,9 @@ extension RealClusters {
             _ = await node.stop()
             let root = URL(fileURLWithPath: node.launch.dataDirectory + "/shards")
             var largest: (url: URL, size: Int)?
-            for case let url as URL in FileManager.default.enumerator(at: root, includingPropertiesForKeys: [.fileSizeKey])! {
+            for case let url as URL in FileManager.default.enumerator(
+                at: root, includingPropertiesForKeys: [.fileSizeKey])!
+            {
                 let size = try url.resourceValues(forKeys: [.fileSizeKey]).fileSize ?? 0
                 if size > largest?.size ?? 0, !url.hasDirectoryPath { largest = (url, size) }
             }
@@ -170,7 +179,8 @@ extension RealClusters {
             var bytes = try Data(contentsOf: file.url)
             bytes[bytes.count / 2] ^= 0x40
             try bytes.write(to: file.url)
-            try await scene.time("shard file damaged, its node answers for everything again after (its start included)") {
+            try await scene.time("shard file damaged, its node answers for everything again after (its start included)")
+            {
                 try await node.start()
                 try await eventually("it answers") { try await scene.reads(at: 2) }
             }
@@ -202,7 +212,9 @@ extension RealClusters {
                 try await scene.write(at: leader, timeout: .seconds(12))
                 Issue.record("both sides acknowledged")
             } catch { #expect([.unavailable, .deadlineExceeded].contains(error.code), "\(error)") }
-            await #expect(throws: VecraftError.self, "no strong read in a minority") { try await scene.reads(at: leader) }
+            await #expect(throws: VecraftError.self, "no strong read in a minority") {
+                try await scene.reads(at: leader)
+            }
             try await offThePool { try network.heal() }
             try await scene.time("the cut healed, the minority's node answers for everything after") {
                 try await eventually("it answers") { try await scene.reads(at: leader) }

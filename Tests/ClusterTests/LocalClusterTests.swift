@@ -36,8 +36,12 @@ extension RealClusters {
                 said = "\(outcome)"
                 if outcome.output.contains("all done") {
                     #expect(outcome.output.contains("everything is as it should be"))
-                    #expect(outcome.output.contains("Nothing moves. node 1: 2 copies, node 2: 2 copies, node 3: 2 copies, node 4: 2 copies"))
-                    let left = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".pid") }
+                    #expect(
+                        outcome.output.contains(
+                            "Nothing moves. node 1: 2 copies, node 2: 2 copies, node 3: 2 copies, node 4: 2 copies"))
+                    let left = try FileManager.default.contentsOfDirectory(atPath: folder).filter {
+                        $0.hasSuffix(".pid")
+                    }
                     #expect(left.isEmpty, "what was started has ended")
                     return
                 }

@@ -29,7 +29,9 @@ extension RealClusters {
         }
 
         /// Waits until nothing is wrong, as `node` sees it.
-        private func awaitWell(_ cluster: TestCluster, asking id: Int, within patience: Duration = .seconds(60)) async throws -> VecraftV1.OverviewResponse {
+        private func awaitWell(
+            _ cluster: TestCluster, asking id: Int, within patience: Duration = .seconds(60)
+        ) async throws -> VecraftV1.OverviewResponse {
             var last: [String] = []
             do {
                 return try await eventually("nothing is wrong", within: patience, every: .milliseconds(100)) {
@@ -56,7 +58,8 @@ extension RealClusters {
                 let killed = ContinuousClock.now
                 try await load.awaitWrites(200)
                 // Full redundancy on the two that are left, while it is away.
-                try await eventually("two ready copies of each shard", within: .seconds(60), every: .milliseconds(100)) {
+                try await eventually("two ready copies of each shard", within: .seconds(60), every: .milliseconds(100))
+                {
                     let shards = try await self.overview(cluster[1]).shards
                     return shards.allSatisfy { shard in
                         shard.replicas.count { $0.state == "live" && $0.condition == "ready" && $0.node != 3 } == 2
@@ -94,7 +97,8 @@ extension RealClusters {
                 try await eventually("node 2 holds nothing, and no vote") {
                     let overview = try await self.overview(cluster[1])
                     guard let node = overview.nodes.first(where: { $0.id == 2 }) else { return false }
-                    return node.state == "drained" && node.shards == 0 && overview.partitions.allSatisfy { !$0.voters.contains(2) }
+                    return node.state == "drained" && node.shards == 0
+                        && overview.partitions.allSatisfy { !$0.voters.contains(2) }
                 }
                 try await load.awaitWrites(100)
                 await cluster[2].stop()
@@ -227,7 +231,8 @@ extension RealClusters {
             let whole = VecraftV1.ReadOptions(consistency: .eventual)
             func count(_ read: VecraftV1.ReadOptions) async throws(VecraftError) -> VecraftV1.CountResponse {
                 try await cluster[1].call(
-                    "vecraft.v1.Points/Count", VecraftV1.CountRequest(collection: Self.collection, read: read), timeout: .seconds(3))
+                    "vecraft.v1.Points/Count", VecraftV1.CountRequest(collection: Self.collection, read: read),
+                    timeout: .seconds(3))
             }
             await #expect(throws: VecraftError.self) { try await count(whole) }
             let partial = try await count(some)
@@ -238,7 +243,8 @@ extension RealClusters {
             let search: VecraftV1.SearchResponse = try await cluster[2].call(
                 "vecraft.v1.Points/Search",
                 VecraftV1.SearchRequest(
-                    collection: Self.collection, vector: .init(values: [1, 2, 3, 4]), limit: 500, exact: true, read: some))
+                    collection: Self.collection, vector: .init(values: [1, 2, 3, 4]), limit: 500, exact: true,
+                    read: some))
             #expect(Set(search.info?.missingShards ?? []) == gone)
             #expect(Set(search.hits.map(\.id)) == Set(points.map(\.id)).subtracting(lost.map(\.id)))
 
@@ -247,7 +253,9 @@ extension RealClusters {
             let got: VecraftV1.GetResponse = try await cluster[1].call(
                 "vecraft.v1.Points/Get", VecraftV1.GetRequest(collection: Self.collection, ids: ids, read: some))
             #expect(got.points.map(\.id) == [known.id])
-            #expect(got.missing == ids.dropFirst(2).filter { !gone.contains(shard(of: $0)) }, "what is not known is not missing")
+            #expect(
+                got.missing == ids.dropFirst(2).filter { !gone.contains(shard(of: $0)) },
+                "what is not known is not missing")
 
             await #expect(throws: VecraftError.self) {
                 let _: VecraftV1.ScrollResponse = try await cluster[1].call(
@@ -281,7 +289,8 @@ extension RealClusters {
             let overview = try await self.awaitWell(run.cluster, asking: 1)
             #expect(overview.controller > 0)
             // They follow their doing: whoever decides does not wait for the journal.
-            let found = try await eventually("the decisions that made the collection's copies live are entries") { () -> [String]? in
+            let found = try await eventually("the decisions that made the collection's copies live are entries") {
+                () -> [String]? in
                 let found = try await self.decisions(run.cluster[1])
                 return found.contains { $0.contains("promote ") } ? found : nil
             }

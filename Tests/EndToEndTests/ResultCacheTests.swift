@@ -12,7 +12,8 @@ import Wire
         try await node.call(
             "Points/Search",
             VecraftV1.SearchRequest(
-                collection: collection, vector: .init(values: vector), limit: limit, filter: filter, withVectors: withVectors,
+                collection: collection, vector: .init(values: vector), limit: limit, filter: filter,
+                withVectors: withVectors,
                 read: .init(consistency: level)))
     }
 

@@ -50,7 +50,8 @@ package struct ClusterDocument: Equatable, Sendable {
 
     package func encoded() -> [UInt8] {
         JSONValue.object([
-            JSONMember("format", .integer(Self.format)), JSONMember("data_partitions", .integer(Int64(self.dataPartitions))),
+            JSONMember("format", .integer(Self.format)),
+            JSONMember("data_partitions", .integer(Int64(self.dataPartitions))),
             JSONMember("voters", .integer(Int64(self.voters))), JSONMember("replicas", .integer(Int64(self.replicas))),
         ]).encoded()
     }

@@ -34,7 +34,8 @@ extension ClusterMember {
             shards: map.collections.values.reduce(0) { sum, collection in
                 sum + UInt32(collection.shards.count { $0.replica(on: record.id) != nil })
             },
-            leads: partitions.filter { $0.leader == record.id.rawValue }.map(\.partition), lagEntries: report?.lagEntries ?? 0,
+            leads: partitions.filter { $0.leader == record.id.rawValue }.map(\.partition),
+            lagEntries: report?.lagEntries ?? 0,
             lagBytes: report?.lagBytes ?? 0, lagMs: report?.lagMs ?? 0, diskFreeBytes: report?.diskFree ?? 0,
             diskTotalBytes: report?.diskTotal ?? 0, version: report?.version ?? "", uptimeMs: report?.uptimeMs ?? 0,
             problem: report?.problem ?? "it does not answer", mapEpoch: report?.mapEpoch ?? 0)
@@ -46,7 +47,8 @@ extension ClusterMember {
         var info = VecraftV1.PartitionInfo(
             partition: record.id.description, voters: record.voters.map(\.node.rawValue), wanted: UInt32(record.wanted))
         for (node, report) in reports {
-            guard let group = report.groups.first(where: { $0.partition == info.partition }), group.term > info.term else { continue }
+            guard let group = report.groups.first(where: { $0.partition == info.partition }), group.term > info.term
+            else { continue }
             info.leader = node.rawValue
             info.term = group.term
             info.voters = group.voters
@@ -62,7 +64,8 @@ extension ClusterMember {
         let schema = self.schema(collection.id)
         return collection.shards.enumerated().map { i, record in
             VecraftV1.ShardInfo(
-                collectionID: collection.id, tenant: schema?.tenant ?? "", collection: schema?.name ?? "", shard: UInt32(i),
+                collectionID: collection.id, tenant: schema?.tenant ?? "", collection: schema?.name ?? "",
+                shard: UInt32(i),
                 partition: record.partition.description, wanted: UInt32(collection.replication),
                 replicas: record.replicas.map { replica in
                     let said = reports[replica.node]?.replicas.first { $0.incarnation == replica.incarnation }
@@ -79,7 +82,9 @@ extension ClusterMember {
     private static func problems(_ overview: VecraftV1.OverviewResponse, _ map: ClusterMap) -> [String] {
         var found: [String] = []
         if !overview.metadataReachable {
-            found.append("the metadata store does not answer node \(overview.node): this is the last map known, and nothing is repaired")
+            found.append(
+                "the metadata store does not answer node \(overview.node): this is the last map known, and nothing is repaired"
+            )
         } else if overview.controller == 0 {
             found.append("no node decides for the cluster at the moment")
         }
@@ -106,7 +111,10 @@ extension ClusterMember {
 
 extension NodeRoles {
     fileprivate var words: [String] {
-        [(NodeRoles.storage, "storage"), (.journal, "journal"), (.query, "query"), (.gateway, "gateway"), (.control, "control")]
-            .filter { self.contains($0.0) }.map(\.1)
+        [
+            (NodeRoles.storage, "storage"), (.journal, "journal"), (.query, "query"), (.gateway, "gateway"),
+            (.control, "control"),
+        ]
+        .filter { self.contains($0.0) }.map(\.1)
     }
 }

@@ -28,7 +28,8 @@ package struct NodeCondition: Sendable {
     package var problem: String
 
     package init(
-        state: String, version: String, uptimeMilliseconds: UInt64, diskFree: UInt64, diskTotal: UInt64, busy: Int, problem: String
+        state: String, version: String, uptimeMilliseconds: UInt64, diskFree: UInt64, diskTotal: UInt64, busy: Int,
+        problem: String
     ) {
         self.state = state
         self.version = version
@@ -75,8 +76,9 @@ package final class ClusterMember: Sendable {
     }
     private let state = Mutex(State())
     /// Decisions on their way into `sys-0`: whoever decides does not wait for the journal, which may be what is to be repaired.
-    private let (decisions, deciding): (AsyncStream<Decision>, AsyncStream<Decision>.Continuation) = AsyncStream.makeStream(
-        bufferingPolicy: .bufferingOldest(4_096))
+    private let (decisions, deciding): (AsyncStream<Decision>, AsyncStream<Decision>.Continuation) =
+        AsyncStream.makeStream(
+            bufferingPolicy: .bufferingOldest(4_096))
     private let log = Logger(label: "vecraft.control")
 
     /// A node's answer is waited for so long: less than the quiet after which it is suspected.
@@ -84,7 +86,8 @@ package final class ClusterMember: Sendable {
     private static let observePath = "/vecraft.internal.v1.Control/Observe"
 
     private init(
-        _ clusterID: String, _ document: ClusterDocument, _ map: MapStore, _ notes: ReplicaNotes, _ store: any MetadataStore,
+        _ clusterID: String, _ document: ClusterDocument, _ map: MapStore, _ notes: ReplicaNotes,
+        _ store: any MetadataStore,
         _ registration: NodeRegistration, _ directory: String, _ files: any FileStore, _ metrics: ControlMetrics,
         _ condition: @escaping @Sendable () -> NodeCondition
     ) {
@@ -149,7 +152,9 @@ package final class ClusterMember: Sendable {
                 waiting("the cluster \"\(cluster)\" to be made: vecraft cluster init")
             } catch {
                 guard error.code == .unavailable else { throw error }
-                if files.exists(path), files.exists(Paths.join(directory, "node")), let bytes = try? files.readWhole(path) {
+                if files.exists(path), files.exists(Paths.join(directory, "node")),
+                    let bytes = try? files.readWhole(path)
+                {
                     return try ClusterDocument(parsing: bytes)
                 }
                 waiting("the metadata store: \(error.message)")
@@ -172,7 +177,8 @@ package final class ClusterMember: Sendable {
         clients: PeerClients, peers: PeerDirectory, decides: Bool, liveness: LivenessSettings, planner: PlannerSettings
     ) {
         let failover = FailoverManager(
-            own: self.id, document: self.document, map: self.map, store: self.store, settings: liveness, planner: planner,
+            own: self.id, document: self.document, map: self.map, store: self.store, settings: liveness,
+            planner: planner,
             metrics: self.metrics, observe: { await self.observe($0) }, catalog: { self.catalog },
             record: { self.deciding.yield($0) })
         self.state.withLock { state in
@@ -204,7 +210,9 @@ package final class ClusterMember: Sendable {
     /// Returns when every partition of the cluster has its first replicas.
     package func awaitPartitions(_ waiting: @Sendable (String) -> Void) async throws {
         let wanted = self.document.partitions
-        func isStarted(_ map: ClusterMap) -> Bool { wanted.allSatisfy { map.partitions[$0].map { $0.changed > 0 } ?? false } }
+        func isStarted(_ map: ClusterMap) -> Bool {
+            wanted.allSatisfy { map.partitions[$0].map { $0.changed > 0 } ?? false }
+        }
         for await _ in self.map.updates() {
             let map = self.map.map
             if isStarted(map) { return }
@@ -299,16 +307,20 @@ package final class ClusterMember: Sendable {
         guard let journal = self.state.withLock({ $0.journal }) else { return }
         var random = SystemRandomNumberGenerator()
         let header = EntryHeader(
-            partition: .sys, tier: .critical, operation: .decision, tenant: "default", requestID: "epoch-\(decision.epoch + 1)",
-            idempotencyKey: "decision-\(decision.epoch + 1)", principal: "node-\(self.id.rawValue)", trace: .root(using: &random))
+            partition: .sys, tier: .critical, operation: .decision, tenant: "default",
+            requestID: "epoch-\(decision.epoch + 1)",
+            idempotencyKey: "decision-\(decision.epoch + 1)", principal: "node-\(self.id.rawValue)",
+            trace: .root(using: &random))
         let body = JSONValue.object([
             JSONMember("change", .string("\(decision.change)")), JSONMember("reason", .string(decision.reason)),
-            JSONMember("epoch", .integer(Int64(decision.epoch + 1))), JSONMember("controller", .integer(Int64(self.id.rawValue))),
+            JSONMember("epoch", .integer(Int64(decision.epoch + 1))),
+            JSONMember("controller", .integer(Int64(self.id.rawValue))),
         ]).encoded()
         let entry = body.withUnsafeBytes { EncodedEntry.raw(header: header, body: $0) }
         do throws(VecraftError) { _ = try await journal.append(entry, to: .sys) } catch {
             self.log.warning(
-                "a decision could not be put into the journal", metadata: ["change": "\(decision.change)", "error": "\(error.message)"])
+                "a decision could not be put into the journal",
+                metadata: ["change": "\(decision.change)", "error": "\(error.message)"])
         }
     }
 
@@ -319,7 +331,8 @@ package final class ClusterMember: Sendable {
         let map = self.map.map
         let condition = self.condition()
         var report = VecraftInternalV1.NodeReport(
-            node: self.id.rawValue, state: condition.state, watchesMap: self.isStoreReachable, diskFree: condition.diskFree,
+            node: self.id.rawValue, state: condition.state, watchesMap: self.isStoreReachable,
+            diskFree: condition.diskFree,
             diskTotal: condition.diskTotal, busy: UInt32(condition.busy), version: condition.version,
             uptimeMs: condition.uptimeMilliseconds, problem: condition.problem)
         let own = map.partitions.values.compactMap { record in record.replica(on: self.id).map { (record, $0) } }
@@ -333,8 +346,10 @@ package final class ClusterMember: Sendable {
             report.failedBuilds = UInt32(shards.failedBuilds)
             report.replicas = shards.reports.map {
                 VecraftInternalV1.ReplicaReport(
-                    incarnation: $0.incarnation, state: $0.observation.state.rawValue, appliedOffset: $0.observation.applied,
-                    bytes: $0.observation.bytes, progress: UInt32(max(0, $0.observation.progress)), points: UInt64($0.points),
+                    incarnation: $0.incarnation, state: $0.observation.state.rawValue,
+                    appliedOffset: $0.observation.applied,
+                    bytes: $0.observation.bytes, progress: UInt32(max(0, $0.observation.progress)),
+                    points: UInt64($0.points),
                     remainingMs: $0.remainingMilliseconds)
             }
         }
@@ -345,7 +360,8 @@ package final class ClusterMember: Sendable {
             func ids(_ values: [ReplicaID]) -> [UInt64] { values.map(\.rawValue) }
             report.groups.append(
                 VecraftInternalV1.GroupReport(
-                    partition: group.status.partition.description, term: group.status.term, voters: ids(group.status.membership.voters),
+                    partition: group.status.partition.description, term: group.status.term,
+                    voters: ids(group.status.membership.voters),
                     learners: ids(group.status.membership.learners), joint: group.status.membership.isJoint,
                     caughtUp: ids(group.caughtUp), changed: group.changed, committedOffset: group.status.committed))
         }

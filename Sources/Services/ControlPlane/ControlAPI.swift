@@ -15,19 +15,23 @@ package final class ControlAPI: Sendable {
 
     package var methods: [String: GRPCMethod] {
         [
-            "/vecraft.internal.v1.Control/Observe": .unary { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
+            "/vecraft.internal.v1.Control/Observe": .unary {
+                [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
                 let request = try VecraftInternalV1.ObserveRequest.decode(message)
                 guard let member = self.member.withLock({ $0 }) else {
-                    throw VecraftError(.unavailable, "the node is starting", reason: "NOT_READY", retryAfter: .milliseconds(200))
+                    throw VecraftError(
+                        .unavailable, "the node is starting", reason: "NOT_READY", retryAfter: .milliseconds(200))
                 }
                 guard request.clusterID == member.clusterID else {
                     throw VecraftError(
-                        .failedPrecondition, "cluster \"\(request.clusterID.prefix(64))\"; this node belongs to \"\(member.clusterID)\"",
+                        .failedPrecondition,
+                        "cluster \"\(request.clusterID.prefix(64))\"; this node belongs to \"\(member.clusterID)\"",
                         reason: "OTHER_CLUSTER")
                 }
                 guard request.to == member.id.rawValue else {
                     throw VecraftError(
-                        .failedPrecondition, "node \(request.to) is meant; this is node \(member.id.rawValue)", reason: "OTHER_NODE")
+                        .failedPrecondition, "node \(request.to) is meant; this is node \(member.id.rawValue)",
+                        reason: "OTHER_NODE")
                 }
                 out.writeBytes(member.report.encode())
                 return .reply
@@ -46,13 +50,16 @@ package enum ClusterAPI {
             self.service + "Overview": self.method { (_: VecraftV1.OverviewRequest) async throws(VecraftError) in
                 try await self.required(member).overview()
             },
-            self.service + "DrainNode": self.method { (request: VecraftV1.DrainNodeRequest) async throws(VecraftError) in
+            self.service + "DrainNode": self.method {
+                (request: VecraftV1.DrainNodeRequest) async throws(VecraftError) in
                 try await self.change(member, .drainNode(NodeID(request.node)), NodeID(request.node))
             },
-            self.service + "CancelDrain": self.method { (request: VecraftV1.CancelDrainRequest) async throws(VecraftError) in
+            self.service + "CancelDrain": self.method {
+                (request: VecraftV1.CancelDrainRequest) async throws(VecraftError) in
                 try await self.change(member, .cancelDrain(NodeID(request.node)), NodeID(request.node))
             },
-            self.service + "RemoveNode": self.method { (request: VecraftV1.RemoveNodeRequest) async throws(VecraftError) in
+            self.service + "RemoveNode": self.method {
+                (request: VecraftV1.RemoveNodeRequest) async throws(VecraftError) in
                 try await self.change(member, .removeNode(NodeID(request.node)), NodeID(request.node))
             },
         ]

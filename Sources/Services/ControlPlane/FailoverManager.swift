@@ -76,7 +76,9 @@ package final class FailoverManager: Sendable {
                 let leadership = try await election.campaign(Array("\(self.own.rawValue)".utf8))
                 self.isLeading.store(true, ordering: .relaxed)
                 self.metrics.isController.set(1)
-                self.log.notice("decides for the cluster", metadata: ["node": "\(self.own.rawValue)", "epoch": "\(self.map.map.epoch)"])
+                self.log.notice(
+                    "decides for the cluster",
+                    metadata: ["node": "\(self.own.rawValue)", "epoch": "\(self.map.map.epoch)"])
                 await self.lead(leadership)
                 self.isLeading.store(false, ordering: .relaxed)
                 self.metrics.isController.set(0)
@@ -85,7 +87,8 @@ package final class FailoverManager: Sendable {
                 await Task { try? await leadership.resign() }.value
             } catch {
                 if Task.isCancelled { return }
-                self.log.error("the election of a controller failed and is tried again", metadata: ["error": "\(error)"])
+                self.log.error(
+                    "the election of a controller failed and is tried again", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: .seconds(1))
             }
         }
@@ -94,7 +97,9 @@ package final class FailoverManager: Sendable {
     /// Who decides now; nil: nobody.
     package static func controller(_ store: any MetadataStore) async throws(VecraftError) -> NodeID? {
         let election = try Election(store, key: Self.electionKey, ttl: Self.electionTTL)
-        return try await election.leader().flatMap { UInt64(String(decoding: $0.value, as: UTF8.self)) }.map { NodeID($0) }
+        return try await election.leader().flatMap { UInt64(String(decoding: $0.value, as: UTF8.self)) }.map {
+            NodeID($0)
+        }
     }
 
     // MARK: Leading
@@ -180,7 +185,8 @@ package final class FailoverManager: Sendable {
         self.log.notice(
             "a node's health changed",
             metadata: [
-                "node": "\(change.node.rawValue)", "from": "\(change.from.rawValue)", "to": "\(change.to.rawValue)", "why": "\(change.reason)",
+                "node": "\(change.node.rawValue)", "from": "\(change.from.rawValue)", "to": "\(change.to.rawValue)",
+                "why": "\(change.reason)",
             ])
     }
 
@@ -208,7 +214,8 @@ package final class FailoverManager: Sendable {
             best = (
                 group.term,
                 GroupObservation(
-                    record, leader: node, voters: ids(group.voters), learners: ids(group.learners), isJoint: group.joint,
+                    record, leader: node, voters: ids(group.voters), learners: ids(group.learners),
+                    isJoint: group.joint,
                     caughtUp: ids(group.caughtUp), changed: group.changed)
             )
         }
@@ -232,7 +239,8 @@ package final class FailoverManager: Sendable {
         for schema in catalog.collections where self.map.map.collections[schema.id] == nil {
             try await self.write(
                 .addCollection(
-                    schema.id, shards: Int(schema.shards), replication: self.document.replicas, partition: schema.partition),
+                    schema.id, shards: Int(schema.shards), replication: self.document.replicas,
+                    partition: schema.partition),
                 "collection \"\(schema.name)\" of tenant \"\(schema.tenant)\" was made")
         }
         let known = Set(catalog.collections.map(\.id))
@@ -249,7 +257,8 @@ package final class FailoverManager: Sendable {
         try await self.map.commit(decision.change, expecting: decision.epoch)
         self.metrics.decisions.with(decision.change.kind).increment()
         self.log.notice(
-            "decided", metadata: ["change": "\(decision.change)", "why": "\(decision.reason)", "epoch": "\(decision.epoch + 1)"])
+            "decided",
+            metadata: ["change": "\(decision.change)", "why": "\(decision.reason)", "epoch": "\(decision.epoch + 1)"])
         self.record(decision)
     }
 
@@ -263,9 +272,13 @@ package final class FailoverManager: Sendable {
                 for replica in shard.replicas { states[replica.state, default: 0] += 1 }
             }
         }
-        for state in Placement.ShardReplica.State.allCases { self.metrics.replicas.with(state.rawValue).set(states[state] ?? 0) }
+        for state in Placement.ShardReplica.State.allCases {
+            self.metrics.replicas.with(state.rawValue).set(states[state] ?? 0)
+        }
         self.metrics.missing.set(missing)
-        for mistake in plan.mistakes { self.log.critical("the planner was refused by its own map", metadata: ["what": "\(mistake)"]) }
+        for mistake in plan.mistakes {
+            self.log.critical("the planner was refused by its own map", metadata: ["what": "\(mistake)"])
+        }
         guard plan.blocked != view.blocked else { return }
         view.blocked = plan.blocked
         for what in plan.blocked { self.log.warning("needed and not possible now", metadata: ["what": "\(what)"]) }
@@ -275,8 +288,10 @@ package final class FailoverManager: Sendable {
 extension NodeObservation {
     init(_ report: VecraftInternalV1.NodeReport) {
         self.init(
-            epoch: report.mapEpoch, watchesMap: report.watchesMap, diskFree: report.diskFree == 0 ? nil : report.diskFree,
-            diskTotal: report.diskTotal == 0 ? nil : report.diskTotal, busy: Int(report.busy), failedBuilds: Int(report.failedBuilds))
+            epoch: report.mapEpoch, watchesMap: report.watchesMap,
+            diskFree: report.diskFree == 0 ? nil : report.diskFree,
+            diskTotal: report.diskTotal == 0 ? nil : report.diskTotal, busy: Int(report.busy),
+            failedBuilds: Int(report.failedBuilds))
         for replica in report.replicas {
             guard let state = ReplicaObservation.State(rawValue: replica.state) else { continue }
             self.replicas[replica.incarnation] = ReplicaObservation(

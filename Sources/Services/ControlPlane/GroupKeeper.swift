@@ -42,7 +42,9 @@ package final class GroupKeeper: Sendable {
 
     private func tend(_ replica: JournalService.JournalReplica, _ status: ReplicaStatus) async {
         let map = self.map.map
-        guard let record = map.partitions[status.partition], record.changed > 0, !status.membership.isJoint else { return }
+        guard let record = map.partitions[status.partition], record.changed > 0, !status.membership.isJoint else {
+            return
+        }
         guard let change = self.next(status, record, map) else { return }
         do throws(VecraftError) {
             // A leader with an old map must not undo what a newer one decided.
@@ -54,11 +56,16 @@ package final class GroupKeeper: Sendable {
             }
             _ = try result.get()
             self.said.withLock { $0[status.partition] = nil }
-            self.log.notice("members change", metadata: ["partition": "\(status.partition)", "change": "\(change)", "epoch": "\(newest.epoch)"])
+            self.log.notice(
+                "members change",
+                metadata: ["partition": "\(status.partition)", "change": "\(change)", "epoch": "\(newest.epoch)"])
         } catch {
             // Tried again ten times a second: the same is no news.
-            guard self.said.withLock({ $0.updateValue(error.message, forKey: status.partition) }) != error.message else { return }
-            self.log.info("a change of members waits", metadata: ["partition": "\(status.partition)", "change": "\(change)", "for": "\(error.message)"])
+            guard self.said.withLock({ $0.updateValue(error.message, forKey: status.partition) }) != error.message
+            else { return }
+            self.log.info(
+                "a change of members waits",
+                metadata: ["partition": "\(status.partition)", "change": "\(change)", "for": "\(error.message)"])
         }
     }
 
@@ -74,7 +81,9 @@ package final class GroupKeeper: Sendable {
         if group.voters == Set(record.voters.map(\.incarnation)) {
             self.settled.withLock { $0[status.partition] = record.changed }
         }
-        let followers = map.nodes.values.filter { $0.state == .active || $0.state == .draining }.map { ReplicaID($0.id.rawValue) }
+        let followers = map.nodes.values.filter { $0.state == .active || $0.state == .draining }.map {
+            ReplicaID($0.id.rawValue)
+        }
         let members = status.membership
         if let new = followers.sorted().first(where: { members.member($0) == nil }) { return .addLearner(new) }
         // Who is joining or drained may come (back) to be active, and follows meanwhile; who was removed does not.
@@ -117,7 +126,8 @@ extension GroupObservation {
     /// From nodes to the map's replicas of a partition. Learners that the map does not know follow as every node does, and are no
     /// part of the group as far as its planner is concerned.
     init(
-        _ record: JournalRecord, leader: NodeID, voters: [NodeID], learners: [NodeID], isJoint: Bool, caughtUp: [NodeID],
+        _ record: JournalRecord, leader: NodeID, voters: [NodeID], learners: [NodeID], isJoint: Bool,
+        caughtUp: [NodeID],
         changed: MapEpoch
     ) {
         /// A voter that the map knows nothing of is in the way of every plan until it is gone, so it has a name nobody else has.

@@ -1,6 +1,6 @@
+internal import FileStore
 package import Placement
 package import Primitives
-internal import FileStore
 internal import Synchronization
 
 /// Where shards are, as the cluster map says.

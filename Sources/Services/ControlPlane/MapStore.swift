@@ -60,7 +60,9 @@ package final class MapStore: Sendable {
             state.listeners[state.lastListener] = continuation
             return state.lastListener
         }
-        continuation.onTermination = { [weak self] _ in _ = self?.state.withLock { $0.listeners.removeValue(forKey: id) } }
+        continuation.onTermination = { [weak self] _ in
+            _ = self?.state.withLock { $0.listeners.removeValue(forKey: id) }
+        }
         continuation.yield()
         return stream
     }
@@ -117,7 +119,8 @@ package final class MapStore: Sendable {
         guard before != trouble else { return }
         if let trouble {
             self.log.error(
-                "the cluster map cannot be followed; the last one known is used", metadata: ["error": "\(trouble)", "epoch": "\(self.map.epoch)"])
+                "the cluster map cannot be followed; the last one known is used",
+                metadata: ["error": "\(trouble)", "epoch": "\(self.map.epoch)"])
         } else if before != nil {
             self.log.notice("the cluster map is followed again", metadata: ["epoch": "\(self.map.epoch)"])
         }
@@ -171,7 +174,8 @@ package final class MapStore: Sendable {
         let changes = after.documents(changedFrom: before).map { MetadataChange(Self.prefix + $0.key, $0.value) }
         let swap: MetadataSwap
         do throws(VecraftError) {
-            swap = try await self.store.transact(Self.epochKey, expected: expected == 0 ? nil : expected, changes: changes)
+            swap = try await self.store.transact(
+                Self.epochKey, expected: expected == 0 ? nil : expected, changes: changes)
         } catch {
             guard error.reason == "OUTCOME_UNKNOWN" else { throw error }
             try await self.refresh()
@@ -232,9 +236,12 @@ package final class MapStore: Sendable {
             let bytes = try self.files.readWhole(self.path)
             var documents: [MapDocument] = []
             for line in bytes.split(separator: UInt8(ascii: "\n")) {
-                guard let space = line.firstIndex(of: UInt8(ascii: " ")) else { throw VecraftError(.dataLoss, "a line has no key") }
+                guard let space = line.firstIndex(of: UInt8(ascii: " ")) else {
+                    throw VecraftError(.dataLoss, "a line has no key")
+                }
                 documents.append(
-                    MapDocument(key: String(decoding: line[..<space], as: UTF8.self), value: Array(line[(space + 1)...])))
+                    MapDocument(
+                        key: String(decoding: line[..<space], as: UTF8.self), value: Array(line[(space + 1)...])))
             }
             return try ClusterMap(documents: documents)
         } catch {

@@ -31,7 +31,8 @@ package final class NodeRegistration: Sendable {
     /// - Throws: FAILED_PRECONDITION for a directory with other data, and for a node that was removed. Without the store a node
     ///   starts that the last map knows.
     package static func enroll(
-        _ description: NodeRecord, cluster: String, directory: String, map: MapStore, store: any MetadataStore, files: any FileStore
+        _ description: NodeRecord, cluster: String, directory: String, map: MapStore, store: any MetadataStore,
+        files: any FileStore
     ) async throws(VecraftError) -> NodeRegistration {
         let path = Paths.join(directory, "node")
         if let id = try Self.load(path, cluster, files) {
@@ -59,7 +60,8 @@ package final class NodeRegistration: Sendable {
         try await map.change { (map) throws(VecraftError) in
             // A start that died before it could keep its id.
             let left = map.nodes.values.filter {
-                $0.state == .joining && $0.name == description.name && $0.addresses == description.addresses && !alive.contains($0.id)
+                $0.state == .joining && $0.name == description.name && $0.addresses == description.addresses
+                    && !alive.contains($0.id)
             }
             if let left = left.map(\.id).min() {
                 taken = left
@@ -77,7 +79,8 @@ package final class NodeRegistration: Sendable {
 
     private static func record(_ description: NodeRecord, _ id: NodeID) -> NodeRecord {
         NodeRecord(
-            id: id, name: description.name, addresses: description.addresses, roles: description.roles, zone: description.zone,
+            id: id, name: description.name, addresses: description.addresses, roles: description.roles,
+            zone: description.zone,
             weight: description.weight)
     }
 
@@ -88,7 +91,8 @@ package final class NodeRegistration: Sendable {
         guard let known = map.nodes[id] else { return .describeNode(Self.record(description, id)) }
         guard known.state != .removed else {
             throw VecraftError(
-                .failedPrecondition, "node \(id.rawValue) was removed from the cluster; give it an empty folder, and it joins as a new one",
+                .failedPrecondition,
+                "node \(id.rawValue) was removed from the cluster; give it an empty folder, and it joins as a new one",
                 reason: "NODE_REMOVED")
         }
         // Where it listens for clients is said once it does.
@@ -100,7 +104,8 @@ package final class NodeRegistration: Sendable {
         return isSame ? nil : .describeNode(record)
     }
 
-    private static func load(_ path: String, _ cluster: String, _ files: any FileStore) throws(VecraftError) -> NodeID? {
+    private static func load(_ path: String, _ cluster: String, _ files: any FileStore) throws(VecraftError) -> NodeID?
+    {
         guard files.exists(path) else { return nil }
         let text: String
         do throws(FileFault) { text = String(decoding: try files.readWhole(path), as: UTF8.self) } catch {
@@ -114,7 +119,8 @@ package final class NodeRegistration: Sendable {
         }
         guard lines[0][1] == cluster else {
             throw VecraftError(
-                .failedPrecondition, "the data is of cluster \"\(lines[0][1])\", not of \"\(cluster)\"", field: "cluster.id",
+                .failedPrecondition, "the data is of cluster \"\(lines[0][1])\", not of \"\(cluster)\"",
+                field: "cluster.id",
                 reason: "OTHER_CLUSTER")
         }
         return NodeID(id)

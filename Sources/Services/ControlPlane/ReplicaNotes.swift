@@ -28,7 +28,9 @@ package final class ReplicaNotes: Sendable {
                 let parts = line.split(separator: " ").compactMap { UInt64($0) }
                 guard parts.count == 4, let shard = UInt32(exactly: parts[1]) else {
                     throw VecraftError(
-                        .dataLoss, "\(path) is damaged at \"\(line.prefix(64))\"; without it all shards here are made anew from other nodes")
+                        .dataLoss,
+                        "\(path) is damaged at \"\(line.prefix(64))\"; without it all shards here are made anew from other nodes"
+                    )
                 }
                 found[ShardID(collection: parts[0], shard: shard)] = Note(incarnation: parts[2], made: parts[3])
             }

@@ -75,7 +75,9 @@ package final class ShardKeeper: Sendable {
         var given: [ShardID: (replica: Placement.ShardReplica, record: ShardRecord)] = [:]
         for (id, collection) in map.collections {
             for (i, record) in collection.shards.enumerated() {
-                if let replica = record.replica(on: self.own) { given[ShardID(collection: id, shard: UInt32(i))] = (replica, record) }
+                if let replica = record.replica(on: self.own) {
+                    given[ShardID(collection: id, shard: UInt32(i))] = (replica, record)
+                }
             }
         }
         return given
@@ -112,7 +114,8 @@ package final class ShardKeeper: Sendable {
             try self.notes.set(id, nil)
             self.log.notice("a shard's replica was removed", metadata: ["shard": "\(id)"])
         } catch {
-            self.log.error("a shard's replica is gone, but its note remains", metadata: ["shard": "\(id)", "error": "\(error)"])
+            self.log.error(
+                "a shard's replica is gone, but its note remains", metadata: ["shard": "\(id)", "error": "\(error)"])
         }
     }
 
@@ -120,7 +123,9 @@ package final class ShardKeeper: Sendable {
 
     private func begin(_ id: ShardID, _ replica: Placement.ShardReplica, _ record: ShardRecord, _ map: ClusterMap) {
         // Its collection may be younger than what this node has heard of sys-0.
-        guard self.storage.replica(of: id) == nil, let schema = self.storage.replica(id.collection)?.schema else { return }
+        guard self.storage.replica(of: id) == nil, let schema = self.storage.replica(id.collection)?.schema else {
+            return
+        }
         let isFree = self.state.withLock { state in
             state.builds[id] == nil && !state.failed.contains(replica.incarnation) && !state.isStopped
         }
@@ -128,7 +133,8 @@ package final class ShardKeeper: Sendable {
         do throws(VecraftError) {
             try self.notes.set(id, ReplicaNotes.Note(incarnation: replica.incarnation, made: replica.made))
         } catch {
-            return self.log.error("a shard's replica cannot be begun", metadata: ["shard": "\(id)", "error": "\(error)"])
+            return self.log.error(
+                "a shard's replica cannot be begun", metadata: ["shard": "\(id)", "error": "\(error)"])
         }
         let isFirst = record.firstLive == 0
         self.state.withLock { state in
@@ -153,11 +159,16 @@ package final class ShardKeeper: Sendable {
             } catch { last = error.message }
             let sources = self.map.map.shard(id)?.replicas.filter { $0.state != .building && $0.node != self.own } ?? []
             // Live ones first; each build begins with another, so that one source does not feed all.
-            let order = sources.sorted { ($0.state == .live ? 0 : 1, $0.incarnation &* 0x9E37 ^ incarnation) < ($1.state == .live ? 0 : 1, $1.incarnation &* 0x9E37 ^ incarnation) }
+            let order = sources.sorted {
+                ($0.state == .live ? 0 : 1, $0.incarnation &* 0x9E37 ^ incarnation) < (
+                    $1.state == .live ? 0 : 1, $1.incarnation &* 0x9E37 ^ incarnation
+                )
+            }
             for source in isFirst ? [] : order {
                 if Task.isCancelled { return }
                 do throws(VecraftError) {
-                    return try await self.storage.build(schema, shard: id.shard, from: ReplicaID(source.node.rawValue), over: self.client)
+                    return try await self.storage.build(
+                        schema, shard: id.shard, from: ReplicaID(source.node.rawValue), over: self.client)
                 } catch {
                     last = "from node \(source.node.rawValue): \(error.message)"
                     self.log.warning("a shard could not be built yet", metadata: ["shard": "\(id)", "why": "\(last)"])
@@ -165,7 +176,8 @@ package final class ShardKeeper: Sendable {
             }
         }
         if Task.isCancelled { return }
-        self.log.error("a shard could not be built here; it goes elsewhere", metadata: ["shard": "\(id)", "why": "\(last)"])
+        self.log.error(
+            "a shard could not be built here; it goes elsewhere", metadata: ["shard": "\(id)", "why": "\(last)"])
         self.state.withLock { state in
             state.failed.insert(incarnation)
             state.failures.append(.now)
@@ -196,7 +208,8 @@ package final class ShardKeeper: Sendable {
         let (failed, building) = self.state.withLock { ($0.failed, Set($0.builds.keys)) }
         return given.map { id, pair in
             let which = pair.replica.incarnation
-            var report = Report(incarnation: which, observation: ReplicaObservation(.lost), points: 0, remainingMilliseconds: 0)
+            var report = Report(
+                incarnation: which, observation: ReplicaObservation(.lost), points: 0, remainingMilliseconds: 0)
             if self.notes[id]?.incarnation == which, let here = self.storage.replica(of: id) {
                 let statistics = here.engine.statistics
                 report.observation = ReplicaObservation(

@@ -77,9 +77,11 @@ package struct ResultCacheMetrics: Sendable {
 
     package init(_ registry: MetricsRegistry) {
         let lookups = registry.counter(
-            "vecraft_query_result_cache_lookups_total", help: "Searches looked up in the result cache, by outcome.", labels: ["outcome"])
+            "vecraft_query_result_cache_lookups_total", help: "Searches looked up in the result cache, by outcome.",
+            labels: ["outcome"])
         self.hits = lookups.with("hit")
         self.misses = lookups.with("miss")
-        self.bytes = registry.gauge("vecraft_query_result_cache_bytes", help: "Bytes of keys and answers in the result cache.")
+        self.bytes = registry.gauge(
+            "vecraft_query_result_cache_bytes", help: "Bytes of keys and answers in the result cache.")
     }
 }

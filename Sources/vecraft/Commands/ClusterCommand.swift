@@ -34,7 +34,9 @@ package struct ClusterInitCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Journal partitions for collections; a tenant's share one.", valueName: "count"))
     package var dataPartitions = 2
 
-    @Option(help: ArgumentHelp("Nodes that vote on each partition: 1, 3 or 5. It begins when so many are there.", valueName: "count"))
+    @Option(
+        help: ArgumentHelp(
+            "Nodes that vote on each partition: 1, 3 or 5. It begins when so many are there.", valueName: "count"))
     package var voters = 3
 
     @Option(help: ArgumentHelp("Copies of each shard, 1 to 7.", valueName: "count"))
@@ -43,9 +45,12 @@ package struct ClusterInitCommand: AsyncParsableCommand {
     package init() {}
 
     package func run() async throws {
-        let document = try ClusterDocument(dataPartitions: self.dataPartitions, voters: self.voters, replicas: self.replicas)
+        let document = try ClusterDocument(
+            dataPartitions: self.dataPartitions, voters: self.voters, replicas: self.replicas)
         let settings = try self.settings.load().values
-        guard settings.cluster.runsItself else { throw VecraftError.invalid("--etcd", "must be given: host:port of etcd's members") }
+        guard settings.cluster.runsItself else {
+            throw VecraftError.invalid("--etcd", "must be given: host:port of etcd's members")
+        }
         let store = try EtcdMetadataStore(try settings.etcd(), group: MultiThreadedEventLoopGroup.singleton)
         do throws(VecraftError) {
             try await document.write(store)
@@ -100,7 +105,8 @@ package struct ClusterStatusCommand: NodeCommand {
     package init() {}
 
     package func run(on node: Node) async throws {
-        let overview: VecraftV1.OverviewResponse = try await node.call(VecraftV1.Cluster.overview, VecraftV1.OverviewRequest())
+        let overview: VecraftV1.OverviewResponse = try await node.call(
+            VecraftV1.Cluster.overview, VecraftV1.OverviewRequest())
         try self.global.format.write(try overview.tree()) { OverviewView(overview, allShards: self.shards).text($0) }
         if !overview.problems.isEmpty { throw QuietExit(.failure) }
     }
@@ -135,23 +141,29 @@ package struct ClusterDrainCommand: NodeCommand {
             begun = try await node.call(VecraftV1.Cluster.drainNode, VecraftV1.DrainNodeRequest(node: self.node))
         } catch {
             // Asked again: it goes on.
-            guard error.reason == "MAP_CHANGE_REFUSED", error.message.contains("draining") || error.message.contains("drained") else { throw error }
+            guard error.reason == "MAP_CHANGE_REFUSED",
+                error.message.contains("draining") || error.message.contains("drained")
+            else { throw error }
             begun = VecraftV1.NodeChangeResponse()
         }
         if self.noWait { return Console.print("Node \(self.node) is being drained (map of epoch \(begun.mapEpoch)).") }
         let end = ContinuousClock.now + (self.global.timeout?.duration ?? .seconds(600))
         while ContinuousClock.now < end {
-            let overview: VecraftV1.OverviewResponse = try await node.call(VecraftV1.Cluster.overview, VecraftV1.OverviewRequest())
+            let overview: VecraftV1.OverviewResponse = try await node.call(
+                VecraftV1.Cluster.overview, VecraftV1.OverviewRequest())
             guard let info = overview.nodes.first(where: { $0.id == self.node }) else {
                 throw VecraftError(.notFound, "node \(self.node) is not in the cluster any more")
             }
-            if info.state == "drained" { return Console.print("Node \(self.node) holds nothing; it can be stopped and removed.") }
+            if info.state == "drained" {
+                return Console.print("Node \(self.node) holds nothing; it can be stopped and removed.")
+            }
             guard info.state == "draining" else {
                 throw VecraftError(.aborted, "node \(self.node) is \(info.state): somebody took the drain back")
             }
             try await Task.sleep(for: .milliseconds(250))
         }
-        throw VecraftError(.deadlineExceeded, "node \(self.node) is not drained yet; it goes on (vecraft cluster status)")
+        throw VecraftError(
+            .deadlineExceeded, "node \(self.node) is not drained yet; it goes on (vecraft cluster status)")
     }
 }
 
@@ -194,7 +206,8 @@ package struct ClusterRebalanceCommand: NodeCommand {
         var said: Set<String> = []
         var restedSince: ContinuousClock.Instant?
         while ContinuousClock.now < end {
-            let overview: VecraftV1.OverviewResponse = try await node.call(VecraftV1.Cluster.overview, VecraftV1.OverviewRequest())
+            let overview: VecraftV1.OverviewResponse = try await node.call(
+                VecraftV1.Cluster.overview, VecraftV1.OverviewRequest())
             for shard in overview.shards {
                 for replica in shard.replicas where replica.state == "building" {
                     let line = "\(shard.collection)/\(shard.shard): a copy is made on node \(replica.node)"
@@ -243,16 +256,22 @@ struct OverviewView {
 
     private var nodes: Table {
         var table = Table([
-            .init("node", right: true), .init("name"), .init("roles", optional: true), .init("state"), .init("condition"), .init("zone", optional: true),
-            .init("copies", right: true), .init("leads", flexible: true), .init("lag", right: true), .init("disk free", right: true, optional: true),
+            .init("node", right: true), .init("name"), .init("roles", optional: true), .init("state"),
+            .init("condition"), .init("zone", optional: true),
+            .init("copies", right: true), .init("leads", flexible: true), .init("lag", right: true),
+            .init("disk free", right: true, optional: true),
             .init("clients", optional: true), .init("up", right: true, optional: true),
         ])
         for node in self.overview.nodes {
             let lag = node.lagEntries == 0 ? "none" : "\(Figures.count(node.lagEntries)), \(node.lagMs) ms"
             table.add([
-                "\(node.id)", TextWidth.printable(node.name), node.roles == ["all"] ? "" : node.roles.joined(separator: " "), node.state, node.condition.isEmpty ? "silent" : node.condition,
-                TextWidth.printable(node.zone), "\(node.shards)", node.leads.joined(separator: " "), node.condition.isEmpty ? "" : lag,
-                node.diskFreeBytes == 0 ? "" : Figures.bytes(node.diskFreeBytes), TextWidth.printable(node.clientAddress),
+                "\(node.id)", TextWidth.printable(node.name),
+                node.roles == ["all"] ? "" : node.roles.joined(separator: " "), node.state,
+                node.condition.isEmpty ? "silent" : node.condition,
+                TextWidth.printable(node.zone), "\(node.shards)", node.leads.joined(separator: " "),
+                node.condition.isEmpty ? "" : lag,
+                node.diskFreeBytes == 0 ? "" : Figures.bytes(node.diskFreeBytes),
+                TextWidth.printable(node.clientAddress),
                 node.uptimeMs == 0 ? "" : Figures.duration(.milliseconds(Int64(clamping: node.uptimeMs))),
             ])
         }
@@ -261,13 +280,15 @@ struct OverviewView {
 
     private var partitions: Table {
         var table = Table([
-            .init("partition"), .init("leader", right: true), .init("term", right: true), .init("voters"), .init("learners"),
+            .init("partition"), .init("leader", right: true), .init("term", right: true), .init("voters"),
+            .init("learners"),
             .init("committed", right: true),
         ])
         func list(_ ids: [UInt64]) -> String { ids.map(\.description).joined(separator: " ") }
         for part in self.overview.partitions {
             table.add([
-                part.partition, part.leader == 0 ? "none" : "\(part.leader)", "\(part.term)", list(part.voters), list(part.learners),
+                part.partition, part.leader == 0 ? "none" : "\(part.leader)", "\(part.term)", list(part.voters),
+                list(part.learners),
                 Figures.count(part.committedOffset),
             ])
         }
@@ -277,12 +298,15 @@ struct OverviewView {
     private var shown: [VecraftV1.ShardInfo] {
         if self.allShards { return self.overview.shards }
         return self.overview.shards.filter { shard in
-            shard.replicas.count != Int(shard.wanted) || shard.replicas.contains { $0.state != "live" || $0.condition != "ready" }
+            shard.replicas.count != Int(shard.wanted)
+                || shard.replicas.contains { $0.state != "live" || $0.condition != "ready" }
         }
     }
 
     private func table(of shards: [VecraftV1.ShardInfo]) -> Table {
-        var table = Table([.init("shard"), .init("partition"), .init("points", right: true), .init("copies", flexible: true)])
+        var table = Table([
+            .init("shard"), .init("partition"), .init("points", right: true), .init("copies", flexible: true),
+        ])
         for shard in shards {
             let name = shard.collection.isEmpty ? "\(shard.collectionID)" : TextWidth.printable(shard.collection)
             let points = shard.replicas.map(\.points).max() ?? 0
@@ -300,7 +324,9 @@ struct OverviewView {
         if replica.state != "live" || condition != "ready" { text += " \(replica.state), \(condition)" }
         if replica.condition == "building" {
             text += " \(Figures.decimal(replica.progress * 100, 0)) %"
-            if replica.remainingMs > 0 { text += ", \(Figures.duration(.milliseconds(Int64(clamping: replica.remainingMs)))) left" }
+            if replica.remainingMs > 0 {
+                text += ", \(Figures.duration(.milliseconds(Int64(clamping: replica.remainingMs)))) left"
+            }
         }
         return text
     }

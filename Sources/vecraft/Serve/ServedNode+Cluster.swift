@@ -37,7 +37,8 @@ extension ServedNode {
         do {
             let metrics = ControlMetrics(self.registry)
             let member = try await ClusterMember.join(
-                cluster: cluster.id, description: try self.description(), directory: directory, store: store, files: self.files,
+                cluster: cluster.id, description: try self.description(), directory: directory, store: store,
+                files: self.files,
                 metrics: metrics, condition: { self.condition(directory) }, waiting: { self.tell($0) })
             self.registry.onScrape {
                 metrics.show(epoch: member.map.map.epoch, isStoreReachable: member.isStoreReachable)
@@ -46,7 +47,10 @@ extension ServedNode {
                 let epoch = member.map.map.epoch
                 // Reads and writes go on without it, so the node stays ready; it says that nothing is repaired.
                 guard member.isStoreReachable else {
-                    return .init(ok: true, "node \(member.id.rawValue), map of epoch \(epoch); etcd does not answer: no changes, no repairs")
+                    return .init(
+                        ok: true,
+                        "node \(member.id.rawValue), map of epoch \(epoch); etcd does not answer: no changes, no repairs"
+                    )
                 }
                 return .init(ok: true, "node \(member.id.rawValue), map of epoch \(epoch)")
             }
@@ -70,7 +74,8 @@ extension ServedNode {
         control.serve(member)
         let host = try await PeerHost.open(
             self.settings, node: ReplicaID(member.id.rawValue), at: listen, given: [:],
-            dataPartitions: member.document.dataPartitions, directory: Paths.join(directory, "journal"), files: self.files,
+            dataPartitions: member.document.dataPartitions, directory: Paths.join(directory, "journal"),
+            files: self.files,
             registry: self.registry, group: self.group, methods: methods.merging(control.methods) { own, _ in own })
         do {
             var liveness = LivenessSettings()
@@ -78,7 +83,8 @@ extension ServedNode {
             liveness.downAfterWithLease = max(liveness.downAfter * 3, liveness.downAfterWithLease)
             try liveness.validate()
             member.start(
-                clients: host.clients, peers: host.directory, decides: try self.settings.clusterRoles().contains(.control),
+                clients: host.clients, peers: host.directory,
+                decides: try self.settings.clusterRoles().contains(.control),
                 liveness: liveness, planner: PlannerSettings())
             try await member.awaitPartitions { self.tell($0) }
         } catch {
@@ -97,7 +103,8 @@ extension ServedNode {
         let grpc = self.addresses.grpc
         do throws(VecraftError) {
             try await member.map.change { map in
-                guard var record = map.nodes[member.id], record.addresses["client"] != grpc || record.addresses["http"] != http
+                guard var record = map.nodes[member.id],
+                    record.addresses["client"] != grpc || record.addresses["http"] != http
                 else { return nil }
                 record.addresses["client"] = grpc
                 record.addresses["http"] = http
@@ -105,7 +112,8 @@ extension ServedNode {
             }
         } catch {
             // Only `cluster status` shows them.
-            self.log.warning("the cluster map could not be told where this node listens", metadata: ["error": "\(error.message)"])
+            self.log.warning(
+                "the cluster map could not be told where this node listens", metadata: ["error": "\(error.message)"])
         }
     }
 
@@ -123,8 +131,10 @@ extension ServedNode {
         let cluster = self.settings.cluster
         let name = self.settings.node.name.isEmpty ? ProcessInfo.processInfo.hostName : self.settings.node.name
         return NodeRecord(
-            id: NodeID(0), name: name, addresses: ["peer": cluster.advertise.isEmpty ? cluster.listen : cluster.advertise],
-            roles: try self.settings.clusterRoles(), zone: self.settings.node.zone, weight: UInt32(self.settings.node.weight))
+            id: NodeID(0), name: name,
+            addresses: ["peer": cluster.advertise.isEmpty ? cluster.listen : cluster.advertise],
+            roles: try self.settings.clusterRoles(), zone: self.settings.node.zone,
+            weight: UInt32(self.settings.node.weight))
     }
 
     private func condition(_ directory: String) -> NodeCondition {
