@@ -175,6 +175,7 @@ let package = Package(
             "MetaManager", "JournalService", "JournalStore", "JournalFormat", "HLC", "Metadata", "Observability", "FileStore", "Primitives",
             "TestSupport",
         ]),
+        tests("ControlPlane", ["ControlPlane", "Metadata", "Placement", "FileStore", "Primitives", "TestSupport"]),
         tests("Gateway", ["Gateway", "Primitives"]),
         tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
         tests("Cluster", ["vecraft", "ClusterSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire", nioPosix]),

@@ -10,6 +10,10 @@ package final class ReplicaNotes: Sendable {
     package struct Note: Equatable, Sendable {
         package var incarnation: Incarnation
         package var made: MapEpoch
+        package init(incarnation: Incarnation, made: MapEpoch) {
+            self.incarnation = incarnation
+            self.made = made
+        }
     }
     private let notes: Mutex<[ShardID: Note]>
     private let path: String
