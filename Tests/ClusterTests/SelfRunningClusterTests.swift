@@ -272,6 +272,154 @@ extension RealClusters {
             func shard(of id: String) -> UInt32 { Array(id.utf8).withUnsafeBytes { ShardSlots.shard(of: $0, of: 8) } }
         }
 
+        /// A cluster made again under the name is another one: its map says nothing of the data that are there.
+        @Test(.timeLimit(.minutes(10))) func aLostEtcdTakesNothingWithIt() async throws {
+            let (run, etcd) = try await Self.start(shards: 4)
+            let cluster = run.cluster
+            let points = (0..<100).map { VecraftV1.Point(id: "p\($0)", vector: .init(values: [1, 2, 3, Float($0)])) }
+            let _: VecraftV1.UpsertResponse = try await cluster[1].call(
+                "vecraft.v1.Points/Upsert",
+                VecraftV1.UpsertRequest(collection: Self.collection, points: points, wait: .applied))
+            let epoch = try await self.awaitWell(cluster, asking: 1).mapEpoch
+            for node in cluster.nodes {
+                try await eventually("node \(node.id) keeps the map") {
+                    let text = try String(contentsOfFile: node.launch.dataDirectory + "/cluster-map", encoding: .utf8)
+                    return text.contains("\"epoch\":\(epoch)")
+                }
+            }
+            #expect(await cluster.stopEach().isEmpty)
+            etcd.kill()
+            try etcd.wipe()
+            try etcd.restart()
+            try await etcd.awaitHealth()
+
+            try await cluster.initialise()
+            try await cluster[1].begin()
+            await #expect(throws: (any Error).self) { try await cluster[1].awaitReady() }
+            #expect(cluster[1].logText.contains("another cluster"))
+            #expect(try self.folders(cluster[1]).count > 0, "nothing is touched")
+
+            etcd.kill()
+            try etcd.wipe()
+            try etcd.restart()
+            try await etcd.awaitHealth()
+            let folder = cluster[2].launch.dataDirectory
+            let said = try await offThePool {
+                try runCommand(ServerProcess.binary, "cluster", "init", "--etcd", etcd.addresses(), "--from", folder)
+            }
+            #expect(said.contains("epoch \(epoch)"))
+            for node in cluster.nodes { try await node.begin() }
+            for node in cluster.nodes { try await node.awaitReady() }
+            let after = try await self.awaitWell(cluster, asking: 3)
+            #expect(after.nodes.map(\.id) == [1, 2, 3])
+            for node in cluster.nodes {
+                let count: VecraftV1.CountResponse = try await node.call(
+                    "vecraft.v1.Points/Count",
+                    VecraftV1.CountRequest(collection: Self.collection, read: .init(consistency: .strong)))
+                #expect(count.count == 100)
+            }
+            _ = await cluster.stopAll()
+        }
+
+        private func folders(_ node: ClusterNode) throws -> [String] {
+            try FileManager.default.contentsOfDirectory(atPath: node.launch.dataDirectory + "/shards")
+        }
+
+        /// Who is drained does not decide any more: what it would decide on it does not hear of once it is removed.
+        @Test(.timeLimit(.minutes(10))) func aRemovedControllerDecidesNoLonger() async throws {
+            let (run, etcd) = try await Self.start(shards: 2)
+            let cluster = run.cluster
+            try await cluster.join(4).awaitReady()
+            let controller = try await self.awaitWell(cluster, asking: 1).controller
+            let other = cluster.nodes.map(\.id).first { UInt64($0) != controller }!
+            let _: VecraftV1.NodeChangeResponse = try await cluster[other].call(
+                "vecraft.v1.Cluster/DrainNode", VecraftV1.DrainNodeRequest(node: controller))
+            try await eventually("it is drained, and another decides") {
+                let overview = try await self.overview(cluster[other])
+                return overview.nodes.first { $0.id == controller }?.state == "drained" && overview.controller > 0
+                    && overview.controller != controller
+            }
+            // Until it is removed it answers.
+            #expect(await cluster[Int(controller)].readiness() == 200)
+            let _: VecraftV1.NodeChangeResponse = try await cluster[other].call(
+                "vecraft.v1.Cluster/RemoveNode", VecraftV1.RemoveNodeRequest(node: controller))
+            try await eventually("it says that it was removed") {
+                await cluster[Int(controller)].readinessText()?.contains("was removed from the cluster") ?? false
+            }
+            let _: VecraftV1.CreateCollectionResponse = try await cluster[other].call(
+                "vecraft.v1.Collections/CreateCollection",
+                VecraftV1.CreateCollectionRequest(
+                    name: "later",
+                    config: VecraftV1.CollectionConfig(
+                        vector: VecraftV1.VectorConfig(dimension: 4, distance: .l2), shards: 2)))
+            let count: VecraftV1.CountResponse = try await cluster[other].call(
+                "vecraft.v1.Points/Count",
+                VecraftV1.CountRequest(collection: "later", read: .init(consistency: .strong)))
+            #expect(count.count == 0)
+            await cluster[Int(controller)].kill()
+            cluster.forget(Int(controller))
+            _ = try await self.awaitWell(cluster, asking: other)
+            try await run.finish()
+            _ = etcd
+        }
+
+        @Test(.timeLimit(.minutes(10))) func aDirectoryHasOneProcess() async throws {
+            let (run, etcd) = try await Self.start(shards: 2)
+            let cluster = run.cluster
+            let before = try await self.awaitWell(cluster, asking: 2)
+            var launch = cluster[1].launch
+            launch.grpcPort = 0
+            launch.httpPort = 0
+            launch.arguments = ["--etcd", etcd.addresses(), "--listen", "127.0.0.1:\(FreePorts.take(1)[0])"]
+            let second = launch
+            await #expect(throws: (any Error).self) {
+                let process = try await offThePool { try ServerProcess(beginning: second) }
+                try await offThePool { try process.awaitReady(.seconds(60)) }
+            }
+            #expect(cluster[1].logText.contains("in use by another process"))
+            let after = try await self.overview(cluster[2])
+            #expect(after.mapEpoch == before.mapEpoch, "the cluster has not heard of it")
+            #expect(
+                after.nodes
+                    == before.nodes.map { node in
+                        var node = node
+                        let now = after.nodes.first { $0.id == node.id }!
+                        (node.uptimeMs, node.diskFreeBytes) = (now.uptimeMs, now.diskFreeBytes)
+                        (node.lagMs, node.lagEntries, node.lagBytes) = (now.lagMs, now.lagEntries, now.lagBytes)
+                        return node
+                    })
+            try await run.finish()
+        }
+
+        /// What one node has dropped is not there for another one that has not heard of it yet.
+        @Test(.timeLimit(.minutes(10))) func aCollectionMadeAgainIsThere() async throws {
+            let (run, etcd) = try await Self.start(shards: 1)
+            let cluster = run.cluster
+            let request = VecraftV1.CreateCollectionRequest(
+                name: "again",
+                config: VecraftV1.CollectionConfig(
+                    vector: VecraftV1.VectorConfig(dimension: 4, distance: .l2), shards: 2))
+            for round in 0..<30 {
+                let _: VecraftV1.CreateCollectionResponse = try await cluster[round % 3 + 1].call(
+                    "vecraft.v1.Collections/CreateCollection", request)
+                let _: VecraftV1.DropCollectionResponse = try await cluster[(round + 1) % 3 + 1].call(
+                    "vecraft.v1.Collections/DropCollection", VecraftV1.DropCollectionRequest(name: "again"))
+                let made: VecraftV1.CreateCollectionResponse = try await cluster[(round + 2) % 3 + 1].call(
+                    "vecraft.v1.Collections/CreateCollection", request)
+                for node in cluster.nodes {
+                    let found = try await eventually("node \(node.id) knows it") { () -> VecraftV1.Collection? in
+                        let found = try await cluster.describe("again", on: node)
+                        return found.id == made.collection?.id ? found : nil
+                    }
+                    #expect(found.id == made.collection?.id)
+                }
+                let _: VecraftV1.DropCollectionResponse = try await cluster[round % 3 + 1].call(
+                    "vecraft.v1.Collections/DropCollection", VecraftV1.DropCollectionRequest(name: "again"))
+            }
+            try await run.finish()
+            _ = etcd
+        }
+
         private func decisions(_ node: ClusterNode) async throws -> [String] {
             let partition = try #require(try await node.partitions()["sys-0"])
             var found: [String] = []

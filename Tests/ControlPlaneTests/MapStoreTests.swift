@@ -21,7 +21,9 @@ import Testing
         MapStore(self.store, path: self.directory.file(name), files: PosixFileStore())
     }
 
-    private func node(_ id: UInt64, name: String = "n") -> NodeRecord { NodeRecord(id: NodeID(id), name: "\(name)\(id)") }
+    private func node(_ id: UInt64, name: String = "n") -> NodeRecord {
+        NodeRecord(id: NodeID(id), name: "\(name)\(id)")
+    }
 
     @Test func whatIsWrittenIsReadByTheOther() async throws {
         let (a, b) = (self.map("a"), self.map("b"))
@@ -91,6 +93,43 @@ import Testing
         }
     }
 
+    /// A store that lost its data, or was put back from an old copy, must not make anybody throw away what it does not know of.
+    @Test func aMapOfAnotherTimeIsNotTaken() async throws {
+        let a = self.map()
+        for i in 1...3 { try await a.commit(.describeNode(self.node(UInt64(i))), expecting: UInt64(i - 1)) }
+        try await eventually("the file has it") { self.map().map.epoch == 3 }
+        for key in try await self.store.list(prefix: "map/").entries.map(\.key) { _ = try await self.store.delete(key) }
+        let again = self.map()
+        await #expect { try await again.refresh() } throws: { ($0 as? VecraftError)?.reason == "METADATA_WENT_BACK" }
+        #expect(again.map == a.map)
+        let other = self.map("of-nobody")
+        try await other.commit(.describeNode(self.node(9)), expecting: 0)
+        await #expect { try await again.refresh() } throws: { ($0 as? VecraftError)?.reason == "METADATA_WENT_BACK" }
+        #expect(again.map.nodes.count == 3)
+    }
+
+    @Test func aLostClusterIsPutBackFromANode() async throws {
+        let folder = self.directory.file("node-1")
+        let files = PosixFileStore()
+        try files.createDirectory(folder)
+        let document = try ClusterDocument(dataPartitions: 2, voters: 3, replicas: 2)
+        let a = self.map("node-1/cluster-map")
+        for i in 1...3 { try await a.commit(.describeNode(self.node(UInt64(i))), expecting: UInt64(i - 1)) }
+        try await eventually("the file has it") { self.map("node-1/cluster-map").map.epoch == 3 }
+        try AtomicFile.replace(folder + "/cluster", with: document.encoded(), in: files)
+        await #expect { try await ClusterDocument.restore(from: folder, to: self.store, files: files) } throws: {
+            ($0 as? VecraftError)?.reason == "CLUSTER_EXISTS"
+        }
+        let fresh = try SQLiteMetadataStore(path: self.directory.file("fresh.sqlite"))
+        #expect(try await ClusterDocument.restore(from: folder, to: fresh, files: files) == 3)
+        #expect(try await ClusterDocument.read(fresh) == document)
+        let map = MapStore(fresh, path: folder + "/cluster-map", files: files)
+        try await map.refresh()
+        #expect(map.map == a.map)
+        try await map.commit(.activateNode(NodeID(2)), expecting: 3)
+        #expect(map.map.epoch == 4)
+    }
+
     @Test func aMapThatBreaksItsRulesIsNotTaken() async throws {
         let (a, b) = (self.map("a"), self.map("b"))
         try await a.commit(.describeNode(self.node(1)), expecting: 0)
@@ -129,7 +168,8 @@ import Testing
     ) async throws -> (NodeRegistration, MapStore) {
         let map = MapStore(self.store, path: Paths.join(folder, "cluster-map"), files: self.files)
         let registration = try await NodeRegistration.enroll(
-            description, cluster: cluster, directory: folder, map: map, store: self.store, files: self.files)
+            description, cluster: cluster, identity: 7, directory: folder, map: map, store: self.store,
+            files: self.files)
         return (registration, map)
     }
 
@@ -178,7 +218,10 @@ import Testing
             ($0 as? VecraftError)?.field == "node.data_directory"
         }
         #expect(!self.files.exists(Paths.join(alone, "node")))
-        for text in ["", "node 1\n", "cluster c\nnode 0\n", "cluster c\nnode x\n", "cluster c\n"] {
+        for text in [
+            "", "node 1\n", "cluster c\nnode 0\nidentity 7\n", "cluster c\nnode x\nidentity 7\n", "cluster c\n",
+            "cluster c\nnode 1\n",
+        ] {
             try Data(text.utf8).write(to: URL(fileURLWithPath: Paths.join(one, "node")))
             await #expect(throws: VecraftError.self, "\(text)") { try await self.enroll(one, self.description("a")) }
         }
@@ -214,7 +257,9 @@ import Testing
         try await document.write(self.store)
         try await document.write(self.store)
         #expect(try await ClusterDocument.read(self.store) == document)
-        await #expect { try await ClusterDocument(dataPartitions: 4, voters: 3, replicas: 2).write(self.store) } throws: {
+        await #expect {
+            try await ClusterDocument(dataPartitions: 4, voters: 3, replicas: 2).write(self.store)
+        } throws: {
             ($0 as? VecraftError)?.reason == "CLUSTER_EXISTS"
         }
         #expect(document.partitions == [.data(0), .data(1), .txn, .sys])
@@ -223,7 +268,10 @@ import Testing
                 try ClusterDocument(dataPartitions: partitions, voters: voters, replicas: replicas)
             }
         }
-        for bad in ["", "{}", "{\"format\":1}", "{\"format\":1,\"data_partitions\":\"2\",\"voters\":3,\"replicas\":2}"] {
+        for bad in [
+            "", "{}", "{\"format\":1}", "{\"format\":1,\"data_partitions\":\"2\",\"voters\":3,\"replicas\":2}",
+            "{\"format\":1,\"data_partitions\":2,\"voters\":3,\"replicas\":2}",
+        ] {
             #expect(throws: VecraftError.self, "\(bad)") { try ClusterDocument(parsing: Array(bad.utf8)) }
         }
         #expect { try ClusterDocument(parsing: Array("{\"format\":2}".utf8)) } throws: {

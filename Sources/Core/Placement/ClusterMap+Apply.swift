@@ -77,7 +77,7 @@ extension ClusterMap {
     private mutating func finishDrain(
         _ id: NodeID, to state: NodeRecord.State, from: [NodeRecord.State]
     ) throws(VecraftError) {
-        guard !self.holdsSomething(id) else { throw .refused("\(id) still holds replicas") }
+        guard !self.holdsSomething(id) else { throw .refused("\(id) still holds replicas; drain it first") }
         try self.move(id, from: from, to: state)
     }
 

@@ -1,4 +1,6 @@
+package import FileStore
 package import Metadata
+package import Placement
 package import Primitives
 
 /// What was decided when the cluster was made: written once, read by every node before all else.
@@ -12,9 +14,13 @@ package struct ClusterDocument: Equatable, Sendable {
     package var voters: Int
     /// Copies of each shard.
     package var replicas: Int
+    /// Drawn when the cluster was made: one made again under the name is another, whose map says nothing of the old one's data.
+    package private(set) var identity: UInt64
 
     /// - Throws: `.invalidArgument`, naming the field.
-    package init(dataPartitions: Int, voters: Int, replicas: Int) throws(VecraftError) {
+    package init(
+        dataPartitions: Int, voters: Int, replicas: Int, identity: UInt64 = .random(in: 1 ... .max)
+    ) throws(VecraftError) {
         guard (1...Self.maxDataPartitions).contains(dataPartitions) else {
             throw .invalid("data_partitions", "is \(dataPartitions), not 1 to \(Self.maxDataPartitions)")
         }
@@ -23,6 +29,12 @@ package struct ClusterDocument: Equatable, Sendable {
         self.dataPartitions = dataPartitions
         self.voters = voters
         self.replicas = replicas
+        self.identity = identity
+    }
+
+    /// The same but for the identity.
+    private func isAlike(_ other: ClusterDocument) -> Bool {
+        (self.dataPartitions, self.voters, self.replicas) == (other.dataPartitions, other.voters, other.replicas)
     }
 
     package static let maxDataPartitions = 64
@@ -30,7 +42,12 @@ package struct ClusterDocument: Equatable, Sendable {
     package init(parsing bytes: [UInt8]) throws(VecraftError) {
         let value = try JSONValue(parsing: bytes, maxDepth: 2)
         var fields: [String: Int] = [:]
+        var identity: UInt64?
         for member in value.objectValue ?? [] {
+            if member.key == "identity" {
+                identity = member.value.stringValue.flatMap { UInt64($0, radix: 16) }
+                continue
+            }
             guard let number = member.value.integerValue else { throw Self.bad("\(member.key) is no number") }
             fields[member.key] = Int(number)
         }
@@ -44,8 +61,10 @@ package struct ClusterDocument: Equatable, Sendable {
             guard let value = fields[key] else { throw Self.bad("\(key) is missing") }
             return value
         }
+        guard let identity, identity != 0 else { throw Self.bad("identity is missing") }
         try self.init(
-            dataPartitions: try take("data_partitions"), voters: try take("voters"), replicas: try take("replicas"))
+            dataPartitions: try take("data_partitions"), voters: try take("voters"), replicas: try take("replicas"),
+            identity: identity)
     }
 
     package func encoded() -> [UInt8] {
@@ -53,6 +72,7 @@ package struct ClusterDocument: Equatable, Sendable {
             JSONMember("format", .integer(Self.format)),
             JSONMember("data_partitions", .integer(Int64(self.dataPartitions))),
             JSONMember("voters", .integer(Int64(self.voters))), JSONMember("replicas", .integer(Int64(self.replicas))),
+            JSONMember("identity", .string(String(self.identity, radix: 16))),
         ]).encoded()
     }
 
@@ -71,14 +91,47 @@ package struct ClusterDocument: Equatable, Sendable {
     package func write(_ store: any MetadataStore) async throws(VecraftError) {
         guard case .conflict(let entry) = try await store.compareAndSwap(Self.key, expected: nil, value: self.encoded())
         else { return }
-        let present = try entry.map { entry throws(VecraftError) in try ClusterDocument(parsing: entry.value) }
-        guard present == self else {
+        let found = try entry.map { entry throws(VecraftError) in try ClusterDocument(parsing: entry.value) }
+        guard let found, found.isAlike(self) else {
             throw VecraftError(
                 .alreadyExists,
-                present.map {
+                found.map {
                     "the cluster was made before, with \($0.dataPartitions) data partitions, \($0.voters) voters and \($0.replicas) replicas"
                 } ?? "the cluster was made and removed at the same moment", reason: "CLUSTER_EXISTS")
         }
+    }
+
+    /// Puts a cluster back whose metadata are lost, from what one of its nodes keeps.
+    ///
+    /// - Parameter directory: Of the node's data; of all nodes the one with the highest epoch, for others do not start with a map older than theirs.
+    /// - Returns: The epoch of the map.
+    /// - Throws: ALREADY_EXISTS if there is a cluster of the name.
+    package static func restore(
+        from directory: String, to store: any MetadataStore, files: any FileStore
+    ) async throws(VecraftError) -> MapEpoch {
+        func read(_ name: String) throws(VecraftError) -> [UInt8] {
+            let path = Paths.join(directory, name)
+            do throws(FileFault) { return try files.readWhole(path) } catch {
+                throw VecraftError(.invalidArgument, "\(path) cannot be read: \(error)", field: "from")
+            }
+        }
+        let document = try ClusterDocument(parsing: try read("cluster"))
+        let documents = try MapStore.documents(in: try read("cluster-map"))
+        let map = try ClusterMap(documents: documents)
+        guard try await store.get(Self.key) == nil, try await store.list(prefix: MapStore.prefix).entries.isEmpty else {
+            throw VecraftError(
+                .alreadyExists, "the metadata store has a cluster of this name; nothing was changed",
+                reason: "CLUSTER_EXISTS")
+        }
+        // What nodes look for first comes last.
+        for document in map.documents() where document.key != MapKey.epoch.description {
+            if let value = document.value { _ = try await store.put(MapStore.prefix + document.key, value) }
+        }
+        if let value = map.epochDocument.value {
+            _ = try await store.put(MapStore.prefix + MapKey.epoch.description, value)
+        }
+        try await document.write(store)
+        return map.epoch
     }
 
     /// All partitions of the cluster.

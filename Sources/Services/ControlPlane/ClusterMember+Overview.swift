@@ -8,16 +8,23 @@ extension ClusterMember {
     package func overview() async throws(VecraftError) -> VecraftV1.OverviewResponse {
         async let asked = self.reports()
         // An old map is better than none: that it is old is said.
-        let controller = try? await FailoverManager.controller(self.store)
+        var controller: NodeID?
+        var trouble: String?
+        do throws(VecraftError) { controller = try await FailoverManager.controller(self.store) } catch {
+            trouble = error.message
+        }
         let reports = await asked
         let map = self.map.map
         var overview = VecraftV1.OverviewResponse(
-            clusterID: self.clusterID, mapEpoch: map.epoch, controller: (controller ?? nil)?.rawValue ?? 0,
-            metadataReachable: controller != nil, node: self.id.rawValue)
+            clusterID: self.clusterID, mapEpoch: map.epoch, controller: controller?.rawValue ?? 0,
+            metadataReachable: trouble == nil, node: self.id.rawValue)
         overview.partitions = map.partitions.values.sorted { $0.id < $1.id }.map { Self.partition($0, reports) }
         overview.shards = map.collections.values.sorted { $0.id < $1.id }.flatMap { self.shards(of: $0, reports) }
         overview.nodes = map.presentNodes.map { Self.node($0, map, reports, overview.partitions) }
-        overview.problems = Self.problems(overview, map)
+        overview.problems = Self.problems(overview, trouble, map) + self.unplaced(map)
+        if let deciding = controller.flatMap({ reports[$0] }) {
+            overview.problems += deciding.blocked.map { "cannot be had now: \($0)" }
+        }
         return overview
     }
 
@@ -78,13 +85,18 @@ extension ClusterMember {
         }
     }
 
+    /// Collections that nobody has given shards.
+    private func unplaced(_ map: ClusterMap) -> [String] {
+        self.collections.filter { map.collections[$0.id] == nil }.map { "collection \($0.name) has no shards yet" }
+    }
+
     /// From what is known here, whoever decides.
-    private static func problems(_ overview: VecraftV1.OverviewResponse, _ map: ClusterMap) -> [String] {
+    private static func problems(
+        _ overview: VecraftV1.OverviewResponse, _ trouble: String?, _ map: ClusterMap
+    ) -> [String] {
         var found: [String] = []
-        if !overview.metadataReachable {
-            found.append(
-                "the metadata store does not answer node \(overview.node): this is the last map known, and nothing is repaired"
-            )
+        if let trouble {
+            found.append("the metadata store: \(trouble); this is the last map known, and nothing is repaired")
         } else if overview.controller == 0 {
             found.append("no node decides for the cluster at the moment")
         }

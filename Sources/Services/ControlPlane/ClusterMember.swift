@@ -117,13 +117,16 @@ package final class ClusterMember: Sendable {
         cluster: String, description: NodeRecord, directory: String, store: any MetadataStore, files: any FileStore,
         metrics: ControlMetrics, condition: @escaping @Sendable () -> NodeCondition, waiting: @Sendable (String) -> Void
     ) async throws(VecraftError) -> ClusterMember {
+        // Whose the data are comes before anything is written there.
+        let known = try NodeRegistration.known(directory, cluster, files)
         let map = MapStore(store, path: Paths.join(directory, "cluster-map"), files: files)
-        let document = try await Self.document(cluster, directory, store, files, waiting)
+        let document = try await Self.document(cluster, known?.identity, directory, store, files, waiting)
         var registration: NodeRegistration?
         while registration == nil {
             do throws(VecraftError) {
                 registration = try await NodeRegistration.enroll(
-                    description, cluster: cluster, directory: directory, map: map, store: store, files: files)
+                    description, cluster: cluster, identity: document.identity, directory: directory, map: map,
+                    store: store, files: files)
             } catch {
                 guard error.code == .unavailable || error.reason == "STALE_EPOCH" else { throw error }
                 waiting("the metadata store: \(error.message)")
@@ -137,24 +140,32 @@ package final class ClusterMember: Sendable {
 
     /// From the store; from a file if it does not answer and this node was in the cluster before.
     private static func document(
-        _ cluster: String, _ directory: String, _ store: any MetadataStore, _ files: any FileStore,
+        _ cluster: String, _ identity: UInt64?, _ directory: String, _ store: any MetadataStore, _ files: any FileStore,
         _ waiting: @Sendable (String) -> Void
     ) async throws(VecraftError) -> ClusterDocument {
         let path = Paths.join(directory, "cluster")
         while true {
             do throws(VecraftError) {
                 if let document = try await ClusterDocument.read(store) {
+                    guard identity == nil || document.identity == identity else {
+                        throw VecraftError(
+                            .failedPrecondition,
+                            "the metadata store has another cluster \"\(cluster)\" than the one of this data: it was made again. Nothing here is touched; remove the new one's keys from etcd and put the old one back (vecraft cluster init --from), or give the node an empty folder",
+                            reason: "OTHER_CLUSTER")
+                    }
                     do throws(FileFault) { try AtomicFile.replace(path, with: document.encoded(), in: files) } catch {
                         throw VecraftError(.resourceExhausted, "\(path) cannot be written: \(error)")
                     }
                     return document
                 }
-                waiting("the cluster \"\(cluster)\" to be made: vecraft cluster init")
+                waiting(
+                    identity == nil
+                        ? "the cluster \"\(cluster)\" to be made (vecraft cluster init)"
+                        : "the cluster \"\(cluster)\", which the metadata store has lost, to be put back (vecraft cluster init --from)"
+                )
             } catch {
                 guard error.code == .unavailable else { throw error }
-                if files.exists(path), files.exists(Paths.join(directory, "node")),
-                    let bytes = try? files.readWhole(path)
-                {
+                if identity != nil, let bytes = try? files.readWhole(path) {
                     return try ClusterDocument(parsing: bytes)
                 }
                 waiting("the metadata store: \(error.message)")
@@ -277,6 +288,11 @@ package final class ClusterMember: Sendable {
         return CatalogView(collections: meta.catalog.byID.values.sorted { $0.id < $1.id }, reached: reached)
     }
 
+    /// All that this node knows.
+    var collections: [CollectionSchema] {
+        self.state.withLock { $0.meta }?.catalog.byID.values.sorted { $0.id < $1.id } ?? []
+    }
+
     /// As this node knows it.
     func schema(_ collection: UInt64) -> CollectionSchema? { self.state.withLock { $0.meta }?.catalog.byID[collection] }
 
@@ -353,6 +369,7 @@ package final class ClusterMember: Sendable {
                     remainingMs: $0.remainingMilliseconds)
             }
         }
+        report.blocked = parts.failover?.blocked ?? []
         if parts.journal != nil {
             report.journals = own.map { VecraftInternalV1.JournalReport(incarnation: $0.1.incarnation, running: true) }
         }

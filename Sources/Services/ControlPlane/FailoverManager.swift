@@ -44,6 +44,8 @@ package final class FailoverManager: Sendable {
     private let planner: Planner
     private let settings: LivenessSettings
     private let isLeading = Atomic(false)
+    /// What the last plan needed and could not have.
+    private let lastBlocked: Mutex<[String]> = Mutex([])
     private let log = Logger(label: "vecraft.control")
 
     /// - Parameters:
@@ -66,11 +68,21 @@ package final class FailoverManager: Sendable {
         self.record = record
     }
 
+    private func mayDecide(_ map: ClusterMap) -> Bool {
+        [.joining, .active, .draining].contains(map.nodes[self.own]?.state)
+    }
+
     package var leads: Bool { self.isLeading.load(ordering: .relaxed) }
+
+    /// Nothing where another node decides.
+    package var blocked: [String] { self.leads ? self.lastBlocked.withLock { $0 } : [] }
 
     /// Until the task is cancelled.
     package func run() async {
         while !Task.isCancelled {
+            // Who is drained or removed does not hear of what it would decide on.
+            await self.map.wait { self.mayDecide($0) }
+            if Task.isCancelled { return }
             do throws(VecraftError) {
                 let election = try Election(self.store, key: Self.electionKey, ttl: Self.electionTTL)
                 let leadership = try await election.campaign(Array("\(self.own.rawValue)".utf8))
@@ -119,12 +131,14 @@ package final class FailoverManager: Sendable {
         func now() -> Duration { began.duration(to: .now) }
         var view = View(liveness: Liveness(settings: self.settings, now: .zero))
         do throws(VecraftError) { try await self.map.refresh() } catch { return }
-        while leadership.isHeld, !Task.isCancelled {
+        while leadership.isHeld, !Task.isCancelled, self.mayDecide(self.map.map) {
             let round = now()
             await self.hear(&view, now)
             let planned = now()
+            var isBusy = false
             do throws(VecraftError) {
                 let plan = try await self.plan(&view, leadership)
+                isBusy = !plan.decisions.isEmpty
                 for decision in plan.decisions {
                     guard leadership.isHeld, now() - planned < Self.planAge else { break }
                     try await self.write(decision)
@@ -133,7 +147,9 @@ package final class FailoverManager: Sendable {
                 if error.reason == "STALE_EPOCH" { self.metrics.refused.increment() }
                 self.log.info("a plan ends early", metadata: ["why": "\(error.message)"])
             }
-            let rest = self.settings.heartbeat - (now() - round)
+            // What is decided is soon done where it is small, and more is to follow then.
+            let pause = isBusy ? self.settings.heartbeat / 5 : self.settings.heartbeat
+            let rest = pause - (now() - round)
             if rest > .zero { try? await Task.sleep(for: rest) }
         }
     }
@@ -279,6 +295,7 @@ package final class FailoverManager: Sendable {
         for mistake in plan.mistakes {
             self.log.critical("the planner was refused by its own map", metadata: ["what": "\(mistake)"])
         }
+        self.lastBlocked.withLock { $0 = plan.blocked }
         guard plan.blocked != view.blocked else { return }
         view.blocked = plan.blocked
         for what in plan.blocked { self.log.warning("needed and not possible now", metadata: ["what": "\(what)"]) }

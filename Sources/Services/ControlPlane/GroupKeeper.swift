@@ -81,15 +81,12 @@ package final class GroupKeeper: Sendable {
         if group.voters == Set(record.voters.map(\.incarnation)) {
             self.settled.withLock { $0[status.partition] = record.changed }
         }
-        let followers = map.nodes.values.filter { $0.state == .active || $0.state == .draining }.map {
-            ReplicaID($0.id.rawValue)
-        }
+        let followers = map.nodes.values.filter { $0.state != .removed && $0.state != .joining }
+            .map { ReplicaID($0.id.rawValue) }
         let members = status.membership
         if let new = followers.sorted().first(where: { members.member($0) == nil }) { return .addLearner(new) }
-        // Who is joining or drained may come (back) to be active, and follows meanwhile; who was removed does not.
-        let gone = members.learners.first { id in
-            map.nodes[NodeID(id.rawValue)].map { $0.state == .removed || $0.state == .drained } ?? true
-        }
+        // Who was drained follows until it is removed: it may come back, and its clients are answered until it is stopped.
+        let gone = members.learners.first { id in map.nodes[NodeID(id.rawValue)].map { $0.state == .removed } ?? true }
         return gone.map { .removeLearner($0) }
     }
 

@@ -84,7 +84,7 @@ package final class MapStore: Sendable {
                 MapDocument(key: String($0.key.dropFirst(Self.prefix.count)), value: $0.value)
             })
         let epochRevision = listing.entries.first { $0.key == Self.epochKey }?.modified ?? 0
-        self.become(map, listing.revision, epochRevision)
+        try self.become(map, listing.revision, epochRevision)
     }
 
     /// Returns once the map here is the newest there is.
@@ -144,18 +144,32 @@ package final class MapStore: Sendable {
         }
         guard !documents.isEmpty else { return }
         try map.take(documents)
-        self.become(map, newest, epochs)
+        try self.become(map, newest, epochs)
     }
 
-    private func become(_ map: ClusterMap, _ revision: Revision, _ epochRevision: Revision) {
+    private func become(
+        _ map: ClusterMap, _ revision: Revision, _ epochRevision: Revision
+    ) throws(VecraftError) {
+        var known: MapEpoch?
         let listeners: [AsyncStream<Void>.Continuation]? = self.state.withLock { state in
             // Two may read at once; the older reading comes to nothing.
             guard revision > state.revision else { return nil }
+            // Epochs never go back: this is the map of another time, and what it lacks may be there all the same.
+            guard map.epoch >= state.map.epoch else {
+                known = state.map.epoch
+                return nil
+            }
             state.revision = revision
             state.epochRevision = epochRevision
             guard state.map != map else { return nil }
             state.map = map
             return Array(state.listeners.values)
+        }
+        if let known {
+            throw VecraftError(
+                .dataLoss,
+                "the metadata store has a cluster map of epoch \(map.epoch), this node knows one of \(known): the store lost changes; put the newest map back (vecraft cluster init --from)",
+                reason: "METADATA_WENT_BACK")
         }
         guard let listeners else { return }
         for listener in listeners { listener.yield() }
@@ -188,7 +202,7 @@ package final class MapStore: Sendable {
             throw VecraftError(
                 .aborted, "the cluster map changed meanwhile, to epoch \(self.map.epoch)", reason: "STALE_EPOCH")
         }
-        self.become(after, revision, revision)
+        try self.become(after, revision, revision)
         return after
     }
 
@@ -230,20 +244,24 @@ package final class MapStore: Sendable {
         }
     }
 
+    static func documents(in bytes: [UInt8]) throws(VecraftError) -> [MapDocument] {
+        var documents: [MapDocument] = []
+        for line in bytes.split(separator: UInt8(ascii: "\n")) {
+            guard let space = line.firstIndex(of: UInt8(ascii: " ")) else {
+                throw VecraftError(.dataLoss, "a line of the cluster map's file has no key", reason: "BAD_CLUSTER_MAP")
+            }
+            documents.append(
+                MapDocument(
+                    key: String(decoding: line[..<space], as: UTF8.self),
+                    value: Array(line[line.index(after: space)...])))
+        }
+        return documents
+    }
+
     private func loadFile() -> ClusterMap? {
         guard self.files.exists(self.path) else { return nil }
         do {
-            let bytes = try self.files.readWhole(self.path)
-            var documents: [MapDocument] = []
-            for line in bytes.split(separator: UInt8(ascii: "\n")) {
-                guard let space = line.firstIndex(of: UInt8(ascii: " ")) else {
-                    throw VecraftError(.dataLoss, "a line has no key")
-                }
-                documents.append(
-                    MapDocument(
-                        key: String(decoding: line[..<space], as: UTF8.self), value: Array(line[(space + 1)...])))
-            }
-            return try ClusterMap(documents: documents)
+            return try ClusterMap(documents: try Self.documents(in: try self.files.readWhole(self.path)))
         } catch {
             self.log.warning(
                 "the file with the last cluster map cannot be used; the metadata store has it",

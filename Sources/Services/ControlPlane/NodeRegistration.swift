@@ -31,11 +31,12 @@ package final class NodeRegistration: Sendable {
     /// - Throws: FAILED_PRECONDITION for a directory with other data, and for a node that was removed. Without the store a node
     ///   starts that the last map knows.
     package static func enroll(
-        _ description: NodeRecord, cluster: String, directory: String, map: MapStore, store: any MetadataStore,
-        files: any FileStore
+        _ description: NodeRecord, cluster: String, identity: UInt64, directory: String, map: MapStore,
+        store: any MetadataStore, files: any FileStore
     ) async throws(VecraftError) -> NodeRegistration {
         let path = Paths.join(directory, "node")
-        if let id = try Self.load(path, cluster, files) {
+        if let known = try Self.known(directory, cluster, files) {
+            let id = known.id
             let registration = NodeRegistration(id, store)
             do throws(VecraftError) {
                 try await map.refresh()
@@ -70,7 +71,7 @@ package final class NodeRegistration: Sendable {
             taken = NodeID((map.nodes.keys.map(\.rawValue).max() ?? 0) + 1)
             return .describeNode(Self.record(description, taken))
         }
-        let text = "cluster \(cluster)\nnode \(taken.rawValue)\n"
+        let text = "cluster \(cluster)\nnode \(taken.rawValue)\nidentity \(String(identity, radix: 16))\n"
         do throws(FileFault) { try AtomicFile.replace(path, with: Array(text.utf8), in: files) } catch {
             throw VecraftError(.unavailable, "\(path) cannot be written: \(error)")
         }
@@ -104,26 +105,35 @@ package final class NodeRegistration: Sendable {
         return isSame ? nil : .describeNode(record)
     }
 
-    private static func load(_ path: String, _ cluster: String, _ files: any FileStore) throws(VecraftError) -> NodeID?
-    {
+    /// Whose the data are; nil for a directory of no node yet.
+    ///
+    /// - Throws: FAILED_PRECONDITION, reason OTHER_CLUSTER, for another cluster's.
+    package static func known(
+        _ directory: String, _ cluster: String, _ files: any FileStore
+    ) throws(VecraftError) -> (id: NodeID, identity: UInt64)? {
+        let path = Paths.join(directory, "node")
         guard files.exists(path) else { return nil }
         let text: String
         do throws(FileFault) { text = String(decoding: try files.readWhole(path), as: UTF8.self) } catch {
             throw VecraftError(.unavailable, "\(path) cannot be read: \(error)")
         }
-        let lines = text.split(separator: "\n").map { $0.split(separator: " ", maxSplits: 1) }
-        guard lines.count == 2, lines.allSatisfy({ $0.count == 2 }), lines[0][0] == "cluster", lines[1][0] == "node",
-            let id = UInt64(lines[1][1]), id > 0
-        else {
-            throw VecraftError(.dataLoss, "\(path) is damaged; it should say \"cluster NAME\" and \"node ID\"")
+        var fields: [Substring: Substring] = [:]
+        for line in text.split(separator: "\n") {
+            let parts = line.split(separator: " ", maxSplits: 1)
+            if parts.count == 2 { fields[parts[0]] = parts[1] }
         }
-        guard lines[0][1] == cluster else {
+        guard let name = fields["cluster"], let id = fields["node"].flatMap({ UInt64($0) }), id > 0,
+            let identity = fields["identity"].flatMap({ UInt64($0, radix: 16) })
+        else {
             throw VecraftError(
-                .failedPrecondition, "the data is of cluster \"\(lines[0][1])\", not of \"\(cluster)\"",
-                field: "cluster.id",
+                .dataLoss, "\(path) is damaged; it should say \"cluster NAME\", \"node ID\" and \"identity NUMBER\"")
+        }
+        guard name == cluster else {
+            throw VecraftError(
+                .failedPrecondition, "the data is of cluster \"\(name)\", not of \"\(cluster)\"", field: "cluster.id",
                 reason: "OTHER_CLUSTER")
         }
-        return NodeID(id)
+        return (NodeID(id), identity)
     }
 
     // MARK: The lease

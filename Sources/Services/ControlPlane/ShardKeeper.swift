@@ -21,6 +21,8 @@ package final class ShardKeeper: Sendable {
         var failed: Set<Incarnation> = []
         /// When builds failed, for the planner.
         var failures: [ContinuousClock.Instant] = []
+        /// In a row, by shard: each is told later than the one before, lest the shard wander from node to node without end.
+        var inARow: [ShardID: Int] = [:]
         /// Of the map that has been acted on.
         var acted: MapEpoch = 0
         var isStopped = false
@@ -91,7 +93,14 @@ package final class ShardKeeper: Sendable {
         for (id, note) in self.notes.all where given[id]?.replica.incarnation != note.incarnation {
             // Only a map newer than the one that made it can know better.
             guard map.epoch >= note.made else { continue }
-            self.remove(id, isDropped: map.collections[id.collection] == nil)
+            guard let record = map.shard(id) else {
+                // That a collection was dropped is for sys-0 to say; storage then removes what there is.
+                if self.storage.replica(id.collection) == nil { self.forget(id) }
+                continue
+            }
+            // Whatever the map says, points go only where others have them.
+            guard record.replicas.contains(where: { $0.state == .live && $0.node != self.own }) else { continue }
+            self.remove(id)
         }
         for (id, (replica, record)) in given where self.notes[id] == nil && replica.state == .building {
             self.begin(id, replica, record, map)
@@ -105,17 +114,18 @@ package final class ShardKeeper: Sendable {
 
     // MARK: Removing
 
-    private func remove(_ id: ShardID, isDropped: Bool) {
+    private func remove(_ id: ShardID) {
+        self.storage.remove(id)
+        self.forget(id)
+        self.log.notice("a shard's replica was removed", metadata: ["shard": "\(id)"])
+    }
+
+    private func forget(_ id: ShardID) {
         let build = self.state.withLock { $0.builds.removeValue(forKey: id) }
         build?.task.cancel()
-        // Of a collection that was dropped, sys-0 says so, and storage removes what there is.
-        if !isDropped || self.storage.replica(id.collection) == nil { self.storage.remove(id) }
-        do throws(VecraftError) {
-            try self.notes.set(id, nil)
-            self.log.notice("a shard's replica was removed", metadata: ["shard": "\(id)"])
-        } catch {
+        do throws(VecraftError) { try self.notes.set(id, nil) } catch {
             self.log.error(
-                "a shard's replica is gone, but its note remains", metadata: ["shard": "\(id)", "error": "\(error)"])
+                "the note of a shard that is not here remains", metadata: ["shard": "\(id)", "error": "\(error)"])
         }
     }
 
@@ -149,6 +159,7 @@ package final class ShardKeeper: Sendable {
 
     private func build(_ id: ShardID, _ incarnation: Incarnation, _ schema: CollectionSchema, isFirst: Bool) async {
         var last = "no copy answers in the map"
+        defer { self.state.withLock { if self.storage.replica(of: id) != nil { $0.inARow[id] = nil } } }
         for round in 0..<Self.rounds {
             if round > 0 { try? await Task.sleep(for: .milliseconds(500)) }
             do throws(VecraftError) {
@@ -175,6 +186,11 @@ package final class ShardKeeper: Sendable {
                 }
             }
         }
+        let inARow = self.state.withLock { state in
+            state.inARow[id, default: 0] += 1
+            return state.inARow[id]!
+        }
+        try? await Task.sleep(for: min(.seconds(1) * (1 << min(inARow - 1, 8)), .seconds(60)))
         if Task.isCancelled { return }
         self.log.error(
             "a shard could not be built here; it goes elsewhere", metadata: ["shard": "\(id)", "why": "\(last)"])

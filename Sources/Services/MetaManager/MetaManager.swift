@@ -157,6 +157,33 @@ package final class MetaManager: Sendable {
         _ schema: CollectionSchema, header: EntryHeader,
         completion: @escaping @Sendable (Result<Creation, VecraftError>) -> Void
     ) {
+        self.caughtUp(completion) { self.createNow(schema, header: header, completion: completion) }
+    }
+
+    /// What was changed at other nodes before this call is known here: whether a name is taken, or gone, must not be answered from what
+    /// this node happens to have heard.
+    private func caughtUp<T>(
+        _ completion: @escaping @Sendable (Result<T, VecraftError>) -> Void, _ act: @escaping @Sendable () -> Void
+    ) {
+        guard self.journal.isReplicated else { return act() }
+        self.journal.readIndex(.sys) { [self] result in
+            switch result {
+            case .failure(let error): completion(.failure(error))
+            case .success(let offset):
+                _ = self.waiters.wait(for: offset) { reached in
+                    switch reached {
+                    case .failure(let error): completion(.failure(error))
+                    case .success: act()
+                    }
+                }
+            }
+        }
+    }
+
+    private func createNow(
+        _ schema: CollectionSchema, header: EntryHeader,
+        completion: @escaping @Sendable (Result<Creation, VecraftError>) -> Void
+    ) {
         let catalog = self.catalog
         if let existing = catalog.collection(tenant: schema.tenant, name: schema.name) {
             completion(Self.compare(existing, schema))
@@ -188,6 +215,13 @@ package final class MetaManager: Sendable {
         tenant: String, name: String, header: EntryHeader,
         completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
     ) {
+        self.caughtUp(completion) { self.dropNow(tenant: tenant, name: name, header: header, completion: completion) }
+    }
+
+    private func dropNow(
+        tenant: String, name: String, header: EntryHeader,
+        completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
+    ) {
         do throws(VecraftError) {
             let schema = try self.collection(tenant: tenant, name: name)
             var header = header
@@ -206,6 +240,16 @@ package final class MetaManager: Sendable {
     ///   - vectors: Names of those meant; none: all.
     ///   - completion: Gets the schema as it is then; without a write if it was so before.
     package func update(
+        tenant: String, name: String, quantisation: Quantisation, vectors: [String], header: EntryHeader,
+        completion: @escaping @Sendable (Result<Creation, VecraftError>) -> Void
+    ) {
+        self.caughtUp(completion) {
+            self.updateNow(
+                tenant: tenant, name: name, quantisation: quantisation, vectors: vectors, header: header, completion: completion)
+        }
+    }
+
+    private func updateNow(
         tenant: String, name: String, quantisation: Quantisation, vectors: [String], header: EntryHeader,
         completion: @escaping @Sendable (Result<Creation, VecraftError>) -> Void
     ) {

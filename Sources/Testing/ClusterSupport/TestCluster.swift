@@ -108,13 +108,8 @@ package final class TestCluster: Sendable {
     }
 
     private func startAll() async throws {
-        if let etcd = self.options.etcd {
-            let (voters, replicas) = (self.options.voters, self.options.replicas)
-            _ = try await offThePool {
-                try runCommand(
-                    ServerProcess.binary, "cluster", "init", "--etcd", etcd.addresses(), "--voters", "\(voters)", "--replicas",
-                    "\(replicas)")
-            }
+        if self.options.etcd != nil {
+            try await self.initialise()
             for node in self.nodes {
                 try await node.begin()
                 try await self.awaitPlace(node)
@@ -140,11 +135,31 @@ package final class TestCluster: Sendable {
         }
     }
 
+    /// `vecraft cluster init`.
+    package func initialise() async throws {
+        guard let etcd = self.options.etcd else { return }
+        let (voters, replicas) = (self.options.voters, self.options.replicas)
+        _ = try await offThePool {
+            try runCommand(
+                ServerProcess.binary, "cluster", "init", "--etcd", etcd.addresses(), "--voters", "\(voters)", "--replicas", "\(replicas)")
+        }
+    }
+
+    /// Ends all nodes in order, to be started again; returns those that did not end with 0.
+    package func stopEach() async -> [Int: Int32] {
+        await withTaskGroup(of: (Int, Int32).self) { group in
+            for node in self.nodes where node.isRunning { group.addTask { (node.id, await node.stop()) } }
+            var failed: [Int: Int32] = [:]
+            for await (id, status) in group where status != 0 { failed[id] = status }
+            return failed
+        }
+    }
+
     /// The cluster gives ids in the order in which nodes come; here node n is to have the id n.
     private func awaitPlace(_ node: ClusterNode) async throws {
         let path = node.launch.dataDirectory + "/node"
         let text = try await eventually("node \(node.id) has a place in the cluster") {
-            guard let text = try? String(contentsOfFile: path, encoding: .utf8), text.hasSuffix("\n") else { return nil as String? }
+            guard let text = try? String(contentsOfFile: path, encoding: .utf8), text.contains("identity") else { return nil as String? }
             return text
         }
         guard text.contains("node \(node.id)\n") else {

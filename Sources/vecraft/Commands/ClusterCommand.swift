@@ -1,6 +1,7 @@
 package import ArgumentParser
 internal import ControlPlane
 internal import Etcd
+internal import FileStore
 internal import NIOPosix
 internal import Primitives
 internal import ServiceHost
@@ -42,6 +43,12 @@ package struct ClusterInitCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Copies of each shard, 1 to 7.", valueName: "count"))
     package var replicas = 2
 
+    @Option(
+        help: ArgumentHelp(
+            "Put a cluster back whose etcd lost it, from the data directory of its node with the newest map.",
+            valueName: "folder"))
+    package var from: String?
+
     package init() {}
 
     package func run() async throws {
@@ -53,6 +60,11 @@ package struct ClusterInitCommand: AsyncParsableCommand {
         }
         let store = try EtcdMetadataStore(try settings.etcd(), group: MultiThreadedEventLoopGroup.singleton)
         do throws(VecraftError) {
+            if let from = self.from {
+                let epoch = try await ClusterDocument.restore(from: from, to: store, files: PosixFileStore())
+                await store.close()
+                return Console.print("Cluster \"\(settings.cluster.id)\" is put back, with its map of epoch \(epoch).")
+            }
             try await document.write(store)
             await store.close()
         } catch {
@@ -66,7 +78,7 @@ package struct ClusterInitCommand: AsyncParsableCommand {
             """
             Cluster "\(settings.cluster.id)" is made: \(Figures.count(self.dataPartitions, "data partition")), \(self.voters) voters each, \(self.replicas) copies of each shard.
             It begins when \(Figures.count(self.voters, "node")) \(self.voters == 1 ? "is" : "are") there:
-              vecraft serve --etcd \(settings.cluster.etcd) --listen HOST:PORT --data-directory FOLDER
+              vecraft serve --etcd \(settings.cluster.etcd)\(settings.cluster.id == "vecraft" ? "" : " --cluster-id \(settings.cluster.id)") --listen HOST:PORT --data-directory FOLDER
 
             """
         }

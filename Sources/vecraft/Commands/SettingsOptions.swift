@@ -105,11 +105,17 @@ package struct SettingsOptions: ParsableArguments {
             }
             file = (path, text)
         }
+        let loaded: LoadedSettings<Settings>
         do throws(SettingsError) {
-            return try Settings.load(file: file, environment: Environment.all, flags: self.flags)
+            loaded = try Settings.load(file: file, environment: Environment.all, flags: self.flags)
         } catch {
             throw VecraftError(.invalidArgument, "the configuration cannot be used:\n\(error.description)")
         }
+        // A node alone would start, and its folder could never join.
+        for (flag, value) in [("--listen", self.listen), ("--advertise", self.advertise)] where value != nil {
+            guard loaded.values.cluster.runsItself else { throw .invalid(flag, "is for a cluster that runs itself: --etcd is missing") }
+        }
+        return loaded
     }
 }
 

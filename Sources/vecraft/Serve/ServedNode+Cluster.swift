@@ -21,6 +21,8 @@ internal import Synchronization
 struct ClusterPlace: Sendable {
     let member: ClusterMember
     let store: EtcdMetadataStore
+    /// Of the data directory.
+    let lock: any FileLock
 
     func leave() async {
         await self.member.close()
@@ -33,6 +35,15 @@ extension ServedNode {
     func takePlace(_ directory: String) async throws -> ClusterPlace? {
         let cluster = self.settings.cluster
         guard cluster.runsItself else { return nil }
+        // Before the cluster hears of this process: another one may live from these data.
+        let lock: any FileLock
+        do throws(FileFault) { lock = try self.files.lock(Paths.join(directory, "lock")) } catch {
+            guard error.isHeldElsewhere else { throw error.vecraftError }
+            throw VecraftError(
+                .failedPrecondition, "node.data_directory: \(directory) is in use by another process",
+                field: "node.data_directory",
+                reason: "DIRECTORY_LOCKED")
+        }
         let store = try EtcdMetadataStore(try self.settings.etcd(), group: self.group)
         do {
             let metrics = ControlMetrics(self.registry)
@@ -45,6 +56,9 @@ extension ServedNode {
             }
             self.readiness.add("cluster") {
                 let epoch = member.map.map.epoch
+                if member.map.map.nodes[member.id]?.state == .removed {
+                    return .init(ok: false, "node \(member.id.rawValue) was removed from the cluster: stop it")
+                }
                 // Reads and writes go on without it, so the node stays ready; it says that nothing is repaired.
                 guard member.isStoreReachable else {
                     return .init(
@@ -54,7 +68,7 @@ extension ServedNode {
                 }
                 return .init(ok: true, "node \(member.id.rawValue), map of epoch \(epoch)")
             }
-            return ClusterPlace(member: member, store: store)
+            return ClusterPlace(member: member, store: store, lock: lock)
         } catch {
             await store.close()
             throw error
@@ -85,7 +99,7 @@ extension ServedNode {
             member.start(
                 clients: host.clients, peers: host.directory,
                 decides: try self.settings.clusterRoles().contains(.control),
-                liveness: liveness, planner: PlannerSettings())
+                liveness: liveness, planner: self.planner)
             try await member.awaitPartitions { self.tell($0) }
         } catch {
             await member.close()
@@ -119,7 +133,18 @@ extension ServedNode {
 
     private func tell(_ what: String) {
         self.readiness.enter(.starting, progress: "waiting for \(what)")
+        // Said again and again: a line each time it is something else, and one in a while.
+        guard self.waiting.isNews(what) else { return }
         self.log.notice("waiting", metadata: ["for": "\(what)"])
+    }
+
+    private var planner: PlannerSettings {
+        var settings = PlannerSettings()
+        // What a sender gives in a second is bounded (storage.transfer_bytes_per_second), so that many at once harm nobody; of small shards
+        // two at a time would take all day.
+        settings.maxBuildsPerNode = 8
+        settings.maxBuilds = 96
+        return settings
     }
 
     /// A node without the gateway's role has no business with clients.
@@ -148,6 +173,20 @@ extension ServedNode {
             diskFree: UInt64((try? self.files.freeBytes(directory)) ?? 0),
             diskTotal: (disk?[.systemSize] as? NSNumber)?.uint64Value ?? 0, busy: Int(min(busy, 1) * 1000),
             problem: failing.map { "\($0.name): \($0.detail)" }.joined(separator: "; "))
+    }
+}
+
+/// What a start waits for, so that its log says it once.
+final class WaitingFor: Sendable {
+    private static let again: Duration = .seconds(30)
+    private let last = Mutex<(what: String, at: ContinuousClock.Instant)?>(nil)
+
+    func isNews(_ what: String) -> Bool {
+        self.last.withLock { last in
+            if let last, last.what == what, last.at.duration(to: .now) < Self.again { return false }
+            last = (what, .now)
+            return true
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 internal import ControlPlane
 internal import Etcd
+internal import FileStore
 internal import Foundation
 internal import GRPC
 internal import Gateway
@@ -149,6 +150,7 @@ extension ServedNode {
         shutdown.step("closing the journal")
         await parts.journal.close()
         await (parts.member?.store as? EtcdMetadataStore)?.close()
+        parts.lock?.release()
         do { try parts.store.close() } catch {
             self.log.warning("closing the metadata store", metadata: ["error": "\(error)"])
         }

@@ -34,6 +34,7 @@ final class ServedNode: Sendable {
     let files = PosixFileStore()
     let group: MultiThreadedEventLoopGroup
     let log = Logger(label: "vecraft")
+    let waiting = WaitingFor()
     let startedMilliseconds = SystemTime.coarseMilliseconds
 
     private static let loopTurnMicroseconds: UInt32 = 100
@@ -112,6 +113,8 @@ final class ServedNode: Sendable {
         let builder: ShardBuilder?
         /// In a cluster that runs itself.
         let member: ClusterMember?
+        /// Of the data directory, there.
+        let lock: (any FileLock)?
 
         var isBuilding: Bool { self.builder.map { !$0.isDone } ?? false }
         /// What the start is busy with.
@@ -250,7 +253,7 @@ final class ServedNode: Sendable {
                 gateway: gateway, grpc: grpc, http: http, web: web, collectors: collectors, goals: ReplayGoals(storage),
                 builder: journal.replicated.map {
                     ShardBuilder(storage, ShardTransferClient($0.clients, shardTransfer))
-                }, member: member)
+                }, member: member, lock: place?.lock)
         } catch {
             await member?.close()
             await journal.close()
@@ -336,6 +339,15 @@ final class ServedNode: Sendable {
         settings.maxMessageBytes = self.settings.grpc.maxMessageBytes
         settings.prepareForGateway()
         var methods = gateway.methods().merging(ClusterAPI.methods(member)) { own, _ in own }
+        if member != nil {
+            for name in ["AddReplica", "RemoveReplica"] {
+                methods["/vecraft.internal.v1.Journal/\(name)"] = .unary { (_, _, _) throws(VecraftError) -> GRPCUnaryOutcome in
+                    throw VecraftError(
+                        .failedPrecondition, "who votes is for the cluster to say: see vecraft cluster drain, remove and join",
+                        reason: "CLUSTER_RUNS_ITSELF")
+                }
+            }
+        }
         if !self.answersClients {
             methods = methods.filter { !$0.key.hasPrefix("/vecraft.v1.Points/") && !$0.key.hasPrefix("/vecraft.v1.Collections/") }
         }

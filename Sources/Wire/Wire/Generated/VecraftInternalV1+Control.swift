@@ -62,7 +62,9 @@ extension VecraftInternalV1 {
         package var lagMs: UInt64
         /// Why it does not serve, if so.
         package var problem: String
-        package init(node: UInt64 = 0, state: String = "", complete: Bool = false, mapEpoch: UInt64 = 0, watchesMap: Bool = false, replicas: [VecraftInternalV1.ReplicaReport] = [], journals: [VecraftInternalV1.JournalReport] = [], groups: [VecraftInternalV1.GroupReport] = [], diskFree: UInt64 = 0, diskTotal: UInt64 = 0, busy: UInt32 = 0, failedBuilds: UInt32 = 0, version: String = "", uptimeMs: UInt64 = 0, lagEntries: UInt64 = 0, lagBytes: UInt64 = 0, lagMs: UInt64 = 0, problem: String = "") {
+        /// Where it decides for the cluster: what is needed and cannot be had.
+        package var blocked: [String]
+        package init(node: UInt64 = 0, state: String = "", complete: Bool = false, mapEpoch: UInt64 = 0, watchesMap: Bool = false, replicas: [VecraftInternalV1.ReplicaReport] = [], journals: [VecraftInternalV1.JournalReport] = [], groups: [VecraftInternalV1.GroupReport] = [], diskFree: UInt64 = 0, diskTotal: UInt64 = 0, busy: UInt32 = 0, failedBuilds: UInt32 = 0, version: String = "", uptimeMs: UInt64 = 0, lagEntries: UInt64 = 0, lagBytes: UInt64 = 0, lagMs: UInt64 = 0, problem: String = "", blocked: [String] = []) {
             self.node = node
             self.state = state
             self.complete = complete
@@ -81,6 +83,7 @@ extension VecraftInternalV1 {
             self.lagBytes = lagBytes
             self.lagMs = lagMs
             self.problem = problem
+            self.blocked = blocked
         }
         package static var schema: MessageSchema { MessageSchema(index: 59) }
         package init(_ view: View) {
@@ -102,6 +105,7 @@ extension VecraftInternalV1 {
             self.lagBytes = view.lagBytes
             self.lagMs = view.lagMs
             self.problem = view.problem.string
+            self.blocked = view.blocked.map(\.string)
         }
         package func build(_ out: Builder) {
             out.node = self.node
@@ -122,6 +126,7 @@ extension VecraftInternalV1 {
             out.lagBytes = self.lagBytes
             out.lagMs = self.lagMs
             out.problem.set(self.problem)
+            out.blocked.set(self.blocked)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -145,6 +150,7 @@ extension VecraftInternalV1 {
             @inlinable package var lagBytes: UInt64 { self.base.load(160) }
             @inlinable package var lagMs: UInt64 { self.base.load(168) }
             @inlinable package var problem: TextView { self.base.text(176) }
+            @inlinable package var blocked: RepeatedText { self.base.texts(192, 184) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -169,6 +175,7 @@ extension VecraftInternalV1 {
             @inlinable package var lagBytes: UInt64 { get { self.base.load(160) } nonmutating set { self.base.store(newValue, 160) } }
             @inlinable package var lagMs: UInt64 { get { self.base.load(168) } nonmutating set { self.base.store(newValue, 168) } }
             @inlinable package var problem: TextSlot { TextSlot(self.base, 176) }
+            @inlinable package var blocked: RepeatedTextSlot { RepeatedTextSlot(self.base, 192, 184) }
         }
     }
     package struct ReplicaReport: WireMessage {

@@ -284,7 +284,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__observe_request__descrip
   (ProtobufCMessageInit) vecraft__internal__v1__observe_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__internal__v1__node_report__field_descriptors[18] =
+static const ProtobufCFieldDescriptor vecraft__internal__v1__node_report__field_descriptors[19] =
 {
   {
     "node",
@@ -502,8 +502,21 @@ static const ProtobufCFieldDescriptor vecraft__internal__v1__node_report__field_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "blocked",
+    19,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__Internal__V1__NodeReport, n_blocked),
+    offsetof(Vecraft__Internal__V1__NodeReport, blocked),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__internal__v1__node_report__field_indices_by_name[] = {
+  18,   /* field[18] = blocked */
   10,   /* field[10] = busy */
   2,   /* field[2] = complete */
   8,   /* field[8] = disk_free */
@@ -526,7 +539,7 @@ static const unsigned vecraft__internal__v1__node_report__field_indices_by_name[
 static const ProtobufCIntRange vecraft__internal__v1__node_report__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 18 }
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor vecraft__internal__v1__node_report__descriptor =
 {
@@ -536,7 +549,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__node_report__descriptor 
   "Vecraft__Internal__V1__NodeReport",
   "vecraft.internal.v1",
   sizeof(Vecraft__Internal__V1__NodeReport),
-  18,
+  19,
   vecraft__internal__v1__node_report__field_descriptors,
   vecraft__internal__v1__node_report__field_indices_by_name,
   1,  vecraft__internal__v1__node_report__number_ranges,

@@ -88,10 +88,15 @@ struct  Vecraft__Internal__V1__NodeReport
    * Why it does not serve, if so.
    */
   char *problem;
+  /*
+   * Where it decides for the cluster: what is needed and cannot be had.
+   */
+  size_t n_blocked;
+  char **blocked;
 };
 #define VECRAFT__INTERNAL__V1__NODE_REPORT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__node_report__descriptor) \
-    , 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0, (char *)protobuf_c_empty_string }
+    , 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL }
 
 
 struct  Vecraft__Internal__V1__ReplicaReport
