@@ -86,6 +86,12 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         guard !self.read.shards.isEmpty else { return }
         var here = self.read
         here.elsewhere = []
+        if here.plan.requirement.level == .bounded {
+            // How stale this node's part is was left to it, as to the others.
+            do throws(VecraftError) {
+                here.plan = try self.gateway.query.plan(here.plan.requirement, replica: here.replica)
+            } catch { return self.fail(error) }
+        }
         let own = here
         let shards = own.shards.map(\.engine.id.shard)
         if own.plan.isSatisfied(by: own.replica.replay.waiters.applied) { return self.answerHere(own, shards) }
