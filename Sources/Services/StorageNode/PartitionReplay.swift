@@ -59,7 +59,9 @@ package final class PartitionReplay: Sendable {
         self.applying = Mutex(start)
         self.published = Mutex(ReplayMark(offset: start, milliseconds: 0))
         self.floor = try journal.position(partition).committed
-        self.follower = JournalFollower(journal, partition: partition, maxBatchBytes: Self.batchBytes)
+        // With a delay one entry at a time: a batch is as late as its last entry, and its first would be late twice over.
+        self.follower = JournalFollower(
+            journal, partition: partition, maxBatchBytes: applyDelayMilliseconds > 0 ? 1 : Self.batchBytes)
         self.applyDelayMilliseconds = applyDelayMilliseconds
         let name = partition.description
         self.metrics = Handles(
