@@ -10,6 +10,8 @@ package final class TestCluster: Sendable {
         /// "all" or "journal".
         package var roles = "all"
         package var settings: [String] = []
+        /// Of one node each, beside `settings`.
+        package var nodeSettings: [Int: [String]] = [:]
         /// Each node in a network of its own, so that they can be cut off from each other.
         package var hasNetworks = false
         /// Megabytes of a file system of its own for a node's data, by node.
@@ -88,10 +90,11 @@ package final class TestCluster: Sendable {
         var launch = ServerLaunch(dataDirectory: self.directory.file("node-\(peer.id)"))
         launch.grpcPort = peer.ports[1]
         launch.httpPort = peer.ports[2]
-        launch.settings = self.options.settings
+        launch.settings = self.options.settings + (self.options.nodeSettings[peer.id] ?? [])
         if let etcd = self.options.etcd {
             launch.arguments = [
-                "--host", peer.host, "--etcd", etcd.addresses, "--listen", peer.address, "--set", "node.name=node-\(peer.id)",
+                "--host", peer.host, "--etcd", etcd.addresses, "--listen", peer.address, "--set",
+                "node.name=node-\(peer.id)",
             ]
         } else {
             launch.arguments = [
@@ -109,7 +112,8 @@ package final class TestCluster: Sendable {
             let (voters, replicas) = (self.options.voters, self.options.replicas)
             _ = try await offThePool {
                 try runCommand(
-                    ServerProcess.binary, "cluster", "init", "--etcd", etcd.addresses, "--voters", "\(voters)", "--replicas",
+                    ServerProcess.binary, "cluster", "init", "--etcd", etcd.addresses, "--voters", "\(voters)",
+                    "--replicas",
                     "\(replicas)")
             }
             for node in self.nodes {
@@ -141,7 +145,9 @@ package final class TestCluster: Sendable {
     private func awaitPlace(_ node: ClusterNode) async throws {
         let path = node.launch.dataDirectory + "/node"
         let text = try await eventually("node \(node.id) has a place in the cluster") {
-            guard let text = try? String(contentsOfFile: path, encoding: .utf8), text.hasSuffix("\n") else { return nil as String? }
+            guard let text = try? String(contentsOfFile: path, encoding: .utf8), text.hasSuffix("\n") else {
+                return nil as String?
+            }
             return text
         }
         guard text.contains("node \(node.id)\n") else {
