@@ -14,10 +14,10 @@ export PATH := $(CURDIR)/.build/tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: cluster cluster-down help demo test simulate serve build packages proto format lint torture torture-cluster clean
-.PHONY: bench bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-failover bench-catchup bench-cluster bench-index
+.PHONY: bench bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-failover bench-catchup bench-consistency bench-cluster bench-index
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## A node, 2,500 Debian packages, and searches (KEEP=1: leave it up)
 	@$(VECRAFT) demo
@@ -80,12 +80,13 @@ bench-ingest: ## Durable bulk upserts of 384-d points from one client
 bench-journal: ## 4 KiB appends, against Debian's etcd: one node, then three replicas (REPLICAS=1 or 3: one of them)
 bench-failover: ## The leader killed under load (KILLS=50): how long until writes flow again
 bench-catchup: ## A follower comes back from far behind (ENTRIES=100000) while writes go on
+bench-consistency: ## Searches at each read level while replicas are late: 0, 100, 500 and 1,000 ms
 bench-cluster: ## A cluster that runs itself: recall, kills, shards, hops, a node that joins
 bench-recall: ## 25,000 points, kill -9 in the middle, recall@10 (VECRAFT_DATASET names the data)
 bench-journal: ARGUMENTS = $(REPLICAS)
 bench-failover: ARGUMENTS = $(KILLS)
 bench-catchup: ARGUMENTS = $(ENTRIES)
-bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-failover bench-catchup bench-cluster: bench-%: build
+bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-failover bench-catchup bench-consistency bench-cluster: bench-%: build
 	@.ci/packages bench
 	@$(BUILD) --product server-benchmark
 	@.build/$(CONFIGURATION)/server-benchmark $* $(ARGUMENTS)

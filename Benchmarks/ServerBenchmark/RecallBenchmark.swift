@@ -95,12 +95,15 @@ enum RecallBenchmark {
         var next = 0
         while next < data.count {
             let ids = Array(data.ids[next..<min(next + 1000, data.count)])
-            let request = VecraftV1.GetRequest(collection: "bench", ids: ids, withoutPayload: true, read: .init(consistency: .strong))
+            let request = VecraftV1.GetRequest(
+                collection: "bench", ids: ids, withoutPayload: true, read: .init(consistency: .strong))
             let reply = try VecraftV1.GetResponse.decode(
                 try await node.client.unary("/vecraft.v1.Points/Get", request.encode()))
             let lost = reply.missing.compactMap { id in data.ids.firstIndex(of: id) }.filter { $0 < acknowledged }
             guard lost.isEmpty else { throw VecraftError(.dataLoss, "\(lost.count) acknowledged points are lost") }
-            guard Set(reply.points.map(\.id)).count == reply.points.count else { throw VecraftError(.dataLoss, "a point came twice") }
+            guard Set(reply.points.map(\.id)).count == reply.points.count else {
+                throw VecraftError(.dataLoss, "a point came twice")
+            }
             next += 1000
         }
         return try await Self.count(node)
@@ -122,7 +125,8 @@ enum RecallBenchmark {
         let spent = try await seconds {
             for q in 0..<data.queryCount {
                 let request = VecraftV1.SearchRequest(
-                    collection: "bench", vector: VecraftV1.Vector(packed: data.query(q).withUnsafeBytes { [UInt8]($0) }),
+                    collection: "bench",
+                    vector: VecraftV1.Vector(packed: data.query(q).withUnsafeBytes { [UInt8]($0) }),
                     limit: 10, filter: filter, withoutPayload: true)
                 let reply = try VecraftV1.SearchResponse.decode(
                     try await node.client.unary("/vecraft.v1.Points/Search", request.encode()))
@@ -155,7 +159,9 @@ struct DebianPackages {
         self.queries = try Self.halves(folder + "/queries.f16.npy")
         self.queryCount = self.queries.count / Self.dimension
         let truth = try Self.body(folder + "/groundtruth.u32.npy")
-        self.groundTruth = truth.withUnsafeBytes { raw in (0..<raw.count / 4).map { raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self) } }
+        self.groundTruth = truth.withUnsafeBytes { raw in
+            (0..<raw.count / 4).map { raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self) }
+        }
         let unpack = Process()
         unpack.executableURL = URL(fileURLWithPath: "/bin/gzip")
         unpack.arguments = ["-dc", folder + "/points.jsonl.gz"]
@@ -196,7 +202,9 @@ struct DebianPackages {
         let documents = self.payloads.map { try? JSONValue(parsing: $0) }
         func section(_ name: String) -> (VecraftV1.Filter, [Bool]) {
             (
-                VecraftV1.Filter(must: [.init(key: "section", test: .match(.init(kind: .value(.init(kind: .stringValue(name))))))]),
+                VecraftV1.Filter(must: [
+                    .init(key: "section", test: .match(.init(kind: .value(.init(kind: .stringValue(name))))))
+                ]),
                 documents.map { $0?["section"]?.stringValue == name }
             )
         }
@@ -205,7 +213,8 @@ struct DebianPackages {
         let small = VecraftV1.Filter(must: [.init(key: "installed_kib", test: .range(.init(lt: .init(value: 100))))])
         let isSmall = documents.map { ($0?["installed_kib"]?.doubleValue).map { $0 < 100 } ?? false }
         return [
-            ("unfiltered", nil, nil), ("installed_kib below 100", small, isSmall), ("section libs", libraries.0, libraries.1),
+            ("unfiltered", nil, nil), ("installed_kib below 100", small, isSmall),
+            ("section libs", libraries.0, libraries.1),
             ("section games", games.0, games.1),
         ]
     }
@@ -244,7 +253,7 @@ struct DebianPackages {
         return file.dropFirst(10 + header)
     }
 
-    private static func halves(_ path: String) throws -> [Float] {
+    static func halves(_ path: String) throws -> [Float] {
         let body = try Self.body(path)
         return body.withUnsafeBytes { raw in
             (0..<raw.count / 2).map { Self.widen(raw.loadUnaligned(fromByteOffset: $0 * 2, as: UInt16.self)) }

@@ -23,16 +23,16 @@ import Testing
         let disk = FaultyFileStore()
         let registry = MetricsRegistry()
 
-        init() throws {
+        init(physicalClock: @escaping @Sendable () -> UInt64 = { 1_800_000_000_000 }) throws {
             self.journal = LocalJournal(
                 try Journal(
-                    directory: "/journal", dataPartitions: 1, files: FaultyFileStore(),
-                    physicalClock: { 1_800_000_000_000 }))
+                    directory: "/journal", dataPartitions: 1, files: FaultyFileStore(), physicalClock: physicalClock))
         }
 
         func node(_ schemas: [CollectionSchema] = StorageNodeTests.schemas) throws -> StorageNode {
             let node = try StorageNode(
-                directory: "/data", settings: StorageSettings(), journal: self.journal, clock: self.journal.journal.clock,
+                directory: "/data", settings: StorageSettings(), journal: self.journal,
+                clock: self.journal.journal.clock,
                 files: self.disk, metrics: StorageMetrics(self.registry))
             try node.start(schemas) { (_) throws(VecraftError) in [] }
             return node
@@ -78,8 +78,12 @@ import Testing
         func onCommit(
             _ partition: PartitionID, _ callback: @escaping @Sendable (JournalOffset) -> Void
         ) throws(VecraftError) -> Subscription { try self.local.onCommit(partition, callback) }
-        func status(_ partition: PartitionID) throws(VecraftError) -> JournalPartitionStatus { try self.local.status(partition) }
-        func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport { try self.local.verify(partition) }
+        func status(_ partition: PartitionID) throws(VecraftError) -> JournalPartitionStatus {
+            try self.local.status(partition)
+        }
+        func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport {
+            try self.local.verify(partition)
+        }
     }
 
     /// A leader whose clock is 10 s ahead promised 3 s ago: by its stamp that is still to come, and a bounded read must not believe it.
@@ -95,6 +99,23 @@ import Testing
         let state = try #require(node.replay(.data(0))).state()
         #expect(state.applied == state.committed)
         #expect((3_000..<600_000).contains(state.stalenessMilliseconds))
+        #expect(try await offThePool { node.stop(within: .seconds(3_600)) })
+    }
+
+    /// Replay goes on between the reading of a shard and the answer: how old that is depends on what it lacks, not on what came since.
+    @Test func theAgeOfAnAnswerIsThatOfWhatItLacks() async throws {
+        let place = try Place(physicalClock: { SystemTime.coarseMilliseconds })
+        defer { place.journal.journal.close() }
+        let node = try place.node([])
+        try await place.write(node)
+        let replay = try #require(node.replay(.data(0)))
+        let (mark, applied) = (replay.mark, replay.waiters.applied)
+        #expect(mark.offset == applied)
+        try await place.write(node)
+        try await Task.sleep(for: .milliseconds(60))
+        try await place.write(node)
+        #expect(replay.staleness(applied: applied, since: mark) >= 60)
+        #expect(replay.staleness(applied: replay.waiters.applied, since: mark) == 0)
         #expect(try await offThePool { node.stop(within: .seconds(3_600)) })
     }
 
@@ -119,7 +140,9 @@ import Testing
                     var text = id
                     text.withUTF8 { writer.point(id: UnsafeRawBufferPointer($0), payload: nil, vectors: 1) }
                     let values: [Float] = id == wrong ? [1, 2, 3] : [1, 2]
-                    values.withUnsafeBytes { writer.vector(name: UnsafeRawBufferPointer(start: nil, count: 0), packed: $0) }
+                    values.withUnsafeBytes {
+                        writer.vector(name: UnsafeRawBufferPointer(start: nil, count: 0), packed: $0)
+                    }
                 }
             }
             return try await self.appendAndApply(entry, place, node)
@@ -140,7 +163,9 @@ import Testing
         #expect(try await offThePool { node.stop(within: .seconds(3_600)) })
     }
 
-    private func appendAndApply(_ entry: EncodedEntry, _ place: Place, _ node: StorageNode) async throws -> JournalOffset {
+    private func appendAndApply(
+        _ entry: EncodedEntry, _ place: Place, _ node: StorageNode
+    ) async throws -> JournalOffset {
         let appended = try await place.journal.append(entry, to: .data(0))
         let waiters = try #require(node.replay(.data(0))).waiters
         try await withCheckedThrowingContinuation { done in
@@ -200,7 +225,9 @@ import Testing
         for schema in Self.schemas { try node.create(schema) }
         node.collect()
         func lines() -> [Substring] {
-            String(decoding: place.registry.page(), as: UTF8.self).split(separator: "\n").filter { $0.contains("collection=\"c") }
+            String(decoding: place.registry.page(), as: UTF8.self).split(separator: "\n").filter {
+                $0.contains("collection=\"c")
+            }
         }
         #expect(lines().contains { $0.hasPrefix("vecraft_storage_checkpoint_duration_seconds_bucket") })
         for schema in Self.schemas.dropLast() { node.drop(schema) }

@@ -91,14 +91,25 @@ package struct ShardGetResult: Sendable {
 
 package struct ShardCountResult: Sendable {
     package var count: UInt64
+    /// By every shard.
     package var applied: JournalOffset
+    /// By that which is furthest.
+    package var seen: JournalOffset
     /// Fields of the filter that have no payload index.
     package var unindexed: [String]
+
+    init(count: UInt64, applied: JournalOffset, unindexed: [String]) {
+        self.count = count
+        self.applied = applied
+        self.seen = applied
+        self.unindexed = unindexed
+    }
 
     /// Shards whose points are others than those.
     package mutating func add(_ other: ShardCountResult) {
         self.count += other.count
         self.applied = min(self.applied, other.applied)
+        self.seen = max(self.seen, other.seen)
         for field in other.unindexed where !self.unindexed.contains(field) { self.unindexed.append(field) }
     }
 }

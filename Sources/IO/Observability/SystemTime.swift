@@ -9,6 +9,8 @@ package enum SystemTime {
     package static var nanoseconds: UInt64 { Self.read(CLOCK_REALTIME) }
     /// Milliseconds since 1970, up to a scheduler tick old and several times cheaper to read.
     package static var coarseMilliseconds: UInt64 { Self.read(CLOCK_REALTIME_COARSE) / 1_000_000 }
+    /// Milliseconds since 1970, rounded up: for ages that must not be understated.
+    package static var nextMillisecond: UInt64 { (Self.nanoseconds + 999_999) / 1_000_000 }
 
     private static func read(_ clock: clockid_t) -> UInt64 {
         var time = timespec()

@@ -61,7 +61,8 @@ extension Gateway {
     ) {
         let loop = reply.eventLoop
         let since = SystemTime.monotonicNanoseconds
-        self.wait(for: parked, until: context.lagDeadline, on: loop, cancelled: { reply.onCancel($0) }) { [self] outcome in
+        self.wait(for: parked, until: context.lagDeadline, on: loop, cancelled: { reply.onCancel($0) }) {
+            [self] outcome in
             // On the loop: a search here costs what it would have cost there.
             self.query.waited(parked.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
             let result = outcome.flatMap { parked in
@@ -154,7 +155,7 @@ extension Gateway {
 }
 
 /// The first of several to come.
-private final class Once: Sendable {
+final class Once: Sendable {
     private let isTaken = Atomic(false)
     func take() -> Bool { !self.isTaken.exchange(true, ordering: .acquiringAndReleasing) }
 }

@@ -95,9 +95,10 @@ enum SearchOperation: ReadOperation {
     private static func look(
         _ gateway: Gateway, _ search: ShardSearch, _ read: ParkedRead, _ query: UnsafeRawBufferPointer, _ schema: CollectionSchema
     ) -> ([UInt8]?, Seen?) {
-        // In this order: what the digests name holds everything up to the offset that is said.
-        let answer = gateway.query.answer(read.plan, read.replica, shards: read.shards)
+        // What is said of the answer must be true of just these points: where something is applied meanwhile, nothing is looked up.
         let states = read.shards.map(\.engine.state)
+        let answer = gateway.query.answer(read.plan, read.replica, shards: read.shards)
+        guard read.shards.map(\.engine.applied) == states.map(\.applied) else { return (nil, nil) }
         var key = ByteWriter()
         key.write(schema.id)
         key.write(UInt32(read.shards.count))

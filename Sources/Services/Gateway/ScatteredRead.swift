@@ -36,6 +36,8 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         /// Questions under way, by shard.
         var pending: [UInt32: Int] = [:]
         var completion: Completion?
+        /// What the last node said whose shards were not fresh enough in time.
+        var behind: VecraftError?
     }
     private let state: Mutex<State>
     private let gateway: Gateway
@@ -48,7 +50,8 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
     private let timer = TimerBox()
 
     init(
-        _ gateway: Gateway, _ message: ByteBuffer, _ context: RequestContext, _ read: ParkedRead, on loop: any EventLoop,
+        _ gateway: Gateway, _ message: ByteBuffer, _ context: RequestContext, _ read: ParkedRead,
+        on loop: any EventLoop,
         _ completion: @escaping Completion
     ) throws(VecraftError) {
         let schema = read.replica.schema
@@ -74,8 +77,9 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
 
     /// What is committed is known, or each part finds out for itself.
     func start() {
-        self.timer.arm(
-            self.loop.scheduleTask(deadline: .uptimeNanoseconds(self.context.lagDeadline)) { self.timeOut() })
+        // Whoever is behind says so at that time, and knows by how much.
+        let end = self.context.lagDeadline + (self.context.deadline - self.context.lagDeadline) / 2
+        self.timer.arm(self.loop.scheduleTask(deadline: .uptimeNanoseconds(end)) { self.timeOut() })
         self.loop.execute {
             self.askHere()
             self.ask(self.read.elsewhere, after: nil)
@@ -88,6 +92,12 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         guard !self.read.shards.isEmpty else { return }
         var here = self.read
         here.elsewhere = []
+        if here.plan.requirement.level == .bounded {
+            // How stale this node's part is was left to it, as to the others.
+            do throws(VecraftError) {
+                here.plan = try self.gateway.query.plan(here.plan.requirement, replica: here.replica)
+            } catch { return self.fail(error) }
+        }
         let own = here
         let shards = own.shards.map(\.engine.id.shard)
         if own.plan.isSatisfied(by: own.replica.replay.waiters.applied) { return self.answerHere(own, shards) }
@@ -176,7 +186,9 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
                 self.state.withLock { state in for shard in shards { state.pending[shard, default: 1] -= 1 } }
                 switch result {
                 case .success(let reply): self.take(reply, of: shards)
-                case .failure(let error) where Self.isWorthAgain(error): self.ask(shards, after: error)
+                case .failure(let error) where Self.isWorthAgain(error):
+                    if error.reason == "REPLICA_BEHIND" { self.state.withLock { $0.behind = error } }
+                    self.ask(shards, after: error)
                 case .failure(let error): self.fail(error)
                 }
             }
@@ -206,7 +218,9 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
             self.gateway.fanOut.late(node)
             // Only where one node can take all of it: parts that overlap could not be told apart.
             let other = self.state.withLock { state -> UInt64? in
-                guard state.completion != nil, !shards.contains(where: { state.covered.contains($0) }) else { return nil }
+                guard state.completion != nil, !shards.contains(where: { state.covered.contains($0) }) else {
+                    return nil
+                }
                 var common: Set<UInt64>?
                 for shard in shards {
                     let left = Set(self.gateway.placement.holders(of: shard, in: self.schema))
@@ -267,7 +281,8 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
             let request = try self.message.decode(Op.Request.self, in: arena)
             var parts: [Op.Reply.View] = []
             for reply in replies {
-                parts.append(try reply.withBytes { (raw) throws(VecraftError) in try Op.Reply.View.decode(raw, in: arena) })
+                parts.append(
+                    try reply.withBytes { (raw) throws(VecraftError) in try Op.Reply.View.decode(raw, in: arena) })
             }
             let merged = Op.Reply(in: arena)
             try Op.merge(parts, request, self.schema, self.gateway.pageRoom(self.context), without: absent, into: merged)
@@ -285,6 +300,8 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
 
     private func answer(_ infos: [VecraftV1.ReadInfo.View?]) throws(VecraftError) -> ReadAnswer {
         var applied = JournalOffset.max
+        // Shards that are further than others have shown it: the session must not find them behind that again.
+        var session = SessionToken()
         var staleness: UInt64 = 0
         var plan = self.read.plan
         for info in infos {
@@ -292,17 +309,20 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
                 throw VecraftError(.internalError, "a node did not say what its answer was made from")
             }
             applied = min(applied, version.offset)
+            session.merge(try SessionToken(info.sessionToken))
             staleness = max(staleness, UInt64(info.stalenessMs))
             if info.syncPerformed { plan.waited = true }
         }
         guard plan.isSatisfied(by: applied) else {
             throw VecraftError(.internalError, "a node answered at offset \(applied), asked for \(plan.needed)")
         }
-        return self.gateway.query.answer(plan, applied: applied, stalenessMilliseconds: staleness)
+        return self.gateway.query.answer(
+            plan, ReadExtent([applied]), stalenessMilliseconds: staleness, session: session)
     }
 
     private func timeOut() {
-        let behind = self.gateway.query.behind(self.read.plan, replica: self.read.replica)
+        let known = self.state.withLock { $0.behind }
+        let behind = known ?? self.gateway.query.behind(self.read.plan, replica: self.read.replica)
         if self.read.allowsPartial { self.finishPartially(behind) } else { self.fail(behind) }
     }
     private func fail(_ error: VecraftError) { self.complete(.failure(error)) }
@@ -336,7 +356,14 @@ extension Gateway {
             if plan.requirement.level == .bounded { plan.leaveToParts() }
             return begin(plan)
         }
+        let answered = Once()
+        let late = loop.scheduleTask(deadline: .uptimeNanoseconds(context.lagDeadline)) { [self] in
+            guard answered.take() else { return }
+            body(.failure(self.query.behind(read.plan, replica: read.replica)))
+        }
         self.query.journal.readIndex(plan.partition) { result in
+            guard answered.take() else { return }
+            late.cancel()
             loop.execute {
                 switch result {
                 case .failure(let error): body(.failure(error))

@@ -128,7 +128,9 @@ extension Gateway {
         _ completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
     ) {
         let schema = write.schema
-        guard let replica = self.storage.replica(schema.id), !replica.isWhole else { return completion(.success(appended)) }
+        guard let replica = self.storage.replica(schema.id), !replica.isWhole else {
+            return completion(.success(appended))
+        }
         do throws(VecraftError) {
             let requirement = ReadRequirement(level: .readYourWrites, remembered: appended.offset)
             let read = try self.read(requirement, replica)
@@ -141,11 +143,12 @@ extension Gateway {
 
     /// The distinct error of a write that is durable, but was not applied in the time there was.
     private static func behind(_ replay: PartitionReplay, _ appended: Appended) -> VecraftError {
+        let mark = replay.mark
         let applied = replay.waiters.applied
         let lag = appended.offset - min(applied, appended.offset)
         return VecraftError(
             .deadlineExceeded,
-            "the write is committed (\(replay.partition) offset \(appended.offset), hlc \(appended.hlc.rawValue)), but the replica is behind: applied up to \(applied) (\(lag) entries, \(replay.staleness(applied: applied)) ms of lag)",
+            "the write is committed (\(replay.partition) offset \(appended.offset), hlc \(appended.hlc.rawValue)), but the replica is behind: applied up to \(applied) (\(lag) entries, \(replay.staleness(applied: applied, since: mark)) ms of lag)",
             reason: "REPLICA_BEHIND", retryAfter: .milliseconds(100))
     }
 
@@ -234,7 +237,8 @@ extension Gateway {
         size.point(idBytes: id.count, payloadBytes: payload?.count)
         if let vector = point.vector {
             guard let index = schema.vectorIndex("") else {
-                throw .invalid("points[\(i)].vector", "collection \"\(schema.name)\" has only named vectors; use vectors")
+                throw .invalid(
+                    "points[\(i)].vector", "collection \"\(schema.name)\" has only named vectors; use vectors")
             }
             _ = try PointValidation.components(vector, schema.vectors[index], "points[\(i)].vector")
             size.vector(nameBytes: 0, dimension: schema.vectors[index].dimension)
@@ -246,7 +250,8 @@ extension Gateway {
         for (j, entry) in named.enumerated() {
             let name = entry.key.string
             guard let index = schema.vectorIndex(name), !name.isEmpty else {
-                throw .invalid("points[\(i)].vectors.\(name)", "collection \"\(schema.name)\" has no vector of this name")
+                throw .invalid(
+                    "points[\(i)].vectors.\(name)", "collection \"\(schema.name)\" has no vector of this name")
             }
             // Protobuf lets a map's key come twice; taking either would be a guess.
             for k in 0..<j where named[k].key == name { throw .invalid("points[\(i)].vectors.\(name)", "given twice") }

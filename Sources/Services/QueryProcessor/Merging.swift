@@ -35,14 +35,30 @@ package struct MergedPoints: Sendable {
     }
 }
 
+/// How far the shards of an answer had been replayed, each at the moment it was read.
+package struct ReadExtent: Sendable, Equatable {
+    /// Everything up to here was seen, in every shard: the answer's index version.
+    package var applied: JournalOffset
+    /// Nothing behind here was seen, in any shard: what a session must have from now on.
+    package var seen: JournalOffset
+
+    package init(_ offsets: some Sequence<JournalOffset>) {
+        self.applied = offsets.min() ?? 0
+        self.seen = offsets.max() ?? 0
+    }
+    package init(applied: JournalOffset, seen: JournalOffset) {
+        self.applied = applied
+        self.seen = seen
+    }
+}
+
 package struct MergedSearch: Sendable {
     /// Nearest first; equal distances in id order.
     package var points: MergedPoints
     /// Of `points`, in order.
     package var distances: [Float]
     package var plan: ShardSearchPlan
-    /// Everything up to here was seen, by every shard.
-    package var applied: JournalOffset
+    package var extent: ReadExtent
 }
 
 package struct MergedGet: Sendable {
@@ -50,14 +66,14 @@ package struct MergedGet: Sendable {
     package var points: MergedPoints
     /// Positions in the request whose point does not exist.
     package var missing: [Int]
-    package var applied: JournalOffset
+    package var extent: ReadExtent
 }
 
 package struct MergedScroll: Sendable {
     /// In id order.
     package var points: MergedPoints
     package var next: [UInt8]?
-    package var applied: JournalOffset
+    package var extent: ReadExtent
 }
 
 /// Answers of several shards made one.
@@ -66,7 +82,8 @@ enum Merging {
         if results.count == 1 {
             let only = results[0]
             return MergedSearch(
-                points: MergedPoints(only.points), distances: only.distances, plan: only.plan, applied: only.applied)
+                points: MergedPoints(only.points), distances: only.distances, plan: only.plan,
+                extent: ReadExtent([only.applied]))
         }
         var found: [(distance: Float, place: MergedPoints.Place)] = []
         found.reserveCapacity(results.reduce(0) { $0 + $1.distances.count })
@@ -77,12 +94,13 @@ enum Merging {
         }
         found.sort { a, b in
             if a.distance != b.distance { return a.distance < b.distance }
-            return Self.isBefore(results[a.place.batch].points, a.place.index, results[b.place.batch].points, b.place.index)
+            return Self.isBefore(
+                results[a.place.batch].points, a.place.index, results[b.place.batch].points, b.place.index)
         }
         if found.count > limit { found.removeSubrange(limit...) }
         return MergedSearch(
             points: MergedPoints(results.map(\.points), order: found.map(\.place)), distances: found.map(\.distance),
-            plan: Self.plan(results.map(\.plan)), applied: Self.applied(results.map(\.applied)))
+            plan: Self.plan(results.map(\.plan)), extent: ReadExtent(results.map(\.applied)))
     }
 
     private static func plan(_ plans: [ShardSearchPlan]) -> ShardSearchPlan {
@@ -123,7 +141,7 @@ enum Merging {
         }
         return MergedGet(
             points: MergedPoints(batches, order: places.compactMap { $0 }), missing: missing.sorted(),
-            applied: Self.applied(results.compactMap { $0?.applied } + [applied]))
+            extent: ReadExtent(results.compactMap { $0?.applied } + [applied]))
     }
 
     /// Pages of several shards as one page. A shard that goes on has told all its points up to where it stopped and none behind, so the
@@ -131,7 +149,8 @@ enum Merging {
     static func scroll(_ results: [ShardScrollResult], limit: Int, room: AnswerRoom) -> MergedScroll {
         if results.count == 1 {
             return MergedScroll(
-                points: MergedPoints(results[0].points), next: results[0].next, applied: results[0].applied)
+                points: MergedPoints(results[0].points), next: results[0].next, extent: ReadExtent([results[0].applied])
+            )
         }
         let bound = results.compactMap(\.next).min { Self.less($0, $1) }
         let batches = results.map(\.points)
@@ -143,7 +162,9 @@ enum Merging {
             var least: Int?
             for batch in batches.indices where heads[batch] < batches[batch].count {
                 if let bound, batches[batch].withID(heads[batch], { Self.less(bound, $0) }) { continue }
-                if let other = least, !Self.isBefore(batches[batch], heads[batch], batches[other], heads[other]) { continue }
+                if let other = least, !Self.isBefore(batches[batch], heads[batch], batches[other], heads[other]) {
+                    continue
+                }
                 least = batch
             }
             guard let batch = least else { break }
@@ -157,10 +178,8 @@ enum Merging {
         }
         let points = MergedPoints(batches, order: order)
         return MergedScroll(
-            points: points, next: isCut ? points.lastID : bound, applied: Self.applied(results.map(\.applied)))
+            points: points, next: isCut ? points.lastID : bound, extent: ReadExtent(results.map(\.applied)))
     }
-
-    static func applied(_ offsets: [JournalOffset]) -> JournalOffset { offsets.min() ?? 0 }
 
     private static func isBefore(_ a: PointBatch, _ i: Int, _ b: PointBatch, _ j: Int) -> Bool {
         a.withID(i) { first in b.withID(j) { second in ByteOrder.less(first, second) } }

@@ -13,7 +13,7 @@ package struct ReadAnswer: Sendable {
     package var partition: PartitionID
     package var indexVersion: JournalOffset
     package var syncPerformed: Bool
-    /// The request's token and this answer's offset, merged.
+    /// The request's token, and as much as any shard has shown.
     package var session: SessionToken
 }
 
@@ -62,7 +62,8 @@ package final class QueryProcessor: Sendable {
 
     /// Calls back when the plan's offset is applied. Cancel with the ticket when the deadline passes or the caller leaves.
     package func park(
-        _ plan: ReadPlan, replica: CollectionReplica, _ callback: @escaping @Sendable (Result<Void, VecraftError>) -> Void
+        _ plan: ReadPlan, replica: CollectionReplica,
+        _ callback: @escaping @Sendable (Result<Void, VecraftError>) -> Void
     ) -> UInt64? {
         self.byLevel.syncs(plan.requirement.level).increment()
         return replica.replay.waiters.wait(for: plan.needed, callback)
@@ -73,6 +74,12 @@ package final class QueryProcessor: Sendable {
         self.byLevel.behind(plan.requirement.level).increment()
         let state = try? replica.replay.state()
         let applied = state?.applied ?? 0
+        guard !plan.needsConfirmation else {
+            return VecraftError(
+                .deadlineExceeded,
+                "the replica may be behind: \(plan.partition) is applied up to \(applied), and its leader did not say in time what is committed (\(state?.stalenessMilliseconds ?? 0) ms of lag)",
+                reason: "REPLICA_BEHIND", retryAfter: .milliseconds(100))
+        }
         return VecraftError(
             .deadlineExceeded,
             "the replica is behind: \(plan.partition) is applied up to \(applied), this \(plan.requirement.level.name) read needs \(plan.needed) (\(plan.needed - min(applied, plan.needed)) entries, \(state?.stalenessMilliseconds ?? 0) ms of lag)",
@@ -86,13 +93,14 @@ package final class QueryProcessor: Sendable {
     package func search(
         _ request: ShardSearch, plan: ReadPlan, replica: CollectionReplica, shards: [ShardReplica]
     ) throws(VecraftError) -> (MergedSearch, ReadAnswer, nanoseconds: UInt64) {
+        let mark = replica.replay.mark
         let start = SystemTime.monotonicNanoseconds
         let result = try Self.search(request, shards)
         let spent = SystemTime.monotonicNanoseconds &- start
         self.metrics.engineSeconds.observe(nanoseconds: spent)
         self.metrics.visited.increment(by: result.plan.visited)
         self.byStrategy.count(result.plan.strategies)
-        return (result, self.answer(plan, replica, applied: result.applied), spent)
+        return (result, self.answer(plan, replica, result.extent, since: mark), spent)
     }
 
     private static func search(
@@ -108,17 +116,19 @@ package final class QueryProcessor: Sendable {
         ids: [UnsafeRawBufferPointer], withVectors: Bool, withPayload: Bool, room: AnswerRoom, plan: ReadPlan,
         replica: CollectionReplica, shards held: [ShardReplica]
     ) throws(VecraftError) -> (MergedGet, ReadAnswer) {
+        let mark = replica.replay.mark
         let shards = replica.schema.shards
         if shards == 1 {
             let result = try held[0].engine.get(
                 ids: ids, withVectors: withVectors, withPayload: withPayload, room: room)
-            let merged = MergedGet(points: MergedPoints(result.points), missing: result.missing, applied: result.applied)
-            return (merged, self.answer(plan, replica, applied: result.applied))
+            let merged = MergedGet(
+                points: MergedPoints(result.points), missing: result.missing, extent: ReadExtent([result.applied]))
+            return (merged, self.answer(plan, replica, merged.extent, since: mark))
         }
         var positions = [[Int]](repeating: [], count: Int(shards))
         for (position, id) in ids.enumerated() { positions[Int(ShardSlots.shard(of: id, of: shards))].append(position) }
         // Before they are asked: true of them all the while.
-        let applied = Merging.applied(held.map(\.engine.applied))
+        let applied = held.map(\.engine.applied).min() ?? 0
         var results = [ShardGetResult?](repeating: nil, count: Int(shards))
         for (shard, wanted) in positions.enumerated() where !wanted.isEmpty {
             // Of another part of the answer.
@@ -129,21 +139,24 @@ package final class QueryProcessor: Sendable {
         let result = Merging.get(results, positions: positions, count: ids.count, applied: applied)
         // Each part is held to the limit; together they may still break it.
         try room.check(result.points.batches)
-        return (result, self.answer(plan, replica, applied: result.applied))
+        return (result, self.answer(plan, replica, result.extent, since: mark))
     }
 
     package func count(
         _ filter: Filter?, deadline: UInt64, plan: ReadPlan, replica: CollectionReplica, shards: [ShardReplica]
     ) throws(VecraftError) -> (ShardCountResult, ReadAnswer) {
+        let mark = replica.replay.mark
         var total = try shards[0].engine.count(filter, deadline: deadline)
         for shard in shards.dropFirst() { total.add(try shard.engine.count(filter, deadline: deadline)) }
-        return (total, self.answer(plan, replica, applied: total.applied))
+        let extent = ReadExtent(applied: total.applied, seen: total.seen)
+        return (total, self.answer(plan, replica, extent, since: mark))
     }
 
     package func scroll(
         after: [UInt8]?, filter: Filter?, limit: Int, withVectors: Bool, withPayload: Bool, deadline: UInt64,
         room: AnswerRoom, plan: ReadPlan, replica: CollectionReplica, shards: [ShardReplica]
     ) throws(VecraftError) -> (MergedScroll, ReadAnswer) {
+        let mark = replica.replay.mark
         var pages: [ShardScrollResult] = []
         for shard in shards {
             pages.append(
@@ -152,31 +165,38 @@ package final class QueryProcessor: Sendable {
                     deadline: deadline, room: room))
         }
         let result = Merging.scroll(pages, limit: limit, room: room)
-        return (result, self.answer(plan, replica, applied: result.applied))
+        return (result, self.answer(plan, replica, result.extent, since: mark))
     }
 
     /// Of a read that wanted nothing but freshness.
     package func answer(_ plan: ReadPlan, _ replica: CollectionReplica, shards: [ShardReplica]) -> ReadAnswer {
-        self.answer(plan, replica, applied: Merging.applied(shards.map(\.engine.applied)))
+        let mark = replica.replay.mark
+        return self.answer(plan, replica, ReadExtent(shards.map(\.engine.applied)), since: mark)
     }
 
-    private func answer(_ plan: ReadPlan, _ replica: CollectionReplica, applied: JournalOffset) -> ReadAnswer {
-        self.answer(plan, applied: applied, stalenessMilliseconds: replica.replay.staleness(applied: applied))
+    private func answer(
+        _ plan: ReadPlan, _ replica: CollectionReplica, _ extent: ReadExtent, since mark: ReplayMark
+    ) -> ReadAnswer {
+        let staleness = replica.replay.staleness(applied: extent.applied, since: mark)
+        return self.answer(plan, extent, stalenessMilliseconds: staleness)
     }
 
     /// - Parameters:
-    ///   - applied: By every shard that was asked, wherever it is.
+    ///   - extent: Of every shard that was asked, wherever it is.
     ///   - staleness: Of the stalest.
+    ///   - session: What the answers of other nodes say that a session has seen with them.
     package func answer(
-        _ plan: ReadPlan, applied: JournalOffset, stalenessMilliseconds staleness: UInt64
+        _ plan: ReadPlan, _ extent: ReadExtent, stalenessMilliseconds staleness: UInt64,
+        session parts: SessionToken = SessionToken()
     ) -> ReadAnswer {
-        let achieved = plan.achieved(applied: applied, stalenessMilliseconds: staleness)
+        let achieved = plan.achieved(applied: extent.applied, stalenessMilliseconds: staleness)
         self.byLevel.staleness(achieved).observe(nanoseconds: staleness &* 1_000_000)
         var session = plan.requirement.session
-        session.merge(plan.partition, applied)
+        session.merge(parts)
+        session.merge(plan.partition, extent.seen)
         return ReadAnswer(
             requested: plan.requirement.level, achieved: achieved, stalenessMilliseconds: staleness,
-            partition: plan.partition, indexVersion: applied, syncPerformed: plan.waited, session: session)
+            partition: plan.partition, indexVersion: extent.applied, syncPerformed: plan.waited, session: session)
     }
 }
 

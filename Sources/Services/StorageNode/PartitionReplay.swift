@@ -31,8 +31,7 @@ package final class PartitionReplay: Sendable {
     private let applying: Mutex<JournalOffset>
     private let failure: Mutex<VecraftError?> = Mutex(nil)
     private let catalogReached: Mutex<(@Sendable () -> UInt64)?> = Mutex(nil)
-    /// Milliseconds: everything with an HLC below is applied.
-    private let appliedTime = Atomic<UInt64>(0)
+    private let published: Mutex<ReplayMark>
     /// Offsets of the batch in hand that were passed over: a batch tried again counts them once.
     private let refused: Mutex<Set<JournalOffset>> = Mutex([])
     private let averageEntryBytes = Atomic<UInt64>(0)
@@ -58,8 +57,11 @@ package final class PartitionReplay: Sendable {
         self.receipts = receipts
         self.waiters = AppliedWaiters(applied: start)
         self.applying = Mutex(start)
+        self.published = Mutex(ReplayMark(offset: start, milliseconds: 0))
         self.floor = try journal.position(partition).committed
-        self.follower = JournalFollower(journal, partition: partition, maxBatchBytes: Self.batchBytes)
+        // With a delay one entry at a time: a batch is as late as its last entry, and its first would be late twice over.
+        self.follower = JournalFollower(
+            journal, partition: partition, maxBatchBytes: applyDelayMilliseconds > 0 ? 1 : Self.batchBytes)
         self.applyDelayMilliseconds = applyDelayMilliseconds
         let name = partition.description
         self.metrics = Handles(
@@ -99,32 +101,41 @@ package final class PartitionReplay: Sendable {
     // MARK: State
 
     package func state() throws(VecraftError) -> ReplicaState {
-        let committed = try self.journal.position(self.partition).committed
+        let mark = self.mark
+        let position = try self.journal.position(self.partition)
         let applied = self.waiters.applied
         return ReplicaState(
-            applied: applied, committed: committed, stalenessMilliseconds: self.staleness(applied: applied, committed),
-            floor: self.floor)
+            applied: applied, committed: position.committed,
+            stalenessMilliseconds: self.staleness(applied: applied, since: mark, position), floor: self.floor)
     }
+
+    /// Take it before reading, for ``staleness(applied:since:)``.
+    package var mark: ReplayMark { self.published.withLock { $0 } }
 
     /// Upper bound on the age of what an answer at `applied` may miss, milliseconds.
-    package func staleness(applied: JournalOffset) -> UInt64 {
-        guard let committed = try? self.journal.position(self.partition).committed else { return .max }
-        return self.staleness(applied: applied, committed)
+    ///
+    /// Replay goes on while shards are read, so its newest time may be that of entries which the answer misses.
+    /// - Parameter before: Taken before `applied` was; at the latest offset that it is true for.
+    package func staleness(applied: JournalOffset, since before: ReplayMark) -> UInt64 {
+        guard let position = try? self.journal.position(self.partition) else { return .max }
+        return self.staleness(applied: applied, since: before, position)
     }
 
-    private func staleness(applied: JournalOffset, _ committed: JournalOffset) -> UInt64 {
-        if applied >= committed {
+    private func staleness(applied: JournalOffset, since before: ReplayMark, _ position: JournalPosition) -> UInt64 {
+        if applied >= position.committed {
             guard self.journal.isReplicated else { return 0 }
             // Others may have committed what this node has not heard of: it is as fresh as its leader's last promise.
-            guard let closed = try? self.journal.position(self.partition).closed.milliseconds else { return .max }
-            let now = SystemTime.coarseMilliseconds + self.journal.clockSkewMilliseconds
+            let (now, closed) = (self.latestNow, position.closed.milliseconds)
             return now > closed ? now - closed : 0
         }
-        let now = SystemTime.coarseMilliseconds + self.journal.clockSkewMilliseconds
-        let upTo = self.appliedTime.load(ordering: .relaxed)
-        // Rounded up: an answer that misses something is never said to be fresh.
+        let newest = self.mark
+        let upTo = applied >= newest.offset ? newest.milliseconds : before.milliseconds
+        let now = self.latestNow
+        // An answer that misses something is never said to be fresh.
         return now > upTo ? now - upTo : 1
     }
+
+    private var latestNow: UInt64 { SystemTime.nextMillisecond + self.journal.clockSkewMilliseconds }
 
     /// Why replay stands still, if it does.
     package var standstill: VecraftError? { self.failure.withLock { $0 } }
@@ -190,9 +201,7 @@ package final class PartitionReplay: Sendable {
                     let own = self.entries(of: replica, views, &judged)
                     try self.apply(own, to: replica, through: batch.lastOffset)
                 }
-                if let last = views.last {
-                    self.appliedTime.store(last.hlc.milliseconds, ordering: .relaxed)
-                }
+                if let last = views.last { self.publish(last.offset, last.hlc) }
             }
             delivered = batch.lastOffset
         }
@@ -261,7 +270,11 @@ package final class PartitionReplay: Sendable {
         // Read in this order: what is closed now is true of everything committed up to `committed`.
         guard let position = try? self.journal.position(self.partition), self.waiters.applied >= position.committed
         else { return }
-        self.appliedTime.store(position.closed.milliseconds, ordering: .relaxed)
+        self.publish(position.committed, position.closed)
+    }
+
+    private func publish(_ offset: JournalOffset, _ hlc: HLCTimestamp) {
+        self.published.withLock { $0 = ReplayMark(offset: offset, milliseconds: hlc.milliseconds) }
     }
 
     /// Fault injection (`storage.apply_delay_ms`): holds a batch back until its last entry is that old.

@@ -1,5 +1,11 @@
 package import Primitives
 
+/// What replay had reached at one moment, in all shards: entries through `offset`, and all whose HLC is below `milliseconds`.
+package struct ReplayMark: Sendable, Equatable {
+    package let offset: JournalOffset
+    package let milliseconds: UInt64
+}
+
 /// How a replica stands to its journal partition at one moment.
 package struct ReplicaState: Sendable, Equatable {
     package var applied: JournalOffset

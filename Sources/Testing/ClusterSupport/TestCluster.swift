@@ -10,6 +10,8 @@ package final class TestCluster: Sendable {
         /// "all" or "journal".
         package var roles = "all"
         package var settings: [String] = []
+        /// Of one node each, beside `settings`.
+        package var nodeSettings: [Int: [String]] = [:]
         /// Each node in a network of its own, so that they can be cut off from each other.
         package var hasNetworks = false
         /// Megabytes of a file system of its own for a node's data, by node.
@@ -90,7 +92,7 @@ package final class TestCluster: Sendable {
         var launch = ServerLaunch(dataDirectory: self.directory.file("node-\(peer.id)"))
         launch.grpcPort = peer.ports[1]
         launch.httpPort = peer.ports[2]
-        launch.settings = self.options.settings
+        launch.settings = self.options.settings + (self.options.nodeSettings[peer.id] ?? [])
         if let etcd = self.options.etcd {
             launch.arguments = [
                 "--host", peer.host, "--etcd", etcd.addresses(at: self.network?.hostAddress ?? "127.0.0.1"), "--listen", peer.address, "--set", "node.name=node-\(peer.id)", "--roles",
