@@ -3,6 +3,7 @@ import Foundation
 import Primitives
 import TestSupport
 import Testing
+import Wire
 
 extension RealClusters {
     /// All that can go wrong, in an order drawn from a seed, under load. After some faults the load ends, and all is compared.
@@ -26,12 +27,12 @@ extension RealClusters {
             }
         }
 
-        /// The same where shards move as well, and where etcd fails too.
+        /// The same where shards move as well, where etcd fails too, and for clients of every read level.
         @Test(.timeLimit(.minutes(600)), .enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
         func aClusterThatRunsItself() async throws {
             // About two minutes, unless more is asked for.
             let rounds = Self.number("VECRAFT_CLUSTER_ROUNDS") ?? (Self.minutes == nil ? 20 : .max)
-            try await self.torture("torture of a cluster that runs itself", Fault.allCases, rounds: rounds) {
+            try await self.torture("torture of a cluster that runs itself", Fault.allCases, rounds: rounds, hasLevels: true) {
                 let etcd = try await EtcdProcess.start(members: 3, isOpen: ClusterNetwork.obstacle == nil)
                 return try await ClusterRun.start(shards: 4) {
                     $0.etcd = etcd
@@ -42,8 +43,14 @@ extension RealClusters {
             }
         }
 
+        /// Clients of every read level, on a collection of their own.
+        private func levels(_ run: ClusterRun) async throws -> ConsistencyLoad {
+            let made = try await run.cluster.create("levels", dimension: 4, shards: 4)
+            return try ConsistencyLoad(run.cluster, collection: "levels", partition: made.partition, shards: 4)
+        }
+
         private func torture(
-            _ name: String, _ all: [Fault], rounds: Int, _ start: () async throws -> ClusterRun
+            _ name: String, _ all: [Fault], rounds: Int, hasLevels: Bool = false, _ start: () async throws -> ClusterRun
         ) async throws {
             let faults = all.filter {
                 (!$0.needsNetwork || ClusterNetwork.obstacle == nil)
@@ -56,19 +63,31 @@ extension RealClusters {
                 let run = try await start()
                 let first = struck.count
                 let loadSeed = rng.next() >> 1
+                let levels = hasLevels ? try await self.levels(run) : nil
                 try await run.load(seed: loadSeed) { load in
-                    while struck.count < min(first + Self.faultsPerLoad, rounds), end.map({ .now < $0 }) ?? true {
-                        let fault = faults.randomElement(using: &rng)!
-                        try await load.awaitWrites(Int.random(in: 1...200, using: &rng))
-                        struck.append(fault)
-                        do {
-                            try await fault.strike(run, load, round: struck.count)
-                        } catch {
-                            throw LoadFailure(
-                                description: "seed \(Self.seed), fault \(struck.count), \(fault.rawValue): \(error)")
+                    let strike = {
+                        while struck.count < min(first + Self.faultsPerLoad, rounds), end.map({ .now < $0 }) ?? true {
+                            let fault = faults.randomElement(using: &rng)!
+                            try await load.awaitWrites(Int.random(in: 1...200, using: &rng))
+                            struck.append(fault)
+                            do {
+                                try await fault.strike(run, load, round: struck.count)
+                            } catch {
+                                throw LoadFailure(
+                                    description: "seed \(Self.seed), fault \(struck.count), \(fault.rawValue): \(error)")
+                            }
                         }
+                        try await load.awaitWrites(100)
                     }
-                    try await load.awaitWrites(100)
+                    guard let levels else { return try await strike() }
+                    let (history, failures) = try await levels.run(seed: loadSeed, while: strike)
+                    // A node that is away answers nobody; what is answered must be right all the same.
+                    let strange = failures.filter { failure in
+                        !["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"].contains { failure.contains($0) }
+                    }
+                    #expect(strange.isEmpty, "\(strange.prefix(5))")
+                    for finding in history.findings() { Issue.record(Comment(rawValue: "seed \(Self.seed): \(finding)")) }
+                    print("all levels: \(history.writes.count) writes, \(history.reads.count) reads, \(failures.count) not answered")
                 }
                 try await run.finish()
             }

@@ -45,6 +45,7 @@ struct NodeJournal: Sendable {
             let journal = try Journal(
                 directory: home, dataPartitions: settings.journal.dataPartitions, settings: settings.journal.store, files: files,
                 maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds), observer: reporting)
+            await Self.awaitTime(journal.clock)
             return NodeJournal(
                 client: LocalJournal(journal), clock: journal.clock, replicated: nil, host: nil, alone: journal)
         }
@@ -66,6 +67,17 @@ struct NodeJournal: Sendable {
             files: files, registry: registry, group: group, methods: methods)
         let members = cluster.join ? Membership.none : Membership(voters: given.keys.sorted())
         return try await host.journal(settings, reporting) { _ in members }
+    }
+
+    /// After a crash the clock begins where no earlier process can have been, up to a second ahead of the time it is. Whoever hears from it
+    /// takes that over, entries then bear times that are yet to come, and nobody knows how old they are. So that second is waited for
+    /// before anybody hears of this node.
+    static func awaitTime(_ clock: HLCClock) async {
+        let ahead = clock.driftMilliseconds
+        // A wall clock that was set back by more is not waited for.
+        guard ahead > 0, ahead <= Int64(2 * HLCClock.boundAhead) else { return }
+        Logger(label: "vecraft.clock").info("waiting for the time that was promised before the crash", metadata: ["ms": "\(ahead)"])
+        try? await Task.sleep(for: .milliseconds(ahead))
     }
 
     /// Waits until all that was committed when this process began is in its own log: only then are its collections known.
@@ -143,6 +155,7 @@ final class PeerHost: Sendable {
             directory: directory, dataPartitions: dataPartitions, files: files,
             maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds))
         do throws(VecraftError) {
+            await NodeJournal.awaitTime(home.clock)
             let peers = try PeerDirectory(own: node, given: given, path: home.file("peers"), files: files)
             let tls = settings.grpc.tls
             let links = PeerLinks(
