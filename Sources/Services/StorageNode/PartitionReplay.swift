@@ -140,6 +140,9 @@ package final class PartitionReplay: Sendable {
     /// Why replay stands still, if it does.
     package var standstill: VecraftError? { self.failure.withLock { $0 } }
 
+    /// Of so many entries, by what they have had lately.
+    func bytes(of entries: UInt64) -> UInt64 { entries * self.averageEntryBytes.load(ordering: .relaxed) }
+
     package var lag: (entries: UInt64, bytes: UInt64, milliseconds: UInt64) {
         guard let state = try? self.state() else { return (0, 0, 0) }
         let entries = state.committed - min(state.applied, state.committed)

@@ -6,6 +6,8 @@ package struct StorageMetrics: Sendable {
     package let lagEntries: GaugeFamily
     package let lagSeconds: GaugeFamily
     package let lagBytes: GaugeFamily
+    /// Applied, and in memory alone.
+    package let lagMemoryBytes: GaugeFamily
     package let appliedEntries: CounterFamily
     package let appliedBytes: CounterFamily
     package let applySeconds: HistogramFamily
@@ -45,6 +47,10 @@ package struct StorageMetrics: Sendable {
         self.lagSeconds = registry.gauge(
             "vecraft_storage_replay_lag_seconds", help: "Age of the oldest committed entry that is not applied yet.",
             labels: byPartition)
+        self.lagMemoryBytes = registry.gauge(
+            "vecraft_storage_replay_lag_memory_bytes",
+            help: "Bytes of entries that are applied and in no checkpoint yet, by partition: what a restart replays.",
+            labels: ["partition"])
         self.lagBytes = registry.gauge(
             "vecraft_storage_replay_lag_bytes", help: "Estimated bytes of committed entries that are not applied yet.",
             labels: byPartition)

@@ -14,6 +14,9 @@ extension StorageNode {
             self.gauges.appliedOffset.with(name).set(replay.waiters.applied)
             self.gauges.lagEntries.with(name).set(lag.entries)
             self.gauges.lagBytes.with(name).set(lag.bytes)
+            let unsaved = self.allShards.filter { $0.replay === replay }.map(\.engine.statistics)
+                .map { $0.applied - min($0.checkpointed, $0.applied) }
+            self.gauges.lagMemoryBytes.with(name).set(replay.bytes(of: unsaved.max() ?? 0))
             self.gauges.lagSeconds.with(name).set(Double(lag.milliseconds) / 1000)
             self.gauges.waiting.with(name).set(replay.waiters.waiting)
         }
