@@ -21,11 +21,14 @@ package protocol ShardDirectory: Sendable {
     func holders(of shard: UInt32, in schema: CollectionSchema) -> [UInt64]
     /// Whether this node is to hold it.
     func holdsHere(_ shard: UInt32, of schema: CollectionSchema) -> Bool
+    /// Every shard has, or once had, a copy somewhere: else the journal alone has its points.
+    func isPlaced(_ schema: CollectionSchema) -> Bool
     /// Calls back, once, when all shards of a new collection are somewhere, or the limit is over.
     func whenPlaced(_ schema: CollectionSchema, within limit: Duration, _ act: @escaping @Sendable () -> Void)
 }
 
 extension ShardDirectory {
+    package func isPlaced(_ schema: CollectionSchema) -> Bool { true }
     package func whenPlaced(_ schema: CollectionSchema, within limit: Duration, _ act: @escaping @Sendable () -> Void) { act() }
 }
 

@@ -33,7 +33,8 @@ package struct MetadataWatch: AsyncSequence, Sendable {
             self.pull = pull
         }
 
-        /// Whatever came at once, at least one change; nil only when the task is cancelled. Ends with all changes of a revision.
+        /// Whatever came at once, at least one change; nil only when the task is cancelled. Ends with all
+        /// changes of a revision; a store whose transactions have several revisions may end within one.
         package mutating func nextBatch(
             isolation: isolated (any Actor)? = #isolation
         ) async throws(VecraftError) -> [MetadataEvent]? {

@@ -277,8 +277,20 @@ package final class ClusterMember: Sendable {
             return state.tasks
         }
         for task in tasks { task.cancel() }
-        for task in tasks { await task.value }
+        // An etcd that is away, or a journal without a leader, must not hold up the end: leases run out by themselves.
+        let (ended, end) = AsyncStream<Void>.makeStream()
+        Task {
+            for task in tasks { await task.value }
+            end.finish()
+        }
+        Task {
+            try? await Task.sleep(for: Self.closeTimeout)
+            end.finish()
+        }
+        for await _ in ended {}
     }
+
+    private static let closeTimeout: Duration = .milliseconds(1_500)
 
     // MARK: For the controller
 

@@ -130,7 +130,12 @@ package final class FailoverManager: Sendable {
         let began = ContinuousClock.now
         func now() -> Duration { began.duration(to: .now) }
         var view = View(liveness: Liveness(settings: self.settings, now: .zero))
-        do throws(VecraftError) { try await self.map.refresh() } catch { return }
+        do throws(VecraftError) { try await self.map.refresh() } catch {
+            self.log.error("nothing can be decided without the cluster map", metadata: ["error": "\(error.message)"])
+            // Another may fare better, and is not to be outrun.
+            try? await Task.sleep(for: .seconds(2))
+            return
+        }
         while leadership.isHeld, !Task.isCancelled, self.mayDecide(self.map.map) {
             let round = now()
             await self.hear(&view, now)

@@ -34,6 +34,8 @@ package final class MapPlacement: ShardDirectory {
         map.collections[id].map { $0.shards.allSatisfy { $0.firstLive > 0 } } ?? false
     }
 
+    package func isPlaced(_ schema: CollectionSchema) -> Bool { Self.isPlaced(schema.id, in: self.map.map) }
+
     package func whenPlaced(
         _ schema: CollectionSchema, within limit: Duration, _ act: @escaping @Sendable () -> Void
     ) {

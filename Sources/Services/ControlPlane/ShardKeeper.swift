@@ -7,7 +7,7 @@ internal import ShardEngine
 package import StorageNode
 internal import Synchronization
 
-/// Makes, keeps and removes this node's shard replicas as the map says (`docs/CONTROL.md`, "What a driver and a node must do").
+/// Makes, keeps and removes this node's shard replicas as the map says (`docs/CONTROL.md`, "Who does what").
 package final class ShardKeeper: Sendable {
     /// Also looked at without a change of the map: what failed is tried again.
     private static let pause: Duration = .milliseconds(250)
@@ -99,7 +99,13 @@ package final class ShardKeeper: Sendable {
                 continue
             }
             // Whatever the map says, points go only where others have them.
-            guard record.replicas.contains(where: { $0.state == .live && $0.node != self.own }) else { continue }
+            guard record.replicas.contains(where: { $0.state == .live && $0.node != self.own }) else {
+                // Nobody ever had a copy: what is here is a part of the journal, and the new replica goes on with it.
+                if record.firstLive == 0, let replica = given[id]?.replica, replica.state == .building {
+                    self.adopt(id, replica)
+                }
+                continue
+            }
             self.remove(id)
         }
         for (id, (replica, record)) in given where self.notes[id] == nil && replica.state == .building {
@@ -115,9 +121,21 @@ package final class ShardKeeper: Sendable {
     // MARK: Removing
 
     private func remove(_ id: ShardID) {
+        // First: else it would go on with the next source.
+        self.state.withLock { $0.builds[id]?.task }?.cancel()
         self.storage.remove(id)
         self.forget(id)
         self.log.notice("a shard's replica was removed", metadata: ["shard": "\(id)"])
+    }
+
+    private func adopt(_ id: ShardID, _ replica: Placement.ShardReplica) {
+        let build = self.state.withLock { $0.builds.removeValue(forKey: id) }
+        build?.task.cancel()
+        do throws(VecraftError) {
+            try self.notes.set(id, ReplicaNotes.Note(incarnation: replica.incarnation, made: replica.made))
+        } catch {
+            self.log.error("a shard's replica cannot be begun", metadata: ["shard": "\(id)", "error": "\(error)"])
+        }
     }
 
     private func forget(_ id: ShardID) {
@@ -160,31 +178,35 @@ package final class ShardKeeper: Sendable {
     private func build(_ id: ShardID, _ incarnation: Incarnation, _ schema: CollectionSchema, isFirst: Bool) async {
         var last = "no copy answers in the map"
         defer { self.state.withLock { if self.storage.replica(of: id) != nil { $0.inARow[id] = nil } } }
-        for round in 0..<Self.rounds {
-            if round > 0 { try? await Task.sleep(for: .milliseconds(500)) }
-            do throws(VecraftError) {
-                if isFirst {
-                    if Task.isCancelled { return }
-                    return try await self.storage.begin(schema, shard: id.shard)
-                }
-            } catch { last = error.message }
-            let sources = self.map.map.shard(id)?.replicas.filter { $0.state != .building && $0.node != self.own } ?? []
+        var round = 0
+        while round < Self.rounds {
+            if Task.isCancelled { return }
+            // What only has to wait for others is no failure.
+            var mustWait = false
+            let sources =
+                self.map.map.shard(id)?.replicas.filter { $0.state != .building && $0.node != self.own } ?? []
             // Live ones first; each build begins with another, so that one source does not feed all.
-            let order = sources.sorted {
-                ($0.state == .live ? 0 : 1, $0.incarnation &* 0x9E37 ^ incarnation) < (
-                    $1.state == .live ? 0 : 1, $1.incarnation &* 0x9E37 ^ incarnation
-                )
+            func rank(_ source: Placement.ShardReplica) -> (Int, Incarnation) {
+                (source.state == .live ? 0 : 1, source.incarnation &* 0x9E37 ^ incarnation)
             }
-            for source in isFirst ? [] : order {
+            for source in isFirst ? [nil] : sources.sorted(by: { rank($0) < rank($1) }).map(Optional.some) {
                 if Task.isCancelled { return }
                 do throws(VecraftError) {
+                    guard let source else { return try await self.storage.begin(schema, shard: id.shard) }
                     return try await self.storage.build(
                         schema, shard: id.shard, from: ReplicaID(source.node.rawValue), over: self.client)
                 } catch {
-                    last = "from node \(source.node.rawValue): \(error.message)"
+                    if error.reason == "SHARD_HERE" { return }
+                    if error.reason == "TRANSFER_BUSY" || error.reason == "BUILD_RUNNING" {
+                        mustWait = true
+                        continue
+                    }
+                    last = source.map { "from node \($0.node.rawValue): \(error.message)" } ?? error.message
                     self.log.warning("a shard could not be built yet", metadata: ["shard": "\(id)", "why": "\(last)"])
                 }
             }
+            if !mustWait { round += 1 }
+            try? await Task.sleep(for: .milliseconds(500))
         }
         let inARow = self.state.withLock { state in
             state.inARow[id, default: 0] += 1
@@ -227,11 +249,11 @@ package final class ShardKeeper: Sendable {
             var report = Report(
                 incarnation: which, observation: ReplicaObservation(.lost), points: 0, remainingMilliseconds: 0)
             if self.notes[id]?.incarnation == which, let here = self.storage.replica(of: id) {
-                let statistics = here.engine.statistics
+                let (applied, _, points) = here.engine.state
                 report.observation = ReplicaObservation(
-                    here.replay.lag.entries <= Self.readyLag ? .ready : .catchingUp, applied: here.engine.applied,
-                    bytes: UInt64(statistics.diskBytes))
-                report.points = statistics.points
+                    here.replay.lag.entries <= Self.readyLag ? .ready : .catchingUp, applied: applied,
+                    bytes: UInt64(here.engine.durableBytes))
+                report.points = points
             } else if failed.contains(which) {
                 report.observation = ReplicaObservation(.failed)
             } else if missing.contains(id), pair.replica.state != .building {

@@ -134,7 +134,8 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         var isLost = false
         self.state.withLock { state in
             var chosen: [(shard: UInt32, node: UInt64)] = []
-            for shard in shards where !state.covered.contains(shard) {
+            // What another node is asked for already is left to it: parts that overlap could not be told apart.
+            for shard in shards where !state.covered.contains(shard) && state.pending[shard, default: 0] == 0 {
                 let left = self.gateway.placement.holders(of: shard, in: self.schema)
                     .filter { !state.tried[shard, default: []].contains($0) }
                 if let node = self.gateway.fanOut.prefer(left, like: byNode.keys) {

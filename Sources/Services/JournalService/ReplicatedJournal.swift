@@ -176,7 +176,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
 
     /// Nobody has led for so long that it is no failover any more: whoever asks hears so at once.
     private func outage(_ status: ReplicaStatus) -> VecraftError? {
-        guard status.leader == nil, let since = status.leaderlessSince else { return nil }
+        guard !status.isLeftOut, status.leader == nil, let since = status.leaderlessSince else { return nil }
         let now = SystemClock.monotonicNanoseconds()
         let silent = (now - min(since, now)) / 1_000_000
         guard silent > Self.outageMilliseconds else { return nil }

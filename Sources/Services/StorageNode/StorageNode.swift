@@ -225,13 +225,22 @@ package final class StorageNode: Sendable {
         for shard in shards { replay.add(shard) }
     }
 
-    func register(_ replica: ShardReplica) {
-        self.replicas.withLock { replicas in
-            let known = replicas[replica.schema.id]
-                ?? CollectionReplica(schema: replica.schema, replay: replica.replay, shards: [])
+    /// - Returns: False if its collection was dropped.
+    func register(_ replica: ShardReplica) -> Bool {
+        let isKnown = self.replicas.withLock { replicas in
+            guard let known = replicas[replica.schema.id] else { return false }
             replicas[replica.schema.id] = known.with(replica)
+            return true
         }
-        replica.replay.add(replica)
+        if isKnown { replica.replay.add(replica) }
+        return isKnown
+    }
+
+    /// The least offset behind which entries of a collection begin that has no copy anywhere, of those that a replay feeds; nil if there
+    /// is none, 0 if it is not known.
+    func beginnings(of replay: PartitionReplay) -> JournalOffset? {
+        let all = self.replicas.withLock { Array($0.values) }.filter { $0.replay === replay }
+        return all.filter { !self.directoryOfShards.isPlaced($0.schema) }.map(\.begins).min()
     }
 
     func directory(of id: ShardID) -> String { Paths.join(self.directory, "shards/\(id.collection)-\(id.shard)") }
@@ -243,7 +252,12 @@ package final class StorageNode: Sendable {
 
     /// Of the oldest entry that this node's journal holds; nil if there is none.
     func oldestHLC(of partition: PartitionID) throws(VecraftError) -> HLCTimestamp? {
-        let batch = try self.journal.read(partition, from: try self.firstOffset(of: partition), maxBytes: 1)
+        try self.hlc(of: partition, at: try self.firstOffset(of: partition))
+    }
+
+    /// Nil if it is not there.
+    func hlc(of partition: PartitionID, at offset: JournalOffset) throws(VecraftError) -> HLCTimestamp? {
+        let batch = try self.journal.read(partition, from: offset, maxBytes: 1)
         return batch.isEmpty ? nil : withExtendedLifetime(batch) { batch.view(0).hlc }
     }
 

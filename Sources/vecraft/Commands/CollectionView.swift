@@ -12,7 +12,8 @@ enum CollectionView {
         for collection in collections {
             let status = collection.status ?? VecraftV1.CollectionStatus()
             table.add([
-                collection.name, Figures.count(status.points),
+                collection.name,
+                Figures.count(status.points) + (Self.isPart(collection) ? " here" : ""),
                 Self.vectors(collection.config ?? VecraftV1.CollectionConfig()).map(Self.brief).joined(separator: ", "),
                 Figures.bytes(status.memoryBytes), Figures.bytes(status.diskBytes),
                 String(Figures.time(HLCTimestamp(rawValue: collection.created)).prefix(16)),
@@ -42,7 +43,8 @@ enum CollectionView {
             let here = status.shards.map { "\($0.shard)" }.joined(separator: ", ")
             fields.add("shards", status.shards.count == Int(config.shards) ? "\(config.shards)" : "\(config.shards), here \(here)")
         }
-        fields.add("points", Figures.count(status.points))
+        // Those of other shards are on other nodes: `vecraft count` counts them all.
+        fields.add("points", Figures.count(status.points) + (Self.isPart(collection) ? " in the shards here" : ""))
         fields.add(
             "graph",
             "\(Figures.count(status.indexedVectors)) of \(Figures.count(status.totalVectors, "vector")) linked, the others searched exactly"
@@ -60,6 +62,12 @@ enum CollectionView {
         )
         fields.add("digest", status.digest)
         return fields.text
+    }
+
+    /// The node that was asked holds some of the shards.
+    private static func isPart(_ collection: VecraftV1.Collection) -> Bool {
+        let shards = Int(collection.config?.shards ?? 0)
+        return shards > 1 && (collection.status?.shards.count ?? 0) < shards
     }
 
     private static func vectors(_ config: VecraftV1.CollectionConfig) -> [(String, VecraftV1.VectorConfig)] {

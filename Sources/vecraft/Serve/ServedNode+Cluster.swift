@@ -142,7 +142,7 @@ extension ServedNode {
         var settings = PlannerSettings()
         // What a sender gives in a second is bounded (storage.transfer_bytes_per_second), so that many at once harm nobody; of small shards
         // two at a time would take all day.
-        settings.maxBuildsPerNode = 8
+        settings.maxBuildsPerNode = 4
         settings.maxBuilds = 96
         return settings
     }

@@ -110,11 +110,11 @@ final class ShardBuild: Sendable {
     }
 
     /// Runs `body`, unless it was cancelled; what is cancelled later finds what `body` did.
-    func conclude(_ body: (CollectionSchema) -> Void) throws(VecraftError) {
+    /// - Parameter body: False if the collection is not known any more.
+    func conclude(_ body: (CollectionSchema) -> Bool) throws(VecraftError) {
         let isDone = self.state.withLock { state in
             if state.isCancelled { return false }
-            body(state.schema)
-            return true
+            return body(state.schema)
         }
         if !isDone { throw self.cancelled }
     }
@@ -207,6 +207,16 @@ final class ShardBuilds: Sendable {
             throw VecraftError(.aborted, "shard \(id) is being built already", reason: "BUILD_RUNNING")
         }
         return made
+    }
+
+    /// Nil: it is being built, or not missing any more.
+    func beginMissing(_ id: ShardID) -> ShardBuild? {
+        self.state.withLock { state in
+            guard state.running[id] == nil, let schema = state.missing[id] else { return nil }
+            let build = ShardBuild(id, schema)
+            state.running[id] = build
+            return build
+        }
     }
 
     func end(_ build: ShardBuild, isHere: Bool) {

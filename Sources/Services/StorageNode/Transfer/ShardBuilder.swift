@@ -71,8 +71,8 @@ package final class ShardBuilder: Sendable {
 
     /// - Parameter failed: Nodes that did not bring it; passed over while there are others.
     private func buildOne(_ id: ShardID, _ schema: CollectionSchema, _ failed: inout Set<ReplicaID>) async {
-        let build: ShardBuild
-        do throws(VecraftError) { build = try self.storage.builds.begin(id, schema) } catch { return }
+        // It may have been given to another node, or dropped, while others were built.
+        guard let build = self.storage.builds.beginMissing(id) else { return }
         var isHere = false
         defer { self.storage.builds.end(build, isHere: isHere) }
         while !Task.isCancelled, !build.isCancelled {

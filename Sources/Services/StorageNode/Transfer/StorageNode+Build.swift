@@ -54,7 +54,10 @@ extension StorageNode {
             throw VecraftError(.alreadyExists, "shard \(id) is here", reason: "SHARD_HERE")
         }
         let build = try self.builds.begin(id, schema)
+        // Who cancelled before there was something to cancel.
+        if Task.isCancelled { build.cancel(isDropped: false) }
         do throws(VecraftError) {
+            try build.check()
             try await self.attempt(build, from: node, over: client)
         } catch {
             self.builds.end(build, isHere: false)
@@ -71,8 +74,10 @@ extension StorageNode {
         guard let collection = self.replica(schema.id) else { throw self.absence(of: schema.id) }
         guard collection.shard(shard) == nil else { throw VecraftError(.alreadyExists, "shard \(id) is here", reason: "SHARD_HERE") }
         let build = try self.builds.begin(id, schema)
+        if Task.isCancelled { build.cancel(isDropped: false) }
         do throws(VecraftError) {
             try await BackgroundThread.run("begin \(schema.label)") { () throws(VecraftError) in
+                try build.check()
                 let start = try self.beginning(of: collection)
                 let (engine, directory) = try self.open(build.schema, shard)
                 do throws(VecraftError) {
@@ -98,7 +103,13 @@ extension StorageNode {
     private func beginning(of collection: CollectionReplica) throws(VecraftError) -> JournalOffset {
         let partition = collection.schema.partition
         let first = try self.firstOffset(of: partition)
-        if collection.begins + 1 >= first { return collection.begins }
+        // Entries of the collection are younger than the collection: what this node believes to lie before it must be older. A node that
+        // starts while a collection is made may have begun its replay behind the collection's first entries.
+        if collection.begins > 0, collection.begins + 1 >= first,
+            try self.hlc(of: partition, at: collection.begins).map({ $0 <= collection.schema.created }) ?? false
+        {
+            return collection.begins
+        }
         // Known before this process, or trimmed: what is gone must be older than the collection.
         let oldest = try self.oldestHLC(of: partition)
         guard first == 1 || oldest.map({ $0 <= collection.schema.created }) ?? false else {
@@ -179,7 +190,7 @@ extension StorageNode {
             () throws(VecraftError) in
             try build.conclude { schema in
                 engine.requantise(schema.vectors.map(\.quantisation))
-                self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
+                return self.register(ShardReplica(schema: schema, engine: engine, replay: replay, directory: directory))
             }
         }
     }
@@ -239,8 +250,10 @@ extension StorageNode {
         if isBuilding { return 0 }
         let applied = replay.waiters.applied
         let engines = self.allShards.filter { $0.replay === replay }.map(\.engine)
+        // Of a collection that no node has a copy of yet, the journal is the only one.
+        let unplaced = self.beginnings(of: replay)
         return try await BackgroundThread.run("checkpoint") { () throws(VecraftError) in
-            var limit = applied
+            var limit = min(applied, unplaced ?? .max)
             for engine in engines {
                 try engine.checkpoint()
                 limit = min(limit, engine.statistics.checkpointed)
