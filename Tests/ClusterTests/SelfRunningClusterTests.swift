@@ -272,6 +272,30 @@ extension RealClusters {
             func shard(of id: String) -> UInt32 { Array(id.utf8).withUnsafeBytes { ShardSlots.shard(of: $0, of: 8) } }
         }
 
+        /// What a read waits for at a node may be given to another one meanwhile.
+        @Test(.timeLimit(.minutes(10))) func aShardMovesAwayFromUnderAReader() async throws {
+            let (run, etcd) = try await Self.start(shards: 4) { $0.nodeSettings = [3: ["storage.apply_delay_ms=4000"]] }
+            let cluster = run.cluster
+            _ = try await self.awaitWell(cluster, asking: 1)
+            let points = (0..<20).map { VecraftV1.Point(id: "p\($0)", vector: .init(values: [1, 2, 3, Float($0)])) }
+            let _: VecraftV1.UpsertResponse = try await cluster[1].call(
+                "vecraft.v1.Points/Upsert", VecraftV1.UpsertRequest(collection: Self.collection, points: points))
+            // It waits four seconds; the shards are gone long before.
+            async let read: VecraftV1.CountResponse = cluster[3].call(
+                "vecraft.v1.Points/Count",
+                VecraftV1.CountRequest(collection: Self.collection, read: .init(consistency: .strong)), timeout: .seconds(60))
+            let _: VecraftV1.NodeChangeResponse = try await cluster[1].call(
+                "vecraft.v1.Cluster/DrainNode", VecraftV1.DrainNodeRequest(node: 3))
+            let count = try await read.count
+            #expect(count == 20, "the others answer for what went")
+            try await eventually("node 3 has given everything away") {
+                try await self.overview(cluster[1]).nodes.first { $0.id == 3 }?.shards == 0
+            }
+            #expect(cluster[3].isRunning)
+            _ = await cluster.stopAll()
+            _ = etcd
+        }
+
         /// A cluster made again under the name is another one: its map says nothing of the data that are there.
         @Test(.timeLimit(.minutes(10))) func aLostEtcdTakesNothingWithIt() async throws {
             let (run, etcd) = try await Self.start(shards: 4)

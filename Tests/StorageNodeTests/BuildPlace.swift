@@ -83,6 +83,13 @@ final class BuildPlace: Sendable {
         }
     }
 
+    /// Every node knows all collections; it holds the shards of some.
+    private struct Holding: ShardDirectory {
+        let collections: Set<UInt64>
+        func holders(of shard: UInt32, in schema: CollectionSchema) -> [UInt64] { [] }
+        func holdsHere(_ shard: UInt32, of schema: CollectionSchema) -> Bool { self.collections.contains(schema.id) }
+    }
+
     struct NeverHappened: Error { init(_ what: String) {} }
 
     let journal: LocalJournal
@@ -121,8 +128,8 @@ final class BuildPlace: Sendable {
         let storage = try StorageNode(
             directory: "/data", settings: settings, journal: journal ?? self.journal, clock: self.journal.journal.clock,
             files: disk,
-            metrics: StorageMetrics(registry))
-        try storage.start(schemas) { (_) throws(VecraftError) in [] }
+            metrics: StorageMetrics(registry), shards: Holding(collections: Set(schemas.map(\.id))))
+        try storage.start(Self.schemas) { (_) throws(VecraftError) in [] }
         var transfer = ShardTransferSettings(clusterID: "c", own: ReplicaID(id))
         transfer.bytesPerSecond = bytesPerSecond
         transfer.silenceLimit = silence

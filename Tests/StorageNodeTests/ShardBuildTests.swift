@@ -44,7 +44,7 @@ import Wire
                 let committed = try place.journal.position(.data(0)).committed
                 try await second.awaitApplied(committed)
                 #expect(replica.engine.applied >= committed, "round \(round)")
-                if round < 5 { second.storage.drop(schema) }
+                if round < 5 { second.storage.remove(BuildPlace.shard) }
             }
             done.raise()
             try await group.waitForAll()

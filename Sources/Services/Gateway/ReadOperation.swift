@@ -123,13 +123,12 @@ extension Gateway {
             guard let shard = replica.shard(index) else {
                 throw VecraftError(
                     .unavailable, "shard \(index) of collection \"\(replica.schema.name)\" is not on this node",
-                    reason: Self.shardNotHere, retryAfter: .milliseconds(100))
+                    reason: QueryProcessor.shardNotHere, retryAfter: .milliseconds(100))
             }
             shards.append(shard)
         }
         return ParkedRead(plan: try self.query.plan(requirement, replica: replica), replica: replica, shards: shards)
     }
-    static let shardNotHere = "SHARD_NOT_HERE"
 
     /// Why a read cannot be answered at once, if so.
     func obstacle<Reply>(_ read: ParkedRead) -> ReadOutcome<Reply>? {

@@ -40,7 +40,7 @@ enum SearchOperation: ReadOperation {
         search.onlyUsedVector = true
         search.room = gateway.room(context)
         let reply = VecraftV1.SearchResponse.Builder(in: arena)
-        let (known, seen) = gateway.cache == nil ? (nil, nil) : Self.look(gateway, search, read, components, schema)
+        let (known, seen) = gateway.cache == nil ? (nil, nil) : try Self.look(gateway, search, read, components, schema)
         if let known, let seen {
             try known.withBytes { (raw) throws(VecraftError) in
                 let part = try VecraftV1.SearchResponse.View.decode(raw, in: arena)
@@ -94,10 +94,10 @@ enum SearchOperation: ReadOperation {
 
     private static func look(
         _ gateway: Gateway, _ search: ShardSearch, _ read: ParkedRead, _ query: UnsafeRawBufferPointer, _ schema: CollectionSchema
-    ) -> ([UInt8]?, Seen?) {
+    ) throws(VecraftError) -> ([UInt8]?, Seen?) {
         // What is said of the answer must be true of just these points: where something is applied meanwhile, nothing is looked up.
         let states = read.shards.map(\.engine.state)
-        let answer = gateway.query.answer(read.plan, read.replica, shards: read.shards)
+        let answer = try gateway.query.answer(read.plan, read.replica, shards: read.shards)
         guard read.shards.map(\.engine.applied) == states.map(\.applied) else { return (nil, nil) }
         var key = ByteWriter()
         key.write(schema.id)
@@ -181,7 +181,7 @@ enum SyncOperation: ReadOperation {
         let read = try gateway.prepare(schema, request.read, context, parked)
         if let obstacle: ReadOutcome<Reply> = gateway.obstacle(read) { return obstacle }
         let reply = VecraftV1.CountResponse.Builder(in: arena)
-        let answer = gateway.query.answer(read.plan, read.replica, shards: read.shards)
+        let answer = try gateway.query.answer(read.plan, read.replica, shards: read.shards)
         gateway.fill(reply.info.make(), answer, context)
         return .answered(reply, answer.achieved)
     }

@@ -121,7 +121,10 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
                 return reply.encode()
             }
             self.take(reply, of: shards)
-        } catch { self.fail(error) }
+        } catch {
+            // Moved away while it was waited for: others have it.
+            if error.code == .unavailable { self.ask(shards, after: error) } else { self.fail(error) }
+        }
     }
 
     // MARK: The others'

@@ -90,6 +90,9 @@ package final class QueryProcessor: Sendable {
         self.byLevel.wait(plan.requirement.level).observe(nanoseconds: nanoseconds)
     }
 
+    /// Why a node does not answer for a shard.
+    package static let shardNotHere = "SHARD_NOT_HERE"
+
     package func search(
         _ request: ShardSearch, plan: ReadPlan, replica: CollectionReplica, shards: [ShardReplica]
     ) throws(VecraftError) -> (MergedSearch, ReadAnswer, nanoseconds: UInt64) {
@@ -100,7 +103,7 @@ package final class QueryProcessor: Sendable {
         self.metrics.engineSeconds.observe(nanoseconds: spent)
         self.metrics.visited.increment(by: result.plan.visited)
         self.byStrategy.count(result.plan.strategies)
-        return (result, self.answer(plan, replica, result.extent, since: mark), spent)
+        return (result, try self.answer(plan, replica, result.extent, since: mark), spent)
     }
 
     private static func search(
@@ -123,7 +126,7 @@ package final class QueryProcessor: Sendable {
                 ids: ids, withVectors: withVectors, withPayload: withPayload, room: room)
             let merged = MergedGet(
                 points: MergedPoints(result.points), missing: result.missing, extent: ReadExtent([result.applied]))
-            return (merged, self.answer(plan, replica, merged.extent, since: mark))
+            return (merged, try self.answer(plan, replica, merged.extent, since: mark))
         }
         var positions = [[Int]](repeating: [], count: Int(shards))
         for (position, id) in ids.enumerated() { positions[Int(ShardSlots.shard(of: id, of: shards))].append(position) }
@@ -139,7 +142,7 @@ package final class QueryProcessor: Sendable {
         let result = Merging.get(results, positions: positions, count: ids.count, applied: applied)
         // Each part is held to the limit; together they may still break it.
         try room.check(result.points.batches)
-        return (result, self.answer(plan, replica, result.extent, since: mark))
+        return (result, try self.answer(plan, replica, result.extent, since: mark))
     }
 
     package func count(
@@ -149,7 +152,7 @@ package final class QueryProcessor: Sendable {
         var total = try shards[0].engine.count(filter, deadline: deadline)
         for shard in shards.dropFirst() { total.add(try shard.engine.count(filter, deadline: deadline)) }
         let extent = ReadExtent(applied: total.applied, seen: total.seen)
-        return (total, self.answer(plan, replica, extent, since: mark))
+        return (total, try self.answer(plan, replica, extent, since: mark))
     }
 
     package func scroll(
@@ -165,18 +168,26 @@ package final class QueryProcessor: Sendable {
                     deadline: deadline, room: room))
         }
         let result = Merging.scroll(pages, limit: limit, room: room)
-        return (result, self.answer(plan, replica, result.extent, since: mark))
+        return (result, try self.answer(plan, replica, result.extent, since: mark))
     }
 
     /// Of a read that wanted nothing but freshness.
-    package func answer(_ plan: ReadPlan, _ replica: CollectionReplica, shards: [ShardReplica]) -> ReadAnswer {
+    package func answer(
+        _ plan: ReadPlan, _ replica: CollectionReplica, shards: [ShardReplica]
+    ) throws(VecraftError) -> ReadAnswer {
         let mark = replica.replay.mark
-        return self.answer(plan, replica, ReadExtent(shards.map(\.engine.applied)), since: mark)
+        return try self.answer(plan, replica, ReadExtent(shards.map(\.engine.applied)), since: mark)
     }
 
     private func answer(
         _ plan: ReadPlan, _ replica: CollectionReplica, _ extent: ReadExtent, since mark: ReplayMark
-    ) -> ReadAnswer {
+    ) throws(VecraftError) -> ReadAnswer {
+        // A shard that was moved away while the read waited is fed no more: it stays behind what replay has reached.
+        guard plan.isSatisfied(by: extent.applied) else {
+            throw VecraftError(
+                .unavailable, "a shard of collection \"\(replica.schema.name)\" was moved to another node meanwhile",
+                reason: Self.shardNotHere, retryAfter: .milliseconds(10))
+        }
         let staleness = replica.replay.staleness(applied: extent.applied, since: mark)
         return self.answer(plan, extent, stalenessMilliseconds: staleness)
     }
