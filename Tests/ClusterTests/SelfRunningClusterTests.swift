@@ -464,7 +464,9 @@ extension RealClusters {
             let found = try await eventually("the decisions that made the collection's copies live are entries") {
                 () -> [String]? in
                 let found = try await self.decisions(run.cluster[1])
-                return found.contains { $0.contains("promote ") } ? found : nil
+                // The first of all, too: they are made before there is a journal.
+                let isWhole = found.contains { $0.contains("promote ") } && found.contains { $0.contains("start sys-0") }
+                return isWhole ? found : nil
             }
             let placed = try #require(found.first { $0.contains("place ") })
             let value = try JSONValue(parsing: placed)

@@ -118,17 +118,26 @@ package struct ClusterDocument: Equatable, Sendable {
         let document = try ClusterDocument(parsing: try read("cluster"))
         let documents = try MapStore.documents(in: try read("cluster-map"))
         let map = try ClusterMap(documents: documents)
-        guard try await store.get(Self.key) == nil, try await store.list(prefix: MapStore.prefix).entries.isEmpty else {
+        let epochKey = MapStore.prefix + MapKey.epoch.description
+        let present = try await store.get(epochKey)?.value
+        // The map is there and the document is not: an earlier attempt died between the two.
+        if present != nil, present == map.epochDocument.value, try await store.get(Self.key) == nil {
+            try await document.write(store)
+            return map.epoch
+        }
+        guard try await store.get(Self.key) == nil, present == nil else {
             throw VecraftError(
                 .alreadyExists, "the metadata store has a cluster of this name; nothing was changed",
                 reason: "CLUSTER_EXISTS")
         }
+        // Without an epoch it is what an attempt left that did not end.
+        for left in try await store.list(prefix: MapStore.prefix).entries { _ = try await store.delete(left.key) }
         // What nodes look for first comes last.
         for document in map.documents() where document.key != MapKey.epoch.description {
             if let value = document.value { _ = try await store.put(MapStore.prefix + document.key, value) }
         }
         if let value = map.epochDocument.value {
-            _ = try await store.put(MapStore.prefix + MapKey.epoch.description, value)
+            _ = try await store.put(epochKey, value)
         }
         try await document.write(store)
         return map.epoch

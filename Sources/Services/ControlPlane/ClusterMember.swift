@@ -55,9 +55,9 @@ package final class ClusterMember: Sendable {
     package let clusterID: String
     package let document: ClusterDocument
     package let map: MapStore
-    package let notes: ReplicaNotes
     package let store: any MetadataStore
-    package let metrics: ControlMetrics
+    private let notes: ReplicaNotes
+    private let metrics: ControlMetrics
     private let registration: NodeRegistration
     private let directory: String
     private let files: any FileStore
@@ -190,7 +190,7 @@ package final class ClusterMember: Sendable {
         let failover = FailoverManager(
             own: self.id, document: self.document, map: self.map, store: self.store, settings: liveness,
             planner: planner,
-            metrics: self.metrics, observe: { await self.observe($0) }, catalog: { self.catalog },
+            metrics: self.metrics, observe: { await self.reports() }, catalog: { self.catalog },
             record: { self.deciding.yield($0) })
         self.state.withLock { state in
             state.clients = clients
@@ -330,9 +330,9 @@ package final class ClusterMember: Sendable {
         }
     }
 
-    /// Puts a decision into `sys-0`, for those who ask later why something lies where it does.
+    /// Puts a decision into `sys-0`, for those who ask later why something lies where it does. One that is made before there is a journal,
+    /// or while nobody leads it, waits; under its key it is there once.
     private func record(_ decision: Decision) async {
-        guard let journal = self.state.withLock({ $0.journal }) else { return }
         var random = SystemRandomNumberGenerator()
         let header = EntryHeader(
             partition: .sys, tier: .critical, operation: .decision, tenant: "default",
@@ -345,12 +345,27 @@ package final class ClusterMember: Sendable {
             JSONMember("controller", .integer(Int64(self.id.rawValue))),
         ]).encoded()
         let entry = body.withUnsafeBytes { EncodedEntry.raw(header: header, body: $0) }
-        do throws(VecraftError) { _ = try await journal.append(entry, to: .sys) } catch {
-            self.log.warning(
-                "a decision could not be put into the journal",
-                metadata: ["change": "\(decision.change)", "error": "\(error.message)"])
+        var isSaid = false
+        while !Task.isCancelled {
+            if let journal = self.state.withLock({ $0.journal }) {
+                do throws(VecraftError) {
+                    _ = try await journal.append(entry, to: .sys)
+                    return
+                } catch {
+                    if !isSaid {
+                        self.log.warning(
+                            "a decision waits for its place in the journal",
+                            metadata: ["change": "\(decision.change)", "error": "\(error.message)"])
+                    }
+                    isSaid = true
+                    guard error.code == .unavailable else { return }
+                }
+            }
+            try? await Task.sleep(for: Self.recordPause)
         }
     }
+
+    private static let recordPause: Duration = .milliseconds(200)
 
     // MARK: What this node says
 

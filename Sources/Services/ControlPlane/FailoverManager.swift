@@ -30,8 +30,8 @@ package final class FailoverManager: Sendable {
     private static let startingLimit: Duration = .seconds(300)
     private static let leaseInterval: Duration = .seconds(1)
 
-    /// Asks a node for its report; nil: it did not answer in time.
-    package typealias Observe = @Sendable (NodeID) async -> VecraftInternalV1.NodeReport?
+    /// Asks all nodes for their reports; those of nodes that answer in time.
+    package typealias Observe = @Sendable () async -> [NodeID: VecraftInternalV1.NodeReport]
 
     private let own: NodeID
     private let document: ClusterDocument
@@ -142,7 +142,7 @@ package final class FailoverManager: Sendable {
             let planned = now()
             var isBusy = false
             do throws(VecraftError) {
-                let plan = try await self.plan(&view, leadership)
+                let plan = try await self.plan(&view)
                 isBusy = !plan.decisions.isEmpty
                 for decision in plan.decisions {
                     guard leadership.isHeld, now() - planned < Self.planAge else { break }
@@ -162,7 +162,7 @@ package final class FailoverManager: Sendable {
     private func hear(_ view: inout View, _ now: () -> Duration) async {
         let nodes = self.map.map.presentNodes.map(\.id)
         view.liveness.watch(nodes, now: now())
-        let answers = await self.ask(nodes)
+        let answers = await self.observe()
         for node in nodes {
             guard let report = answers[node] else { continue }
             if report.complete {
@@ -192,15 +192,6 @@ package final class FailoverManager: Sendable {
         }
     }
 
-    private func ask(_ nodes: [NodeID]) async -> [NodeID: VecraftInternalV1.NodeReport] {
-        await withTaskGroup(of: (NodeID, VecraftInternalV1.NodeReport?).self) { group in
-            for node in nodes { group.addTask { (node, await self.observe(node)) } }
-            var answers: [NodeID: VecraftInternalV1.NodeReport] = [:]
-            for await (node, report) in group { answers[node] = report }
-            return answers
-        }
-    }
-
     private func tell(_ change: Liveness.Transition) {
         self.metrics.transitions.with(change.to.rawValue).increment()
         self.log.notice(
@@ -213,7 +204,7 @@ package final class FailoverManager: Sendable {
 
     // MARK: Planning
 
-    private func plan(_ view: inout View, _ leadership: Leadership) async throws(VecraftError) -> Plan {
+    private func plan(_ view: inout View) async throws(VecraftError) -> Plan {
         try await self.addWhatIsNew(view)
         let map = self.map.map
         var observations = Observations(health: view.liveness.healths, nodes: view.reports)

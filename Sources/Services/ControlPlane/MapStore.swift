@@ -49,8 +49,6 @@ package final class MapStore: Sendable {
 
     /// The newest map known here.
     package var map: ClusterMap { self.state.withLock { $0.map } }
-    /// Why the store could not be followed the last time, if it cannot be now.
-    package var trouble: String? { self.state.withLock { $0.trouble } }
 
     /// Gives one element at once and one after changes, several together.
     package func updates() -> AsyncStream<Void> {

@@ -108,12 +108,9 @@ package final class ShardKeeper: Sendable {
             }
             self.remove(id)
         }
-        for (id, (replica, record)) in given where self.notes[id] == nil && replica.state == .building {
-            self.begin(id, replica, record, map)
-        }
-        for (id, (replica, record)) in given
-        where self.notes[id]?.incarnation == replica.incarnation && replica.state == .building {
-            self.begin(id, replica, record, map)
+        for (id, (replica, record)) in given where replica.state == .building {
+            let note = self.notes[id]
+            if note == nil || note?.incarnation == replica.incarnation { self.begin(id, replica, record) }
         }
         self.state.withLock { $0.acted = max($0.acted, map.epoch) }
     }
@@ -149,7 +146,7 @@ package final class ShardKeeper: Sendable {
 
     // MARK: Building
 
-    private func begin(_ id: ShardID, _ replica: Placement.ShardReplica, _ record: ShardRecord, _ map: ClusterMap) {
+    private func begin(_ id: ShardID, _ replica: Placement.ShardReplica, _ record: ShardRecord) {
         // Its collection may be younger than what this node has heard of sys-0.
         guard self.storage.replica(of: id) == nil, let schema = self.storage.replica(id.collection)?.schema else {
             return
