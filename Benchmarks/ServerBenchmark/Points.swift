@@ -57,8 +57,11 @@ struct BenchServer {
     let server: ServerProcess
     let client: GRPCClient
 
-    static func start(_ name: String, dimension: Int, group: any EventLoopGroup) async throws -> BenchServer {
-        let server = try ServerProcess(dataDirectory: try temporaryDirectory(name), settings: ["log.level=warning"])
+    static func start(
+        _ name: String, dimension: Int, settings: [String] = [], group: any EventLoopGroup
+    ) async throws -> BenchServer {
+        let server = try ServerProcess(
+            dataDirectory: try temporaryDirectory(name), settings: ["log.level=warning"] + settings)
         let client = try await GRPCClient.connect(host: "127.0.0.1", port: server.grpcPort, group: group)
         let request = VecraftV1.CreateCollectionRequest(
             name: "bench",

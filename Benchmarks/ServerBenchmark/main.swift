@@ -1,7 +1,7 @@
 import Foundation
 import NIOPosix
 
-/// Usage: server-benchmark wire|mixed|ingest|journal [1|3]|failover [kills]|catchup [entries]|consistency|recall|cluster
+/// Usage: server-benchmark wire|mixed|ingest|journal [1|3]|failover [kills]|catchup [entries]|consistency|recall|cluster|lineage [entries]
 func removeTree(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
 
 let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -14,9 +14,10 @@ case "failover": try await FailoverBenchmark.run()
 case "catchup": try await CatchUpBenchmark.run()
 case "consistency": try await ConsistencyBenchmark.run()
 case "recall": try await RecallBenchmark.run(group: group)
+case "lineage": try await LineageBenchmark.run(group: group)
 case "cluster": try await ClusterBenchmark.run(group: group)
 default:
-    let usage = "usage: server-benchmark wire|mixed|ingest|journal [1|3]|failover [kills]|catchup [entries]|consistency|recall|cluster\n"
+    let usage = "usage: server-benchmark wire|mixed|ingest|journal [1|3]|failover [kills]|catchup [entries]|consistency|recall|cluster|lineage [entries]\n"
     FileHandle.standardError.write(Data(usage.utf8))
     exit(2)
 }

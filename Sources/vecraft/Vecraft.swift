@@ -20,7 +20,8 @@ struct Vecraft: AsyncParsableCommand {
         version: Build.description,
         groupedSubcommands: [
             CommandGroup(
-                name: "Running a node", subcommands: [ServeCommand.self, ClusterCommand.self, DemoCommand.self, ConfigCommand.self]),
+                name: "Running a node",
+                subcommands: [ServeCommand.self, ClusterCommand.self, DemoCommand.self, ConfigCommand.self]),
             CommandGroup(
                 name: "Collections and points",
                 subcommands: [
@@ -29,7 +30,10 @@ struct Vecraft: AsyncParsableCommand {
                 ]),
             CommandGroup(
                 name: "Looking inside",
-                subcommands: [LineageCommand.self, JournalCommand.self, HealthCommand.self, VersionCommand.self]),
+                subcommands: [
+                    LineageCommand.self, AuditCommand.self, JournalCommand.self, HealthCommand.self,
+                    VersionCommand.self,
+                ]),
         ])
 
     static func main() async {

@@ -277,6 +277,12 @@ struct TrimmedJournal: JournalClient {
         }
         return try self.whole.read(partition, from: offset, maxBytes: maxBytes)
     }
+    func find(
+        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int
+    ) throws(VecraftError) -> LineageHits { try self.whole.find(keys, in: partition, below: below, atLeast: count) }
+    func offset(in partition: PartitionID, atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset {
+        try self.whole.offset(in: partition, atOrAfter: time)
+    }
     func onCommit(
         _ partition: PartitionID, _ callback: @escaping @Sendable (JournalOffset) -> Void
     ) throws(VecraftError) -> Subscription { try self.whole.onCommit(partition, callback) }

@@ -75,6 +75,12 @@ import Testing
         func read(_ partition: PartitionID, from: JournalOffset, maxBytes: Int) throws(VecraftError) -> EntryBatch {
             try self.local.read(partition, from: from, maxBytes: maxBytes)
         }
+        func find(
+            _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int
+        ) throws(VecraftError) -> LineageHits { try self.local.find(keys, in: partition, below: below, atLeast: count) }
+        func offset(in partition: PartitionID, atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset {
+            try self.local.offset(in: partition, atOrAfter: time)
+        }
         func onCommit(
             _ partition: PartitionID, _ callback: @escaping @Sendable (JournalOffset) -> Void
         ) throws(VecraftError) -> Subscription { try self.local.onCommit(partition, callback) }

@@ -33,7 +33,8 @@ package final class JournalPartition: Sendable {
         clock.restore(last: recovery.lastHLC)
         // Every opening is a new term, as an election is: whoever wrote before writes no more.
         let term = (recovery.segments.last { !$0.isEmpty }?.term ?? 0) + 1
-        self.log = PartitionLog(partition: id, directory: directory, files: files, segments: recovery.segments, term: term)
+        self.log = PartitionLog(partition: id, directory: directory, files: files, segments: recovery.segments, term: term,
+            indexesLineage: settings.indexesLineage)
         self.queue = AppendQueue(limitBytes: settings.queueBytes)
         self.recoveredCuts = recovery.cuts.map { "\($0.path), byte \($0.position): a torn tail of \($0.bytes) bytes was cut" }
         let keeper = SegmentKeeper(maker: maker, log: self.log)

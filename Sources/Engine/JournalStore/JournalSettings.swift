@@ -16,6 +16,8 @@ package struct JournalSettings: Sendable {
     package var idempotencyEntries = 1_000_000
     /// Free disk kept back for compaction and metadata. Beyond it appends are refused: `.resourceExhausted`, reason `DISK_FULL`.
     package var reserveBytes = 64 << 20
+    /// A lineage index is kept beside each sealed segment.
+    package var indexesLineage = true
 
     package init() {}
 

@@ -9,6 +9,7 @@ final class PartitionLog: Sendable {
     let directory: String
     let files: any FileStore
     let notices = CommitNotices()
+    let lineage: LineageIndex
     /// In order; the last is the one being written. Never empty.
     let segments: Mutex<[Segment]>
     private let openFiles = Mutex<[(sequence: UInt64, file: any File)]>([])
@@ -25,14 +26,17 @@ final class PartitionLog: Sendable {
     /// Nothing at or before it belongs to the log any more, though the first segment may still hold some.
     private let start: Atomic<UInt64>
 
-    /// - Parameter committed: Nil: all of it.
+    /// - Parameters:
+    ///   - committed: Nil: all of it.
+    ///   - indexesLineage: Files are written beside sealed segments.
     init(
         partition: PartitionID, directory: String, files: any FileStore, segments: [Segment], term: UInt64,
-        start: JournalOffset = 0, committed: JournalOffset? = nil
+        start: JournalOffset = 0, committed: JournalOffset? = nil, indexesLineage: Bool = false
     ) {
         self.partition = partition
         self.directory = directory
         self.files = files
+        self.lineage = LineageIndex(files: files, isKept: indexesLineage)
         self.start = Atomic(start)
         self.committedOffset = Atomic(committed ?? segments.last!.lastOffset)
         self.committedHLC = Atomic((segments.last { !$0.isEmpty }?.lastHLC ?? .zero).rawValue)
@@ -84,7 +88,8 @@ final class PartitionLog: Sendable {
         self.segments.withLock { segments in
             if segments[segments.count - 1].sequence != segment.sequence {
                 // What was the last one is sealed: its readers are no longer at its tail.
-                segments[segments.count - 1].index = segments[segments.count - 1].index.thinned(to: SparseIndex.sealedSpacing)
+                segments[segments.count - 1].index = segments[segments.count - 1].index.thinned(
+                    to: SparseIndex.sealedSpacing)
                 segments.append(
                     Segment(
                         sequence: segment.sequence, path: segment.path, salt: segment.salt,

@@ -82,7 +82,7 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
         self.knownCommit = max(state.start.position.index, min(commitMark.durable, last))
         self.log = PartitionLog(
             partition: partition, directory: directory, files: files, segments: recovery.segments, term: state.hard.term,
-            start: state.start.position.index, committed: self.knownCommit)
+            start: state.start.position.index, committed: self.knownCommit, indexesLineage: settings.indexesLineage)
         self.recoveredCuts = recovery.cuts.map { "\($0.path), byte \($0.position): a torn tail of \($0.bytes) bytes was cut" }
         for cut in recovery.cuts { observer?.tailCut(partition: partition, file: cut.path, position: cut.position, bytes: cut.bytes) }
         observer?.segments(partition: partition, count: self.log.segmentCount, diskBytes: self.log.diskBytes)

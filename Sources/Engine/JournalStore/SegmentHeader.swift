@@ -55,7 +55,8 @@ struct SegmentHeader: Equatable, Sendable {
         guard let kind = PartitionID.Kind(rawValue: raw[10]) else { return .bad("unknown partition kind \(raw[10])") }
         return .header(
             SegmentHeader(
-                partition: PartitionID(kind, raw.integer(at: 12)), sequence: raw.integer(at: 16), salt: raw.integer(at: 24)))
+                partition: PartitionID(kind, raw.integer(at: 12)), sequence: raw.integer(at: 16),
+                salt: raw.integer(at: 24)))
     }
 }
 
@@ -64,19 +65,25 @@ enum SegmentName {
     static func segment(_ sequence: UInt64) -> String { self.digits(sequence) + ".segment" }
     static func sidecar(_ sequence: UInt64) -> String { self.digits(sequence) + ".sidecar" }
     static func keys(_ sequence: UInt64) -> String { self.digits(sequence) + ".keys" }
+    /// Of the lineage index that stands beside a segment.
+    static func lineage(ofSegmentAt path: String) -> String { path.dropLast(".segment".count) + ".lineage" }
     static let durableMark = "durable-mark"
     static let commitMark = "commit-mark"
 
     /// The sequence of a segment's file name; nil for any other file.
     static func sequence(of name: String) -> UInt64? {
-        guard name.hasSuffix(".segment"), let sequence = UInt64(name.dropLast(8)), self.segment(sequence) == name else { return nil }
+        guard name.hasSuffix(".segment"), let sequence = UInt64(name.dropLast(8)), self.segment(sequence) == name else {
+            return nil
+        }
         return sequence
     }
 
     /// Removes what stands beside a segment and tells of its entries; a segment that is cut must have none.
     static func removeDerived(of segmentPath: String, _ files: any FileStore) throws(FileFault) {
         let stem = segmentPath.dropLast(".segment".count)
-        for path in ["\(stem).sidecar", "\(stem).keys"] where files.exists(path) { try files.remove(path) }
+        for path in ["\(stem).sidecar", "\(stem).keys", "\(stem).lineage"] where files.exists(path) {
+            try files.remove(path)
+        }
     }
 
     private static func digits(_ sequence: UInt64) -> String {

@@ -11,6 +11,8 @@ final class SegmentKeeper: Sendable {
         var prepared: PreparedSegment?
         /// Oldest first. Bounded: each is a segment that was filled, and sealing one is far quicker than filling one.
         var toSeal: [Segment] = []
+        /// Found at the start, perhaps without a lineage index; when there is nothing else to do, newest first.
+        var found: [Segment] = []
         var isClosed = false
     }
     private let state = Mutex(State())
@@ -30,6 +32,7 @@ final class SegmentKeeper: Sendable {
     }
 
     func start() throws(VecraftError) {
+        self.state.withLock { $0.found = Array(self.log.segments.withLock { $0 }.dropLast()) }
         let worker = try Worker(name: "keep-\(self.maker.partition)") { self.run() }
         self.worker.withLock { $0 = worker }
     }
@@ -87,7 +90,7 @@ final class SegmentKeeper: Sendable {
     }
 
     private enum Task {
-        case prepare, seal(Segment), end, wait
+        case prepare, seal(Segment), index(Segment), end, wait
     }
 
     private func run() {
@@ -95,11 +98,13 @@ final class SegmentKeeper: Sendable {
             let task = self.state.withLock { state -> Task in
                 if state.wanted != nil { return .prepare }
                 if !state.toSeal.isEmpty { return .seal(state.toSeal.removeFirst()) }
-                return state.isClosed ? .end : .wait
+                if state.isClosed { return .end }
+                return state.found.popLast().map { .index($0) } ?? .wait
             }
             switch task {
             case .prepare: self.prepareWanted()
             case .seal(let segment): self.sealNow(segment)
+            case .index(let segment): self.log.lineage.makeIfMissing(segment, self.log)
             case .wait: self.signal.wait()
             case .end: return
             }
@@ -110,7 +115,8 @@ final class SegmentKeeper: Sendable {
         self.making.withLock { _ in
             guard let sequence = self.state.withLock({ $0.wanted }) else { return }
             // A fault here is no news yet: the writer makes the segment itself when it needs it, and answers with what it meets.
-            let made = try? self.maker.make(sequence: sequence, frameBytes: self.maker.settings.segmentBytes / 2, mayUseReserve: false)
+            let made = try? self.maker.make(
+                sequence: sequence, frameBytes: self.maker.settings.segmentBytes / 2, mayUseReserve: false)
             self.state.withLock { state in
                 state.wanted = nil
                 state.prepared = made
@@ -136,10 +142,18 @@ final class SegmentKeeper: Sendable {
         defer { self.coolDown(segment) }
         guard let file = try? self.maker.files.open(segment.path, .readWrite) else { return }
         defer { file.close() }
-        if (try? file.truncate(to: segment.end)) != nil { self.log.trimmed(sequence: segment.sequence, fileBytes: segment.end) }
+        if (try? file.truncate(to: segment.end)) != nil {
+            self.log.trimmed(sequence: segment.sequence, fileBytes: segment.end)
+        }
         let (directory, files) = (self.maker.directory, self.maker.files)
-        guard let keys = try? SegmentScan.keys(of: segment, file: file) else { return }
-        try? KeyFile.store(keys, of: segment, directory: directory, files: files)
+        if self.log.lineage.isKept, let found = try? SegmentScan.allKeys(of: segment, file: file) {
+            try? KeyFile.store(found.keys, of: segment, directory: directory, files: files)
+            self.log.lineage.store(found.lineage, of: segment, self.log)
+        } else {
+            // A damaged body is for those to tell who read it; the heads serve the next start all the same.
+            guard let keys = try? SegmentScan.keys(of: segment, file: file) else { return }
+            try? KeyFile.store(keys, of: segment, directory: directory, files: files)
+        }
         var sealed = segment
         sealed.index = self.log.index(of: segment.sequence)
         try? Sidecar(partition: self.maker.partition, segment: sealed).store(directory: directory, files: files)

@@ -23,6 +23,27 @@ enum SegmentScan {
         }
     }
 
+    /// Idempotency keys and lineage keys of a segment that was written by this process.
+    ///
+    /// - Returns: Nil if it does not read as it was written.
+    static func allKeys(
+        of segment: Segment, file: any File
+    ) throws(FileFault) -> (keys: [KeyRecord], lineage: LineageKeys)? {
+        var walker = FrameWalker(file: file, salt: segment.salt, limit: segment.end, checksBodies: true)
+        var keys: [KeyRecord] = []
+        var lineage = LineageKeys(from: segment.firstOffset)
+        while true {
+            switch try walker.next() {
+            case .entry(let head, _, let view):
+                guard head.offset == lineage.next else { return nil }
+                if let key = KeyRecord(view) { keys.append(key) }
+                lineage.add(view)
+            case .end: return lineage.next == segment.lastOffset + 1 ? (keys, lineage) : nil
+            case .blank, .bad: return nil
+            }
+        }
+    }
+
     /// Where the good entries of a segment end.
     enum Stop: Equatable {
         /// Nothing was written behind.
@@ -47,7 +68,9 @@ enum SegmentScan {
         while true {
             switch try walker.next() {
             case .entry(let head, let position, let view):
-                if let fault = Self.fault(in: view, due: result.segment.lastOffset + 1, partition: partition, after: lastHLC) {
+                if let fault = Self.fault(
+                    in: view, due: result.segment.lastOffset + 1, partition: partition, after: lastHLC)
+                {
                     return Result(segment: result.segment, keys: result.keys, stop: .bad(fault, at: position))
                 }
                 lastHLC = view.hlc

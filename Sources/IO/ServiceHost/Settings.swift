@@ -32,6 +32,7 @@ package struct Settings: Sendable, Equatable {
         package var idempotencyWindowSeconds = 3_600
         package var idempotencyEntries = 1_000_000
         package var reserveBytes = 64 << 20
+        package var lineageIndex = true
     }
     package struct Cluster: Sendable, Equatable {
         package var id = "vecraft"
@@ -78,6 +79,9 @@ package struct Settings: Sendable, Equatable {
         package var applyDelayMilliseconds = 0
         package var transferBytesPerSecond = 64 << 20
     }
+    package struct Lineage: Sendable, Equatable {
+        package var readLogBytes = 64 << 20
+    }
     package struct Query: Sendable, Equatable {
         package var defaultTimeoutMilliseconds = 10_000
         package var maxTimeoutMilliseconds = 60_000
@@ -106,6 +110,7 @@ package struct Settings: Sendable, Equatable {
     package var cluster = Cluster()
     package var storage = Storage()
     package var query = Query()
+    package var lineage = Lineage()
     package var clock = Clock()
     package var log = Log()
     package var gateway = Gateway()
@@ -180,6 +185,9 @@ extension Settings {
         .bytes(
             "journal.reserve_bytes", \.journal.reserveBytes, 0...(1 << 40),
             "Free disk kept back; with less, writes are refused."),
+        .flag(
+            "journal.lineage_index", \.journal.lineageIndex,
+            "Keep an index of points, requests and traces beside each segment; without it lineage questions read the segments."),
 
         .text(
             "cluster.id", \.cluster.id, upTo: 64, required: true, "Name of the cluster; nodes of another are refused."),
@@ -203,11 +211,16 @@ extension Settings {
             "Nodes that hold each shard; 0: all. Alike on all nodes, and not to be changed once there are collections."),
         .text(
             "cluster.etcd", \.cluster.etcd, upTo: 2_048,
-            "etcd's members, \"host:port,host:port\": the cluster runs itself, and this node takes its place in it from there."),
+            "etcd's members, \"host:port,host:port\": the cluster runs itself, and this node takes its place in it from there."
+        ),
         .text("cluster.etcd_user", \.cluster.etcdUser, upTo: 128, "User of etcd; empty: none."),
         .text("cluster.etcd_password", \.cluster.etcdPassword, upTo: 1_024, secret: true, "The user's password."),
-        .text("cluster.etcd_ca", \.cluster.etcdCA, "PEM file with the authorities of etcd's certificates; with it etcd is asked over TLS."),
-        .text("cluster.etcd_certificate", \.cluster.etcdCertificate, "PEM file with this node's certificate for etcd; empty: none."),
+        .text(
+            "cluster.etcd_ca", \.cluster.etcdCA,
+            "PEM file with the authorities of etcd's certificates; with it etcd is asked over TLS."),
+        .text(
+            "cluster.etcd_certificate", \.cluster.etcdCertificate,
+            "PEM file with this node's certificate for etcd; empty: none."),
         .text("cluster.etcd_key", \.cluster.etcdKey, "PEM file with the certificate's private key."),
         .text(
             "cluster.listen", \.cluster.listen, upTo: 280, required: true,
@@ -255,6 +268,11 @@ extension Settings {
         .bytes(
             "query.result_cache_bytes", \.query.resultCacheBytes, 0...(1 << 40),
             "Memory for answers of searches, given again while their points have not changed; 0: none are kept."),
+
+        .bytes(
+            "lineage.read_log_bytes", \.lineage.readLogBytes, 0...(1 << 40),
+            "Disk for notes of what was answered to reads that carry a request id (vecraft lineage search); 0: none are kept."
+        ),
 
         .int(
             "clock.max_offset_ms", \.clock.maxOffsetMilliseconds, 10...60_000,
@@ -309,21 +327,33 @@ extension Settings {
 
     private static func checkSelfRunning(_ cluster: Cluster) -> [(key: String, message: String)] {
         var findings: [(key: String, message: String)] = []
-        if cluster.nodeID > 0 { findings.append(("cluster.node_id", "is given by the cluster itself, with cluster.etcd")) }
-        if !cluster.peers.isEmpty { findings.append(("cluster.peers", "are known to the cluster itself, with cluster.etcd")) }
-        if cluster.join { findings.append(("cluster.join", "is for cluster.peers; with cluster.etcd every node joins")) }
+        if cluster.nodeID > 0 {
+            findings.append(("cluster.node_id", "is given by the cluster itself, with cluster.etcd"))
+        }
+        if !cluster.peers.isEmpty {
+            findings.append(("cluster.peers", "are known to the cluster itself, with cluster.etcd"))
+        }
+        if cluster.join {
+            findings.append(("cluster.join", "is for cluster.peers; with cluster.etcd every node joins"))
+        }
         if cluster.shardReplicas > 0 {
-            findings.append(("cluster.shard_replicas", "is for cluster.peers; with cluster.etcd it is said by vecraft cluster init"))
+            findings.append(
+                ("cluster.shard_replicas", "is for cluster.peers; with cluster.etcd it is said by vecraft cluster init")
+            )
         }
         func isAddress(_ text: String) -> Bool {
-            guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]) else { return false }
+            guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]) else {
+                return false
+            }
             return colon > text.startIndex && (1...65_535).contains(port)
         }
         let endpoints = cluster.etcdEndpoints
         if endpoints.count > 16 || !endpoints.allSatisfy(isAddress) {
             findings.append(("cluster.etcd", "is not a list of 1 to 16 addresses, such as 10.0.0.1:2379,10.0.0.2:2379"))
         }
-        if !isAddress(cluster.listen) { findings.append(("cluster.listen", "is not host:port, with a port from 1 to 65535")) }
+        if !isAddress(cluster.listen) {
+            findings.append(("cluster.listen", "is not host:port, with a port from 1 to 65535"))
+        }
         if !cluster.advertise.isEmpty, !isAddress(cluster.advertise) {
             findings.append(("cluster.advertise", "is not host:port, with a port from 1 to 65535"))
         }
@@ -353,7 +383,11 @@ extension Settings {
         }
         let parts = cluster.peers.split(separator: ",", omittingEmptySubsequences: false)
         if cluster.addresses.count != parts.count || cluster.addresses.keys.contains(where: { $0 < 1 }) {
-            findings.append(("cluster.peers", "is not a list of distinct ids with addresses, such as 1=10.0.0.1:7500,2=10.0.0.2:7500"))
+            findings.append(
+                (
+                    "cluster.peers",
+                    "is not a list of distinct ids with addresses, such as 1=10.0.0.1:7500,2=10.0.0.2:7500"
+                ))
         }
         let twice = Dictionary(grouping: cluster.addresses, by: \.value).filter { $0.value.count > 1 }
         for (address, nodes) in twice.sorted(by: { $0.key < $1.key }) {

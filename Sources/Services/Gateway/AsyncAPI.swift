@@ -33,7 +33,9 @@ extension Gateway {
                     let (bytes, level) = try await self.scattered(Op.self, message, context, read, on: loop)
                     metrics.record(context, .interactive, .ok, level: ConsistencyLabel(level), since: start)
                     return try ArenaPool.shared.withArena { arena throws(VecraftError) in
-                        let view = try bytes.withBytes { (raw) throws(VecraftError) in try Op.Reply.View.decode(raw, in: arena) }
+                        let view = try bytes.withBytes { (raw) throws(VecraftError) in
+                            try Op.Reply.View.decode(raw, in: arena)
+                        }
                         return take(view)
                     }
                 }
@@ -48,10 +50,13 @@ extension Gateway {
         _: Op.Type, _ message: Message, _ context: RequestContext, _ parked: ParkedRead?, take: (Op.Reply.View) -> R
     ) throws(VecraftError) -> ReadOutcome<R> where Message.Builder.View == Op.Request {
         try ArenaPool.shared.withArena { arena throws(VecraftError) in
-            switch try Op.run(self, message.built(in: arena).view, context, parked, arena) {
-            case .answered(let reply, let level): .answered(take(reply.view), level)
-            case .behind(let read): .behind(read)
-            case .scattered(let read): .scattered(read)
+            let request = message.built(in: arena).view
+            switch try Op.run(self, request, context, parked, arena) {
+            case .answered(let reply, let level):
+                self.logRead(Op.self, request, reply, context)
+                return .answered(take(reply.view), level)
+            case .behind(let read): return .behind(read)
+            case .scattered(let read): return .scattered(read)
             }
         }
     }
@@ -111,7 +116,9 @@ extension Gateway {
             let write = try ArenaPool.shared.withArena(prepare)
             tier = write.tier
             let result = await withCheckedContinuation { continuation in
-                self.append(write, context, on: MultiThreadedEventLoopGroup.singleton.any()) { continuation.resume(returning: $0) }
+                self.append(write, context, on: MultiThreadedEventLoopGroup.singleton.any()) {
+                    continuation.resume(returning: $0)
+                }
             }
             let appended = try result.get()
             metrics.record(context, tier, .ok, since: start)

@@ -2,7 +2,6 @@ package import GRPC
 internal import JournalFormat
 internal import JournalService
 internal import JournalStore
-internal import Lineage
 internal import NIOCore
 internal import Observability
 internal import Primitives
@@ -26,43 +25,43 @@ extension Gateway {
         add(points, "Export", self.exportMethod)
 
         let collections = "vecraft.v1.Collections"
-        add(collections, "CreateCollection", self.later(self.operations.createCollection, .critical) { (request, context, reply) in
-            self.createCollection(request, context, completion: reply)
-        })
-        add(collections, "UpdateCollection", self.later(self.operations.updateCollection, .critical) { (request, context, reply) in
-            self.updateCollection(request, context, completion: reply)
-        })
-        add(collections, "DropCollection", self.later(self.operations.dropCollection, .critical) { (request, context, reply) in
-            self.dropCollection(request, context, completion: reply)
-        })
-        add(collections, "DescribeCollection", self.now(self.operations.describeCollection) { (request, _) throws(VecraftError) in
-            try self.describeCollection(request)
-        })
-        add(collections, "ListCollections", self.now(self.operations.listCollections) { (request, _) throws(VecraftError) in
-            try self.listCollections(request)
-        })
+        add(
+            collections, "CreateCollection",
+            self.later(self.operations.createCollection, .critical) { (request, context, reply) in
+                self.createCollection(request, context, completion: reply)
+            })
+        add(
+            collections, "UpdateCollection",
+            self.later(self.operations.updateCollection, .critical) { (request, context, reply) in
+                self.updateCollection(request, context, completion: reply)
+            })
+        add(
+            collections, "DropCollection",
+            self.later(self.operations.dropCollection, .critical) { (request, context, reply) in
+                self.dropCollection(request, context, completion: reply)
+            })
+        add(
+            collections, "DescribeCollection",
+            self.now(self.operations.describeCollection) { (request, _) throws(VecraftError) in
+                try self.describeCollection(request)
+            })
+        add(
+            collections, "ListCollections",
+            self.now(self.operations.listCollections) { (request, _) throws(VecraftError) in
+                try self.listCollections(request)
+            })
 
         let lineage = "vecraft.v1.Lineage"
-        add(lineage, "Record", self.background(self.operations.lineage) { (request, context) throws(VecraftError) in
-            try self.lineage.record(request, deadline: context.deadline)
-        })
-        add(lineage, "Request", self.background(self.operations.lineage) { (request, context) throws(VecraftError) in
-            try self.lineage.request(request, deadline: context.deadline)
-        })
-        add(lineage, "Trace", self.background(self.operations.lineage) { (request, context) throws(VecraftError) in
-            try self.lineage.trace(request, deadline: context.deadline)
-        })
-        add(lineage, "Entry", self.background(self.operations.lineage) { (request, _) throws(VecraftError) in
-            try self.lineage.entry(request)
-        })
-        add(lineage, "Verify", self.background(self.operations.verify) { (request, _) throws(VecraftError) in
-            try self.lineage.verify(request)
-        })
+        for (name, handler) in self.lineageHandlers { add(lineage, name, .unary(handler)) }
+        add(lineage, "Watch", self.watchMethod)
+        add(lineage, "Replay", self.replayMethod)
 
         let cluster = "vecraft.v1.Cluster"
-        add(cluster, "Status", self.now(self.operations.status) { (_: VecraftV1.StatusRequest, _) throws(VecraftError) in
-            self.currentStatus()
-        })
+        add(
+            cluster, "Status",
+            self.now(self.operations.status) { (_: VecraftV1.StatusRequest, _) throws(VecraftError) in
+                self.currentStatus()
+            })
         add(cluster, "WatchStatus", self.watchStatusMethod)
 
         add("grpc.health.v1.Health", "Check", self.healthCheckMethod)
@@ -98,14 +97,25 @@ extension Gateway {
         }
     }
 
-    /// Answers when a callback says so.
     private func later<Request: WireMessage, Reply: WireMessage>(
         _ metrics: OperationMetrics, _ tier: Tier,
-        _ body: @escaping @Sendable (
-            Request, RequestContext, @escaping @Sendable (Result<Reply, VecraftError>) -> Void
-        ) -> Void
+        _ body:
+            @escaping @Sendable (
+                Request, RequestContext, @escaping @Sendable (Result<Reply, VecraftError>) -> Void
+            ) -> Void
     ) -> GRPCMethod {
-        .unary { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
+        .unary(self.answeringLater(metrics, tier, body))
+    }
+
+    /// Answers when a callback says so.
+    private func answeringLater<Request: WireMessage, Reply: WireMessage>(
+        _ metrics: OperationMetrics, _ tier: Tier,
+        _ body:
+            @escaping @Sendable (
+                Request, RequestContext, @escaping @Sendable (Result<Reply, VecraftError>) -> Void
+            ) -> Void
+    ) -> GRPCUnaryHandler {
+        { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             let start = SystemTime.monotonicNanoseconds
             var context: RequestContext?
             do throws(VecraftError) {
@@ -126,14 +136,16 @@ extension Gateway {
     }
 
     /// Answers from the pool of background jobs: for what takes long.
-    private func background<Request: WireMessage, Reply: WireMessage>(
+    func background<Request: WireMessage, Reply: WireMessage>(
         _ metrics: OperationMetrics,
-        _ body: @escaping @Sendable (Request, RequestContext) throws(VecraftError) -> Reply
-    ) -> GRPCMethod {
-        self.later(metrics, .background) { [self] (request: Request, context, reply) in
+        _ body: @escaping @Sendable (Request, RequestContext) async throws(VecraftError) -> Reply
+    ) -> GRPCUnaryHandler {
+        self.answeringLater(metrics, .background) { [self] (request: Request, context, reply) in
             do throws(VecraftError) {
                 try self.jobs.submit {
-                    reply(Result { () throws(VecraftError) in try body(request, context) })
+                    do throws(VecraftError) { reply(.success(try await body(request, context))) } catch {
+                        reply(.failure(error))
+                    }
                 }
             } catch {
                 reply(.failure(error))

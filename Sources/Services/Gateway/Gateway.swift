@@ -28,6 +28,8 @@ package struct GatewaySettings: Sendable {
     /// Exports that may run at once. Each holds at most ``exportPageBytes`` as a page and as much unsent.
     package var maxExports = 64
     package var exportPageBytes = 1 << 20
+    /// Streams of changes that may run at once.
+    package var maxWatchers = 64
     package init() {}
 }
 
@@ -50,6 +52,7 @@ package final class Gateway: Sendable {
     let jobs: BackgroundJobs
     let writes: Budget
     let exports: Budget
+    let watchers: Budget
     /// Where shards are that are not here, and who asks for them.
     let placement: any ShardDirectory
     let peers: any ShardPeers
@@ -83,6 +86,11 @@ package final class Gateway: Sendable {
                 .resourceExhausted, "write requests of \(held) bytes are in progress; at most \(limit)",
                 reason: "WRITES_IN_PROGRESS", retryAfter: .milliseconds(200))
         }
+        self.watchers = Budget(settings.maxWatchers) { _, limit in
+            VecraftError(
+                .resourceExhausted, "\(limit) streams of changes run already", reason: "TOO_MANY_WATCHERS",
+                retryAfter: .seconds(1))
+        }
         self.exports = Budget(settings.maxExports) { _, limit in
             VecraftError(
                 .resourceExhausted, "\(limit) exports run already", reason: "TOO_MANY_EXPORTS", retryAfter: .seconds(1))
@@ -90,7 +98,12 @@ package final class Gateway: Sendable {
     }
 
     /// Runs the slow unary calls (lineage, verification) until cancelled.
-    package func run() async { await self.jobs.run() }
+    package func run() async {
+        let noting = Task { [lineage] in await lineage.reads?.run() }
+        await self.jobs.run()
+        noting.cancel()
+        self.lineage.reads?.close()
+    }
 
     /// Not ready any more: health answers NOT_SERVING, so that clients go elsewhere before calls are refused.
     package func beginDraining() { self.health.set(serving: false) }

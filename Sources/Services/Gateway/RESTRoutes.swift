@@ -1,5 +1,4 @@
 package import HTTP
-internal import Lineage
 internal import NIOCore
 internal import NIOPosix
 internal import Observability
@@ -23,45 +22,18 @@ extension Gateway {
                 HTTPRoute(.post, collection + "/points") { try await self.restGetMany($0) },
                 HTTPRoute(.get, collection + "/points/{id}") { try await self.restGetOne($0) },
                 HTTPRoute(.delete, collection + "/points/{id}") { try await self.restDeleteOne($0) },
-                HTTPRoute(.get, collection + "/points/{id}/lineage") { try await self.restRecord($0) },
                 HTTPRoute(.post, collection + "/points:search") { try await self.restSearch($0) },
                 HTTPRoute(.post, collection + "/points:count") { try await self.restCount($0) },
                 HTTPRoute(.post, collection + "/points:scroll") { try await self.restScroll($0) },
                 HTTPRoute(.post, collection + "/points:delete") { try await self.restDelete($0) },
             ]
         }
+        routes += self.lineageRoutes
         routes += [
-            HTTPRoute(.get, "/v1/lineage/requests/{request}") { call in
-                let limit = try call.limit()
-                return try await self.restLineage(call, accepting: ["limit"]) { (deadline) throws(VecraftError) in
-                    try self.lineage.request(
-                        .init(requestID: call.parameter("request"), limit: limit), deadline: deadline
-                    ).json()
-                }
-            },
-            HTTPRoute(.get, "/v1/lineage/traces/{trace}") { call in
-                let limit = try call.limit()
-                return try await self.restLineage(call, accepting: ["limit"]) { (deadline) throws(VecraftError) in
-                    try self.lineage.trace(.init(traceID: call.parameter("trace"), limit: limit), deadline: deadline).json()
-                }
-            },
-            HTTPRoute(.get, "/v1/lineage/entries/{partition}/{offset}") { call in
-                guard let offset = UInt64(call.parameter("offset")) else {
-                    throw VecraftError.invalid("offset", "must be a whole number")
-                }
-                return try await self.restLineage(call) { (_) throws(VecraftError) in
-                    try self.lineage.entry(.init(partition: call.parameter("partition"), offset: offset)).json()
-                }
-            },
-            HTTPRoute(.post, "/v1/lineage:verify") { call in
-                try await self.restLineage(call) { (_) throws(VecraftError) in
-                    try self.lineage.verify(.init()).json(includingDefaults: true)
-                }
-            },
             HTTPRoute(.get, "/v1/status") { call in
                 try call.refuseQuery(except: [])
                 return .json(self.currentStatus().json(includingDefaults: true))
-            },
+            }
         ]
         return routes
     }
@@ -87,7 +59,8 @@ extension Gateway {
             throw VecraftError.invalid("name", "the body says \"\(request.name.prefix(64))\", the path \"\(name)\"")
         }
         guard request.tenant.isEmpty || request.tenant == tenant else {
-            throw VecraftError.invalid("tenant", "the body says \"\(request.tenant.prefix(64))\", the path \"\(tenant)\"")
+            throw VecraftError.invalid(
+                "tenant", "the body says \"\(request.tenant.prefix(64))\", the path \"\(tenant)\"")
         }
         (request.name, request.tenant) = (name, tenant)
         let wanted = request
@@ -170,7 +143,8 @@ extension Gateway {
             VecraftV1.GetResponse($0)
         }
         guard let point = response.points.first else {
-            throw VecraftError(.notFound, "there is no point \"\(call.parameter("id"))\"", field: "id", reason: "POINT_NOT_FOUND")
+            throw VecraftError(
+                .notFound, "there is no point \"\(call.parameter("id"))\"", field: "id", reason: "POINT_NOT_FOUND")
         }
         return HTTPReply.json(point.json()).adding("etag", "\"\(point.version)\"").session(response.info?.sessionToken)
     }
@@ -208,38 +182,11 @@ extension Gateway {
         return HTTPReply.json(bytes).session(session)
     }
 
-    // MARK: Lineage
-
-    private func restRecord(_ call: HTTPCall) async throws -> HTTPReply {
-        let request = VecraftV1.RecordLineageRequest(
-            collection: call.parameter("collection"), id: call.parameter("id"),
-            tenant: call.optionalParameter("tenant") ?? "", limit: try call.limit())
-        return try await self.restLineage(call, accepting: ["limit"]) { (deadline) throws(VecraftError) in
-            try self.lineage.record(request, deadline: deadline).json()
-        }
-    }
-
-    private func restLineage(
-        _ call: HTTPCall, accepting parameters: Set<String> = [],
-        _ body: @escaping @Sendable (UInt64) throws(VecraftError) -> [UInt8]
-    ) async throws -> HTTPReply {
-        let context = try self.context(call, accepting: parameters)
-        let bytes: [UInt8] = try await self.timed(context, self.operations.lineage) { done in
-            do throws(VecraftError) {
-                try self.jobs.submit { done(Result { () throws(VecraftError) in try body(context.deadline) }) }
-            } catch {
-                done(.failure(error))
-            }
-        }
-        guard bytes.count <= self.settings.maxReplyBytes else { throw AnswerRoom.exceeded(self.settings.maxReplyBytes) }
-        return .json(bytes)
-    }
-
     // MARK: Helpers
 
     private var anyLoop: any EventLoop { MultiThreadedEventLoopGroup.singleton.any() }
 
-    private func timed<R: Sendable>(
+    func timed<R: Sendable>(
         _ context: RequestContext, _ metrics: OperationMetrics,
         _ body: (@escaping @Sendable (Result<R, VecraftError>) -> Void) -> Void
     ) async throws(VecraftError) -> R {
@@ -251,7 +198,7 @@ extension Gateway {
     }
 
     /// - Parameter parameters: Of the query, those the route reads; others are refused, for they would do nothing.
-    private func context(
+    func context(
         _ call: HTTPCall, accepting parameters: Set<String> = []
     ) throws(VecraftError) -> RequestContext {
         try call.refuseQuery(except: parameters)
@@ -275,13 +222,13 @@ extension Gateway {
 
 extension HTTPCall {
     /// The body as a message; an empty body is an empty message.
-    fileprivate func message<Message: WireMessage>() throws(VecraftError) -> Message {
+    func message<Message: WireMessage>() throws(VecraftError) -> Message {
         try self.withBody { (raw) throws(VecraftError) in
             raw.isEmpty ? try Message(json: "{}") : try Message(json: raw)
         }
     }
 
-    fileprivate func refuseQuery(except known: Set<String>) throws(VecraftError) {
+    func refuseQuery(except known: Set<String>) throws(VecraftError) {
         guard !self.queryText.isEmpty else { return }
         for (name, _) in try self.query() where !known.contains(name) {
             throw .invalid(String(name.prefix(64)), "is not a query parameter of \(self.route)")
@@ -289,7 +236,7 @@ extension HTTPCall {
     }
 
     /// `?limit=`; 0 if it does not stand there.
-    fileprivate func limit() throws(VecraftError) -> UInt32 {
+    func limit() throws(VecraftError) -> UInt32 {
         guard let text = try self.query("limit") else { return 0 }
         guard let limit = UInt32(text), limit > 0 else {
             throw .invalid("limit", "\"\(text.prefix(64))\" is not a whole number above 0")
@@ -298,7 +245,7 @@ extension HTTPCall {
     }
 
     /// Puts the path's collection and tenant into a message; a body that says others is a mistake.
-    fileprivate func place(_ collection: inout String, _ tenant: inout String) throws(VecraftError) {
+    func place(_ collection: inout String, _ tenant: inout String) throws(VecraftError) {
         let fromPath = (self.parameter("collection"), self.optionalParameter("tenant") ?? "default")
         guard collection.isEmpty || collection == fromPath.0 else {
             throw .invalid("collection", "the body says \"\(collection.prefix(64))\", the path \"\(fromPath.0)\"")
@@ -314,7 +261,8 @@ extension HTTPCall {
         guard let text = self.header("x-vecraft-consistency") else { return body }
         guard let level = ConsistencyLevel.allCases.first(where: { $0.name == text.lowercased() }) else {
             throw .invalid(
-                "x-vecraft-consistency", "\"\(text.prefix(64))\" is none of eventual, bounded, read_your_writes, strong")
+                "x-vecraft-consistency", "\"\(text.prefix(64))\" is none of eventual, bounded, read_your_writes, strong"
+            )
         }
         var options = body ?? VecraftV1.ReadOptions()
         if options.consistency == .unspecified { options.consistency = VecraftV1.ConsistencyLevel(level) }

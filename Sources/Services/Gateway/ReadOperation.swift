@@ -40,6 +40,8 @@ protocol ReadOperation: SendableMetatype {
         _ gateway: Gateway, _ request: Request, _ context: RequestContext, _ parked: ParkedRead?, _ arena: Arena
     ) throws(VecraftError) -> ReadOutcome<Reply>
 
+    /// Collection and tenant, as the request names them.
+    static func place(_ request: Request) -> (collection: TextView, tenant: TextView)
     /// How it is asked of another node.
     static var shardOperation: VecraftInternalV1.ShardOperation { get }
     static func infoSlot(_ reply: Reply) -> MessageSlot<VecraftV1.ReadInfo.Builder>
@@ -50,7 +52,8 @@ protocol ReadOperation: SendableMetatype {
     /// Makes one answer of those of several nodes, but for its info.
     /// - Parameter absent: Shards that nobody answered for.
     static func merge(
-        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom, without absent: Set<UInt32>,
+        _ parts: [Reply.View], _ request: Request, _ schema: CollectionSchema, _ room: AnswerRoom,
+        without absent: Set<UInt32>,
         into reply: Reply
     ) throws(VecraftError)
 }
@@ -61,7 +64,9 @@ extension ReadOperation {
 
 extension Gateway {
     /// Collection and tenant of a request; of another node's question the collection that it means.
-    func schema(_ name: TextView, _ tenant: TextView, _ context: RequestContext) throws(VecraftError) -> CollectionSchema {
+    func schema(
+        _ name: TextView, _ tenant: TextView, _ context: RequestContext
+    ) throws(VecraftError) -> CollectionSchema {
         guard let scope = context.scope else { return try self.schema(name, tenant) }
         return try self.query.replica(scope.collection).schema
     }
@@ -73,7 +78,8 @@ extension Gateway {
 
     /// The replica to read from and what it must have applied; nil plan satisfied means go on at once.
     func prepare(
-        _ schema: CollectionSchema, _ options: VecraftV1.ReadOptions.View?, _ context: RequestContext, _ parked: ParkedRead?
+        _ schema: CollectionSchema, _ options: VecraftV1.ReadOptions.View?, _ context: RequestContext,
+        _ parked: ParkedRead?
     ) throws(VecraftError) -> ParkedRead {
         if let parked { return parked }
         let replica = try self.query.replica(schema.id)
@@ -144,7 +150,8 @@ extension Gateway {
     /// How large a page may become: cut by an estimate that is never too small, with space for what is beside its points.
     func pageRoom(_ context: RequestContext) -> AnswerRoom {
         AnswerRoom(
-            bytes: min(context.pageBytes, self.settings.maxReplyBytes - 8192), form: context.answersText ? .text : .binary,
+            bytes: min(context.pageBytes, self.settings.maxReplyBytes - 8192),
+            form: context.answersText ? .text : .binary,
             deadline: context.deadline)
     }
 

@@ -13,6 +13,9 @@ enum SearchOperation: ReadOperation {
     static let defaultLimit = 10
 
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.search }
+    static func place(_ request: VecraftV1.SearchRequest.View) -> (collection: TextView, tenant: TextView) {
+        (request.collection, request.tenant)
+    }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.SearchRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
@@ -28,7 +31,9 @@ enum SearchOperation: ReadOperation {
         let components = try PointValidation.components(query, vector, "vector")
         let limit = request.limit == 0 ? Self.defaultLimit : Int(request.limit)
         guard limit <= Limits.searchLimit else { throw .invalid("limit", "\(limit); at most \(Limits.searchLimit)") }
-        guard request.ef <= Limits.searchLimit else { throw .invalid("ef", "\(request.ef); at most \(Limits.searchLimit)") }
+        guard request.ef <= Limits.searchLimit else {
+            throw .invalid("ef", "\(request.ef); at most \(Limits.searchLimit)")
+        }
         let filter = try request.filter.map { (view) throws(VecraftError) in try Filter(wire: view) }
 
         let read = try gateway.prepare(schema, request.read, context, parked)
@@ -51,7 +56,8 @@ enum SearchOperation: ReadOperation {
             info.cacheHit = true
             return .answered(reply, seen.answer.achieved)
         }
-        let (result, answer, spent) = try gateway.query.search(search, plan: read.plan, replica: read.replica, shards: read.shards)
+        let (result, answer, spent) = try gateway.query.search(
+            search, plan: read.plan, replica: read.replica, shards: read.shards)
         try context.checkDeadline()
 
         let points = result.points
@@ -80,7 +86,9 @@ enum SearchOperation: ReadOperation {
         if !result.plan.unindexed.isEmpty { plan.unindexed.set(result.plan.unindexed) }
         plan.engineTimeUs = (spent + 500) / 1000
         // Only if nothing was applied meanwhile: else the answer may hold what the key's points do not.
-        if let seen, read.shards.map(\.engine.applied) == seen.applied { gateway.cache?.insert(seen.key, reply.encode()) }
+        if let seen, read.shards.map(\.engine.applied) == seen.applied {
+            gateway.cache?.insert(seen.key, reply.encode())
+        }
         gateway.fill(reply.info.make(), answer, context)
         return .answered(reply, answer.achieved)
     }
@@ -93,7 +101,8 @@ enum SearchOperation: ReadOperation {
     }
 
     private static func look(
-        _ gateway: Gateway, _ search: ShardSearch, _ read: ParkedRead, _ query: UnsafeRawBufferPointer, _ schema: CollectionSchema
+        _ gateway: Gateway, _ search: ShardSearch, _ read: ParkedRead, _ query: UnsafeRawBufferPointer,
+        _ schema: CollectionSchema
     ) throws(VecraftError) -> ([UInt8]?, Seen?) {
         // What is said of the answer must be true of just these points: where something is applied meanwhile, nothing is looked up.
         let states = read.shards.map(\.engine.state)
@@ -121,6 +130,9 @@ enum GetOperation: ReadOperation {
     typealias Request = VecraftV1.GetRequest.View
     typealias Reply = VecraftV1.GetResponse.Builder
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.get }
+    static func place(_ request: VecraftV1.GetRequest.View) -> (collection: TextView, tenant: TextView) {
+        (request.collection, request.tenant)
+    }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.GetRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
@@ -149,6 +161,9 @@ enum CountOperation: ReadOperation {
     typealias Request = VecraftV1.CountRequest.View
     typealias Reply = VecraftV1.CountResponse.Builder
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.count }
+    static func place(_ request: VecraftV1.CountRequest.View) -> (collection: TextView, tenant: TextView) {
+        (request.collection, request.tenant)
+    }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.CountRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
@@ -172,6 +187,9 @@ enum SyncOperation: ReadOperation {
     typealias Request = VecraftV1.CountRequest.View
     typealias Reply = VecraftV1.CountResponse.Builder
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.count }
+    static func place(_ request: VecraftV1.CountRequest.View) -> (collection: TextView, tenant: TextView) {
+        (request.collection, request.tenant)
+    }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.CountRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
@@ -193,6 +211,9 @@ enum ScrollOperation: ReadOperation {
     static let defaultPageSize = 100
 
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.scroll }
+    static func place(_ request: VecraftV1.ScrollRequest.View) -> (collection: TextView, tenant: TextView) {
+        (request.collection, request.tenant)
+    }
 
     static func run(
         _ gateway: Gateway, _ request: VecraftV1.ScrollRequest.View, _ context: RequestContext, _ parked: ParkedRead?,
@@ -203,7 +224,9 @@ enum ScrollOperation: ReadOperation {
         let token = request.pageToken.string
         let after = token.isEmpty ? nil : try PageToken.decode(token, collection: schema.id, filter: filter)
         let size = request.pageSize == 0 ? Self.defaultPageSize : min(Int(request.pageSize), Limits.scrollPageSize)
-        guard request.read.map({ !$0.allowPartial }) ?? true else { throw .invalid("read.allow_partial", "is not for scrolls") }
+        guard request.read.map({ !$0.allowPartial }) ?? true else {
+            throw .invalid("read.allow_partial", "is not for scrolls")
+        }
         let read = try gateway.prepare(schema, request.read, context, parked)
         if let obstacle: ReadOutcome<Reply> = gateway.obstacle(read) { return obstacle }
         let (result, answer) = try gateway.query.scroll(

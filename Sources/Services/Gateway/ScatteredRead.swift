@@ -29,6 +29,8 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
     private struct State {
         /// Replies so far, each of other shards.
         var replies: [[UInt8]] = []
+        /// Who gave each of them, for which shards; node 0 is this one.
+        var origins: [ReadOrigin] = []
         var covered: Set<UInt32> = []
         /// Nobody can answer for these; only where a partial answer is taken.
         var lost: Set<UInt32> = []
@@ -120,7 +122,7 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
                 }
                 return reply.encode()
             }
-            self.take(reply, of: shards)
+            self.take(reply, of: shards, from: 0)
         } catch {
             // Moved away while it was waited for: others have it.
             if error.code == .unavailable { self.ask(shards, after: error) } else { self.fail(error) }
@@ -156,13 +158,18 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         }
         if isLost, error?.reason == "COLLECTION_DROPPED" { return self.askAgain(shards) }
         if isLost {
-            let error = error
+            let error =
+                error
                 ?? VecraftError(
                     .unavailable, "no node is known to hold a shard of collection \"\(self.schema.name)\"",
                     reason: "SHARD_LOST", retryAfter: .milliseconds(200))
             guard self.read.allowsPartial else { return self.fail(error) }
             // Each by itself: some of them may yet be had.
-            if shards.count > 1 { for shard in shards { self.ask([shard], after: error) } } else { self.lose(shards, error) }
+            if shards.count > 1 {
+                for shard in shards { self.ask([shard], after: error) }
+            } else {
+                self.lose(shards, error)
+            }
             return
         }
         for (node, shards) in byNode { self.ask(node, shards) }
@@ -189,7 +196,7 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
                 self.gateway.fanOut.answered(node, result, nanoseconds: SystemTime.monotonicNanoseconds &- now)
                 self.state.withLock { state in for shard in shards { state.pending[shard, default: 1] -= 1 } }
                 switch result {
-                case .success(let reply): self.take(reply, of: shards)
+                case .success(let reply): self.take(reply, of: shards, from: node)
                 case .failure(let error) where Self.isWorthAgain(error):
                     if error.reason == "REPLICA_BEHIND" { self.state.withLock { $0.behind = error } }
                     self.ask(shards, after: error)
@@ -245,11 +252,12 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
 
     // MARK: Putting together
 
-    private func take(_ reply: [UInt8], of shards: [UInt32]) {
+    private func take(_ reply: [UInt8], of shards: [UInt32], from node: UInt64) {
         let replies = self.state.withLock { state -> [[UInt8]]? in
             guard state.completion != nil, !shards.contains(where: { state.covered.contains($0) }) else { return nil }
             state.covered.formUnion(shards)
             state.replies.append(reply)
+            state.origins.append(ReadOrigin(node: node, shards: shards))
             return state.covered == self.wanted ? state.replies : nil
         }
         guard let replies else { return self.lose([], nil) }
@@ -273,9 +281,13 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         let (replies, covered) = self.state.withLock { ($0.replies, $0.covered) }
         guard !replies.isEmpty else {
             return self.fail(
-                error ?? VecraftError(.unavailable, "no shard of collection \"\(self.schema.name)\" can be had", reason: "SHARD_LOST"))
+                error
+                    ?? VecraftError(
+                        .unavailable, "no shard of collection \"\(self.schema.name)\" can be had", reason: "SHARD_LOST")
+            )
         }
-        self.complete(Result { () throws(VecraftError) in try self.merge(replies, without: self.wanted.subtracting(covered)) })
+        self.complete(
+            Result { () throws(VecraftError) in try self.merge(replies, without: self.wanted.subtracting(covered)) })
     }
 
     private func merge(
@@ -289,12 +301,20 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
                     try reply.withBytes { (raw) throws(VecraftError) in try Op.Reply.View.decode(raw, in: arena) })
             }
             let merged = Op.Reply(in: arena)
-            try Op.merge(parts, request, self.schema, self.gateway.pageRoom(self.context), without: absent, into: merged)
+            try Op.merge(
+                parts, request, self.schema, self.gateway.pageRoom(self.context), without: absent, into: merged)
             let answer = try self.answer(parts.map { Op.info(of: $0) })
             let info = Op.infoSlot(merged).make()
             self.gateway.fill(info, answer, self.context)
             info.cacheHit = parts.allSatisfy { Op.info(of: $0)?.cacheHit ?? false }
             if !absent.isEmpty { info.missingShards.set(absent.sorted()) }
+            if self.gateway.logsReads(self.context) {
+                var origins = self.state.withLock { $0.origins }
+                for (i, part) in parts.enumerated() where i < origins.count {
+                    origins[i].version = Op.info(of: part)?.indexVersion.first?.offset ?? 0
+                }
+                self.gateway.logRead(Op.self, request, merged, self.context, origins)
+            }
             guard merged.encodedSize <= self.gateway.settings.maxReplyBytes else {
                 throw AnswerRoom.exceeded(self.gateway.settings.maxReplyBytes)
             }

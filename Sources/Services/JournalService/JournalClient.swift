@@ -36,6 +36,16 @@ package protocol JournalClient: Sendable {
     /// Committed entries from `offset` on, at least one if there is one. Empty at the end.
     func read(_ partition: PartitionID, from offset: JournalOffset, maxBytes: Int) throws(VecraftError) -> EntryBatch
 
+    /// Where committed entries are that have one of the keys, as candidates: from the newest segment back until there are at least `count`.
+    ///
+    /// - Parameter below: Only offsets below it.
+    func find(
+        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int
+    ) throws(VecraftError) -> LineageHits
+
+    /// The first committed entry with an HLC of at least `time`; one behind the last committed if there is none.
+    func offset(in partition: PartitionID, atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset
+
     /// Calls back after commits (coalesced) until the subscription is cancelled. The callback must be short.
     func onCommit(
         _ partition: PartitionID, _ callback: @escaping @Sendable (JournalOffset) -> Void

@@ -46,6 +46,16 @@ package final class LocalJournal: JournalClient {
         try self.log(partition).read(from: offset, maxBytes: maxBytes)
     }
 
+    package func find(
+        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int
+    ) throws(VecraftError) -> LineageHits {
+        try self.log(partition).find(keys, below: below, atLeast: count)
+    }
+
+    package func offset(in partition: PartitionID, atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset {
+        try self.log(partition).offset(atOrAfter: time)
+    }
+
     package func onCommit(
         _ partition: PartitionID, _ callback: @escaping @Sendable (JournalOffset) -> Void
     ) throws(VecraftError) -> Subscription {
@@ -55,7 +65,8 @@ package final class LocalJournal: JournalClient {
     package func status(_ partition: PartitionID) throws(VecraftError) -> JournalPartitionStatus {
         let log = try self.log(partition)
         return JournalPartitionStatus(
-            partition: partition, term: log.term, first: log.firstOffset, committed: log.committed, lastHLC: log.lastHLC,
+            partition: partition, term: log.term, first: log.firstOffset, committed: log.committed,
+            lastHLC: log.lastHLC,
             diskBytes: log.diskBytes, segments: log.segmentCount)
     }
 

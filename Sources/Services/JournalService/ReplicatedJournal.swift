@@ -66,12 +66,14 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         do throws(VecraftError) {
             for id in home.partitions {
                 open[id] = try JournalReplica(
-                    partition: id, directory: home.directory(of: id), replica: node, members: membersOf?(id) ?? members, settings: settings,
+                    partition: id, directory: home.directory(of: id), replica: node, members: membersOf?(id) ?? members,
+                    settings: settings,
                     raft: raft, files: files, clock: home.clock, sender: links, observer: observer,
                     address: { directory.address(of: $0) }, learned: { directory.learn($0) },
                     fitness: {
                         skew.note(links.lastClockOffsets)
-                        return ClockJudgement.whyUnfit(links.clockOffsets, limitMilliseconds: maxClockOffsetMilliseconds)
+                        return ClockJudgement.whyUnfit(
+                            links.clockOffsets, limitMilliseconds: maxClockOffsetMilliseconds)
                     })
             }
             try home.keep(identity)
@@ -85,7 +87,8 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     /// Links are made from here on.
     package func start() {
         self.links.start(receiver: self, identity: self.identity)
-        let task = self.timers.next().scheduleRepeatedTask(initialDelay: Self.look, delay: Self.look) { [questions, byID] _ in
+        let task = self.timers.next().scheduleRepeatedTask(initialDelay: Self.look, delay: Self.look) {
+            [questions, byID] _ in
             questions.giveUp { byID[$0]?.status.leader }
         }
         self.looking.withLock { $0 = task }
@@ -116,7 +119,9 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
             replica.transferLeadership(to: heir.id) { _ in }
         }
         for _ in 0..<50 {
-            let leads = self.byID.values.contains { $0.status.role == .leader && $0.status.peers.contains { $0.isVoter && $0.silence < 300_000_000 } }
+            let leads = self.byID.values.contains {
+                $0.status.role == .leader && $0.status.peers.contains { $0.isVoter && $0.silence < 300_000_000 }
+            }
             if !leads { return }
             try? await Task.sleep(for: .milliseconds(10))
         }
@@ -151,7 +156,8 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         let replica = self.byID[partition]!
         let status = replica.status
         let answer: @Sendable (Result<Appended, VecraftError>) -> Void = { [self] result in
-            guard case .failure(let error) = result, self.isWorthAgain(error, hasKey: !entry.idempotencyKey.isEmpty, until: end)
+            guard case .failure(let error) = result,
+                self.isWorthAgain(error, hasKey: !entry.idempotencyKey.isEmpty, until: end)
             else { return completion(result) }
             // Only then is it known that nothing was written.
             if error.reason == VecraftError.notLeaderReason, self.isRemoved(partition, until: end) {
@@ -169,7 +175,8 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
             (result: Result<VecraftInternalV1.AppendResponse, VecraftError>) in
             heard(
                 result.map {
-                    Appended(offset: $0.offset, hlc: HLCTimestamp(rawValue: $0.hlc), term: $0.term, replayed: $0.replayed)
+                    Appended(
+                        offset: $0.offset, hlc: HLCTimestamp(rawValue: $0.hlc), term: $0.term, replayed: $0.replayed)
                 })
         }
     }
@@ -181,7 +188,8 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         let silent = (now - min(since, now)) / 1_000_000
         guard silent > Self.outageMilliseconds else { return nil }
         return VecraftError(
-            .unavailable, "\(status.partition) has had no leader for \(silent / 1000) s: is a majority of its nodes there?",
+            .unavailable,
+            "\(status.partition) has had no leader for \(silent / 1000) s: is a majority of its nodes there?",
             reason: VecraftError.notLeaderReason, retryAfter: .seconds(1))
     }
     /// Many elections long.
@@ -204,7 +212,8 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         case VecraftError.leadershipLostReason: return hasKey
         default:
             // A lost connection: the leader may have died with the entry, or after it.
-            return hasKey && (error.code == .unavailable && error.reason != "JOURNAL_FAILED" || error.code == .cancelled)
+            return hasKey
+                && (error.code == .unavailable && error.reason != "JOURNAL_FAILED" || error.code == .cancelled)
         }
     }
 
@@ -257,6 +266,16 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         try self.replica(partition).read(from: offset, maxBytes: maxBytes)
     }
 
+    package func find(
+        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int
+    ) throws(VecraftError) -> LineageHits {
+        try self.replica(partition).store.find(keys, below: below, atLeast: count)
+    }
+
+    package func offset(in partition: PartitionID, atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset {
+        try self.replica(partition).store.offset(atOrAfter: time)
+    }
+
     package func onCommit(
         _ partition: PartitionID, _ callback: @escaping @Sendable (JournalOffset) -> Void
     ) throws(VecraftError) -> Subscription {
@@ -277,7 +296,9 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
 
     // MARK: PeerReceiver
 
-    package func admit(_ peer: ReplicaID, identity: UInt64) throws(VecraftError) { try self.identities.admit(peer, identity) }
+    package func admit(_ peer: ReplicaID, identity: UInt64) throws(VecraftError) {
+        try self.identities.admit(peer, identity)
+    }
     package func receive(_ message: PeerMessage) { self.byID[message.partition]?.receive(message) }
     package func linkReset(_ peer: ReplicaID) { for replica in self.byID.values { replica.linkReset(peer) } }
     package func stage(_ transfer: LogTransfer, partition: PartitionID) throws(VecraftError) -> any LogStaging {
@@ -298,7 +319,8 @@ package final class LateJournal: Sendable {
 
     func opened() throws(VecraftError) -> ReplicatedJournal {
         guard let journal = self.journal else {
-            throw VecraftError(.unavailable, "the node is starting", reason: "NOT_READY", retryAfter: .milliseconds(200))
+            throw VecraftError(
+                .unavailable, "the node is starting", reason: "NOT_READY", retryAfter: .milliseconds(200))
         }
         return journal
     }
@@ -320,7 +342,8 @@ final class LeaderQuestions: Sendable {
 
     /// - Returns: What answers it; an answer that comes later than ``giveUp(_:)`` is not heard.
     func ask<T: Sendable>(
-        _ partition: PartitionID, _ leader: ReplicaID, _ completion: @escaping @Sendable (Result<T, VecraftError>) -> Void
+        _ partition: PartitionID, _ leader: ReplicaID,
+        _ completion: @escaping @Sendable (Result<T, VecraftError>) -> Void
     ) -> @Sendable (Result<T, VecraftError>) -> Void {
         let id = self.state.withLock { state in
             state.last += 1

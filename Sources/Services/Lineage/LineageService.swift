@@ -3,35 +3,45 @@ internal import JournalFormat
 package import JournalService
 internal import JournalStore
 package import MetaManager
-import Observability
+internal import Observability
 package import Primitives
 internal import ShardEngine
 package import StorageNode
+internal import Synchronization
 package import Wire
 
 /// Lineage: answers about what made the data, read from the journal itself.
 ///
-/// Questions scan the partitions that can answer them; each scan is bounded by its deadline and says how much it read.
-/// Calls block the thread they run on: give them one of their own.
+/// Questions about a point, a request or a trace find their entries by the journal's lineage index and read those alone; each is bounded
+/// by its deadline and says how much it read. What only other nodes know is asked of them. Calls block the thread they run on
+/// while they read: give them one of their own.
 package final class LineageService: Sendable {
     static let defaultLimit = 100
     static let maxLimit = 1_000
     /// Points listed of one entry; more are counted.
     static let pointsPerEntry = 100
+    /// How long other nodes are waited for: whoever asks has the entries then, and is told whose receipts are missing.
+    static let peerTimeout: Duration = .seconds(1)
 
-    private let journal: any JournalClient
-    private let meta: MetaManager
-    private let storage: StorageNode
-    private let replica: String
-    private let metrics: LineageMetrics
-    private let maxReplyBytes: Int
+    let journal: any JournalClient
+    let meta: MetaManager
+    let storage: StorageNode
+    /// This node's name, for receipts.
+    let replica: String
+    let metrics: LineageMetrics
+    let maxReplyBytes: Int
+    let peers: any LineagePeers
+    /// Nil: reads are not logged.
+    package let reads: ReadLog?
+    /// Names of collections that were dropped, by id.
+    private let formerNames = Mutex<[UInt64: String]>([:])
 
     /// - Parameters:
     ///   - replica: This node's name, for receipts.
     ///   - maxReplyBytes: An answer that would be larger ends with RESOURCE_EXHAUSTED while it is gathered.
     package init(
         journal: any JournalClient, meta: MetaManager, storage: StorageNode, replica: String, metrics: LineageMetrics,
-        maxReplyBytes: Int = Limits.messageBytes
+        maxReplyBytes: Int = Limits.messageBytes, peers: any LineagePeers = NoPeers(), reads: ReadLog? = nil
     ) {
         self.maxReplyBytes = maxReplyBytes
         self.journal = journal
@@ -39,143 +49,167 @@ package final class LineageService: Sendable {
         self.storage = storage
         self.replica = replica
         self.metrics = metrics
+        self.peers = peers
+        self.reads = reads
     }
 
     /// Every entry that touched one point, oldest first; deletes by filter are listed when the filter matched the point then.
     package func record(
         _ request: VecraftV1.RecordLineageRequest, deadline: UInt64
-    ) throws(VecraftError) -> VecraftV1.LineageResponse {
+    ) async throws(VecraftError) -> VecraftV1.LineageResponse {
         guard !request.id.isEmpty else { throw .invalid("id", "must be given") }
         let schema = try self.meta.collection(
             tenant: request.tenant.isEmpty ? "default" : request.tenant, name: request.collection)
+        var question = Question(self)
+        defer { question.end() }
+        let found = try self.history(request, schema, &question, deadline)
+        var id = request.id
+        let shard = id.withUTF8 { ShardSlots.shard(of: UnsafeRawBufferPointer($0), of: schema.shards) }
+        return await self.answer(found, question, shard: shard)
+    }
+
+    private func history(
+        _ request: VecraftV1.RecordLineageRequest, _ schema: CollectionSchema, _ question: inout Question,
+        _ deadline: UInt64
+    ) throws(VecraftError) -> Newest {
         let limit = try Self.limit(request.limit)
-        let wanted = Array(request.id.utf8)
-        var history = RecordHistory(id: request.id, utf8: wanted)
-        var found = Newest(limit: limit, maxBytes: self.maxReplyBytes)
-        let scanned = try self.scan([schema.partition], deadline) { (entry) throws(VecraftError) in
-            guard entry.collection == schema.id, let change = history.change(by: entry, schema) else { return }
-            var made = try self.describe(entry, points: .none)
-            made.points = [change]
-            try found.append(made)
+        let keys = [LineageKey.point(collection: schema.id, id: request.id), .sweep(collection: schema.id)]
+        // One more than is asked for: what the oldest of them changed is known from the one before.
+        var wanted = limit + 1
+        while true {
+            let hits = try question.find(keys, in: schema.partition) { (journal) throws(VecraftError) in
+                try journal.find(keys, in: schema.partition, below: .max, atLeast: wanted)
+            }
+            let isAll = try hits.from <= self.journal.position(schema.partition).first
+            var history = RecordHistory(id: request.id, fromTheBeginning: isAll, withValues: request.withVectors)
+            var found = Newest(limit: limit, maxBytes: self.maxReplyBytes)
+            var changes = 0
+            for offset in hits.offsets {
+                try question.read(offset, of: schema.partition, deadline) { (entry) throws(VecraftError) in
+                    guard entry.collection == schema.id, let change = history.change(by: entry, schema) else { return }
+                    changes += 1
+                    var made = try self.describe(entry, points: .none)
+                    made.points = [change]
+                    try found.append(made)
+                }
+            }
+            if isAll || changes > limit {
+                for i in found.entries.indices {
+                    found.entries[i].current = found.entries[i].hlc == history.currentVersion
+                }
+                return found
+            }
+            // Candidates that were none, or deletes by filter that passed the point by.
+            wanted = max(2 * wanted, 2 * hits.offsets.count)
         }
-        for i in found.entries.indices { found.entries[i].current = found.entries[i].hlc == history.currentVersion }
-        found.scanned = scanned
-        return found.response
     }
 
     package func request(
         _ request: VecraftV1.RequestLineageRequest, deadline: UInt64
-    ) throws(VecraftError) -> VecraftV1.LineageResponse {
+    ) async throws(VecraftError) -> VecraftV1.LineageResponse {
         guard !request.requestID.isEmpty else { throw .invalid("request_id", "must be given") }
         let wanted = Array(request.requestID.utf8)
-        return try self.matching(limit: request.limit, deadline) { entry in
+        return try await self.matching(.request(request.requestID), limit: request.limit, deadline) { entry in
             wanted.withUnsafeBytes { RawBytes.equal(entry.requestID, $0) }
         }
     }
 
     package func trace(
         _ request: VecraftV1.TraceLineageRequest, deadline: UInt64
-    ) throws(VecraftError) -> VecraftV1.LineageResponse {
+    ) async throws(VecraftError) -> VecraftV1.LineageResponse {
         let text = request.traceID
         guard text.utf8.count == 32, let high = TraceContext.hex(text.prefix(16)),
             let low = TraceContext.hex(text.suffix(16))
         else { throw .invalid("trace_id", "32 lower-case hex digits, not \"\(text.prefix(64))\"") }
-        return try self.matching(limit: request.limit, deadline) { entry in
+        return try await self.matching(.trace(high: high, low: low), limit: request.limit, deadline) { entry in
             let trace = entry.trace
             return trace.traceHigh == high && trace.traceLow == low
         }
     }
 
-    package func entry(_ request: VecraftV1.EntryLineageRequest) throws(VecraftError) -> VecraftV1.LineageResponse {
-        guard let partition = PartitionID(request.partition) else {
-            throw .invalid("partition", "\"\(request.partition.prefix(64))\" is not a partition, such as data-0")
-        }
+    package func entry(_ request: VecraftV1.EntryLineageRequest) async throws(VecraftError) -> VecraftV1.LineageResponse
+    {
+        let partition = try Self.partition(request.partition)
         guard request.offset >= 1 else { throw .invalid("offset", "must be at least 1") }
         let batch = try self.journal.read(partition, from: request.offset, maxBytes: 1)
         guard !batch.isEmpty else {
             let committed = try self.journal.position(partition).committed
-            throw VecraftError(.notFound, "\(partition) ends at \(committed); there is no entry \(request.offset)", field: "offset")
+            throw VecraftError(
+                .notFound, "\(partition) ends at \(committed); there is no entry \(request.offset)", field: "offset")
         }
-        let found = try withExtendedLifetime(batch) { () throws(VecraftError) in
-            try self.describe(batch.view(0), points: .listed)
+        var found = Newest(limit: 1, maxBytes: self.maxReplyBytes)
+        try withExtendedLifetime(batch) { () throws(VecraftError) in
+            try found.append(try self.describe(batch.view(0), points: .listed))
         }
-        return VecraftV1.LineageResponse(entries: [found], scanned: 1)
+        var question = Question(self)
+        question.scanned = 1
+        return await self.answer(found, question, shard: nil)
     }
 
-    package func verify(_ request: VecraftV1.VerifyRequest) throws(VecraftError) -> VecraftV1.VerifyResponse {
-        var partitions = self.journal.partitions
-        if !request.partition.isEmpty {
-            guard let one = PartitionID(request.partition) else {
-                throw .invalid("partition", "\"\(request.partition.prefix(64))\" is not a partition, such as data-0")
+    private func matching(
+        _ key: LineageKey, limit: UInt32, _ deadline: UInt64, _ matches: (EntryView) -> Bool
+    ) async throws(VecraftError) -> VecraftV1.LineageResponse {
+        let limit = try Self.limit(limit)
+        var question = Question(self)
+        defer { question.end() }
+        var entries: [VecraftV1.LineageEntry] = []
+        var isCut = false
+        for partition in self.journal.partitions {
+            var below = JournalOffset.max
+            var newest: [VecraftV1.LineageEntry] = []
+            while newest.count <= limit {
+                let hits = try question.find([key], in: partition) { (journal) throws(VecraftError) in
+                    try journal.find([key], in: partition, below: below, atLeast: limit + 1)
+                }
+                // Newest first, so that the limit ends it.
+                for offset in hits.offsets.reversed() where newest.count <= limit {
+                    try question.read(offset, of: partition, deadline) { (entry) throws(VecraftError) in
+                        if matches(entry) { newest.append(try self.describe(entry, points: .listed)) }
+                    }
+                }
+                if try hits.from <= self.journal.position(partition).first { break }
+                below = hits.from
             }
-            partitions = [one]
+            isCut = isCut || newest.count > limit
+            entries += newest.reversed()
         }
-        var response = VecraftV1.VerifyResponse(ok: true)
-        for partition in partitions {
-            let report = try self.journal.verify(partition)
-            response.ok = response.ok && report.isOK
-            self.metrics.faults.increment(by: UInt64(report.faults.count))
-            response.partitions.append(
-                VecraftV1.PartitionReport(
-                    partition: partition.description, firstOffset: report.firstOffset, lastOffset: report.lastOffset,
-                    entries: report.entries, bytes: report.bytes, segments: UInt64(report.segments), faults: report.faults))
-        }
+        // Global order: by HLC, then partition and offset, which the gathering kept.
+        entries.sort { $0.hlc < $1.hlc }
+        var found = Newest(limit: limit, maxBytes: self.maxReplyBytes)
+        found.truncated = isCut
+        for entry in entries { try found.append(entry) }
+        return await self.answer(found, question, shard: nil)
+    }
+
+    private func answer(_ found: Newest, _ question: Question, shard: UInt32?) async -> VecraftV1.LineageResponse {
+        var response = found.response
+        response.scanned = question.scanned
+        response.segments = question.segments
+        response.segmentsRead = question.segmentsRead
+        response.unansweredNodes = await self.addReceipts(&response.entries, shard: shard)
         return response
     }
 
-    // MARK: Scanning
+    /// - Parameter node: 0: this one.
+    package func nodeName(_ node: UInt64) -> String { node == 0 ? self.replica : self.peers.name(of: node) }
 
-    private func matching(
-        limit: UInt32, _ deadline: UInt64, _ matches: (EntryView) -> Bool
-    ) throws(VecraftError) -> VecraftV1.LineageResponse {
-        var found = Newest(limit: try Self.limit(limit), maxBytes: self.maxReplyBytes)
-        let scanned = try self.scan(self.journal.partitions, deadline) { (entry) throws(VecraftError) in
-            if matches(entry) { try found.append(try self.describe(entry, points: .listed)) }
-        }
-        // Global order: by HLC, then partition and offset, which the scan kept.
-        found.entries.sort { $0.hlc < $1.hlc }
-        found.scanned = scanned
-        return found.response
-    }
-
-    private func scan(
-        _ partitions: [PartitionID], _ deadline: UInt64, _ body: (EntryView) throws(VecraftError) -> Void
-    ) throws(VecraftError) -> UInt64 {
-        var scanned: UInt64 = 0
-        let start = SystemTime.monotonicNanoseconds
-        defer { self.metrics.scanSeconds.observe(nanoseconds: SystemTime.monotonicNanoseconds &- start) }
-        for partition in partitions {
-            var next = try self.journal.position(partition).first
-            while true {
-                let batch = try self.journal.read(partition, from: next, maxBytes: 4 << 20)
-                if batch.isEmpty { break }
-                try withExtendedLifetime(batch) { () throws(VecraftError) in
-                    for entry in batch { try body(entry) }
-                }
-                scanned += UInt64(batch.count)
-                self.metrics.scanned.increment(by: UInt64(batch.count))
-                next = batch.nextOffset
-                if SystemTime.monotonicNanoseconds > deadline {
-                    throw VecraftError(
-                        .deadlineExceeded,
-                        "the scan reached \(partition) \(next - 1) of \(try self.journal.position(partition).committed) when its time ended",
-                        reason: "SCAN_UNFINISHED")
-                }
-            }
-        }
-        return scanned
-    }
-
-    private static func limit(_ wish: UInt32) throws(VecraftError) -> Int {
+    static func limit(_ wish: UInt32) throws(VecraftError) -> Int {
         guard wish <= Self.maxLimit else { throw .invalid("limit", "\(wish); at most \(Self.maxLimit)") }
         return wish == 0 ? Self.defaultLimit : Int(wish)
     }
 
+    static func partition(_ text: String) throws(VecraftError) -> PartitionID {
+        guard let partition = PartitionID(text) else {
+            throw .invalid("partition", "\"\(text.prefix(64))\" is not a partition, such as data-0")
+        }
+        return partition
+    }
+
     // MARK: Describing
 
-    private enum Points { case none, listed }
+    enum Points { case none, listed, whole }
 
-    private func describe(_ entry: EntryView, points: Points) throws(VecraftError) -> VecraftV1.LineageEntry {
+    func describe(_ entry: EntryView, points: Points) throws(VecraftError) -> VecraftV1.LineageEntry {
         do throws(DecodingFault) {
             let header = try entry.header()
             var made = VecraftV1.LineageEntry()
@@ -189,7 +223,7 @@ package final class LineageService: Sendable {
             made.principal = header.principal
             made.tenant = header.tenant
             made.collectionID = header.collection
-            made.collection = self.meta.catalog.byID[header.collection]?.name ?? ""
+            made.collection = header.collection == 0 ? "" : self.collectionName(header.collection)
             made.shard = header.shard
             made.tier = UInt32(header.tier.rawValue)
             made.traceID = header.trace.traceIDHex
@@ -198,26 +232,55 @@ package final class LineageService: Sendable {
                 VecraftV1.Span(name: $0.name.name, startHLC: $0.start.rawValue, endHLC: $0.end.rawValue)
             }
             made.bodyBytes = UInt64(entry.body.count)
-            if let receipt = self.storage.replay(header.partition)?.receipts.receipt(for: header.offset) {
-                made.receipts = [
-                    VecraftV1.Receipt(
-                        replica: self.replica, firstOffset: receipt.first, lastOffset: receipt.last,
-                        appliedHLC: receipt.appliedHLC.rawValue)
-                ]
-            }
             if let refusal = self.refusal(entry) {
                 made.refused = refusal
             } else {
-                try EntryPoints.describe(entry, listing: points == .listed ? Self.pointsPerEntry : 0, into: &made)
+                let listing = points == .none ? 0 : points == .listed ? Self.pointsPerEntry : Int.max
+                try EntryPoints.describe(entry, listing: listing, withValues: points == .whole, into: &made)
+                if entry.operation == .ddl { made.ddlJSON = self.schemaChange(entry) }
             }
             return made
         } catch {
             throw VecraftError(.dataLoss, "\(entry.partition) entry \(entry.offset) cannot be read: \(error)")
         }
     }
-}
 
-extension LineageService {
+    private func schemaChange(_ entry: EntryView) -> String {
+        guard let change = try? DDLBody(entry.body) else { return "" }
+        let (word, id, name): (String, UInt64, String) =
+            switch change {
+            case .create(let schema): ("create", entry.hlc.rawValue, schema.name)
+            case .update(let update): ("update", update.collection, self.collectionName(update.collection))
+            case .drop(let collection): ("drop", collection, self.collectionName(collection))
+            }
+        let json = JSONValue.object([
+            JSONMember("change", .string(word)), JSONMember("collection", .string(name)),
+            JSONMember("collection_id", .string(String(id))),
+        ])
+        return String(decoding: json.encoded(), as: UTF8.self)
+    }
+
+    /// A collection's id is the HLC of the entry that made it, so the journal knows the names of those that are gone.
+    func collectionName(_ id: UInt64) -> String {
+        if let schema = self.meta.catalog.byID[id] { return schema.name }
+        if let known = self.formerNames.withLock({ $0[id] }) { return known }
+        guard let offset = try? self.journal.offset(in: .sys, atOrAfter: HLCTimestamp(rawValue: id)),
+            let batch = try? self.journal.read(.sys, from: offset, maxBytes: 1), !batch.isEmpty
+        else { return "" }
+        let name = withExtendedLifetime(batch) { () -> String in
+            let entry = batch.view(0)
+            guard entry.hlc.rawValue == id, entry.operation == .ddl,
+                case .create(let schema)? = try? DDLBody(entry.body)
+            else { return "" }
+            return schema.name
+        }
+        self.formerNames.withLock { names in
+            if names.count >= 1_000 { names.removeAll() }
+            names[id] = name
+        }
+        return name
+    }
+
     /// Why replicas passed over an entry; nil if they did not, or it cannot be known: of a collection that was dropped.
     private func refusal(_ entry: EntryView) -> String? {
         if entry.operation == .ddl { return self.meta.refusal(entry) }
@@ -225,13 +288,59 @@ extension LineageService {
     }
 }
 
+/// One question on its way through the journal: what it read, for the answer and the metrics.
+struct Question {
+    private let service: LineageService
+    private let start = SystemTime.monotonicNanoseconds
+    var scanned: UInt64 = 0
+    private(set) var segments: UInt64 = 0
+    private(set) var segmentsRead: UInt64 = 0
+
+    init(_ service: LineageService) { self.service = service }
+
+    mutating func find(
+        _ keys: [LineageKey], in partition: PartitionID, _ body: (any JournalClient) throws(VecraftError) -> LineageHits
+    ) throws(VecraftError) -> LineageHits {
+        let hits = try body(self.service.journal)
+        self.segments += UInt64(hits.segments)
+        self.segmentsRead += UInt64(hits.segmentsRead)
+        self.scanned += UInt64(hits.scanned)
+        return hits
+    }
+
+    /// Reads one entry. One that was trimmed meanwhile is passed over.
+    mutating func read(
+        _ offset: JournalOffset, of partition: PartitionID, _ deadline: UInt64,
+        _ body: (EntryView) throws(VecraftError) -> Void
+    ) throws(VecraftError) {
+        guard SystemTime.monotonicNanoseconds < deadline else {
+            throw VecraftError(
+                .deadlineExceeded, "the answer was not gathered in time; it had reached \(partition) \(offset)",
+                reason: "SCAN_UNFINISHED")
+        }
+        let batch: EntryBatch
+        do throws(VecraftError) { batch = try self.service.journal.read(partition, from: offset, maxBytes: 1) } catch {
+            if error.reason == "TRIMMED" { return }
+            throw error
+        }
+        guard !batch.isEmpty else { return }
+        self.scanned += 1
+        try withExtendedLifetime(batch) { () throws(VecraftError) in try body(batch.view(0)) }
+    }
+
+    func end() {
+        self.service.metrics.scanned.increment(by: self.scanned)
+        self.service.metrics.segmentsRead.increment(by: self.segmentsRead)
+        self.service.metrics.scanSeconds.observe(nanoseconds: SystemTime.monotonicNanoseconds &- self.start)
+    }
+}
+
 /// The newest of what is found, oldest first.
-private struct Newest {
+struct Newest {
     let limit: Int
     let maxBytes: Int
     var entries: [VecraftV1.LineageEntry] = []
     var truncated = false
-    var scanned: UInt64 = 0
     private var bytes = 0
 
     init(limit: Int, maxBytes: Int) {
@@ -245,12 +354,14 @@ private struct Newest {
         self.bytes += entry.roughBytes
         // Twice the limit before a cut, so that a long history costs no move per entry.
         if self.entries.count >= 2 * self.limit || self.bytes > self.maxBytes { self.cut() }
-        guard self.bytes <= self.maxBytes else {
-            throw VecraftError(
-                .resourceExhausted,
-                "the answer would be larger than \(self.maxBytes) bytes, the limit of a message; ask for fewer with limit",
-                field: "limit", reason: AnswerRoom.tooLarge)
-        }
+        guard self.bytes <= self.maxBytes else { throw Self.tooLarge(self.maxBytes) }
+    }
+
+    static func tooLarge(_ maxBytes: Int) -> VecraftError {
+        VecraftError(
+            .resourceExhausted,
+            "the answer would be larger than \(maxBytes) bytes, the limit of a message; ask for fewer with limit",
+            field: "limit", reason: AnswerRoom.tooLarge)
     }
 
     private mutating func cut() {
@@ -264,15 +375,20 @@ private struct Newest {
     var response: VecraftV1.LineageResponse {
         var cut = self
         cut.cut()
-        return VecraftV1.LineageResponse(entries: cut.entries, truncated: cut.truncated, scanned: cut.scanned)
+        return VecraftV1.LineageResponse(entries: cut.entries, truncated: cut.truncated)
     }
 }
 
 extension VecraftV1.LineageEntry {
     /// What it takes of an answer: what may be large, counted; the rest, an allowance.
-    fileprivate var roughBytes: Int {
+    var roughBytes: Int {
         self.points.reduce(1024 + self.filterJSON.utf8.count + self.decisionJSON.utf8.count) { sum, point in
             sum + 64 + point.id.utf8.count + (point.payload?.json.count ?? 0) + 32 * point.vectors.count
+                + point.values.values.reduce(0) { $0 + 16 + 4 * $1.values.count }
+                + point.payloadChanges.reduce(0) {
+                    $0 + 32 + $1.path.utf8.count + $1.beforeJSON.utf8.count + $1.afterJSON.utf8.count
+                }
+                + 64 * point.vectorChanges.count
         }
     }
 }

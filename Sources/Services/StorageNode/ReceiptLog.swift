@@ -22,11 +22,22 @@ package final class ReceiptLog: Sendable {
 
     private struct State {
         var ranges: [ReceiptRange] = []
+        /// Where a new ascending run of ranges begins: at 0, and wherever replay began again further back.
+        var runs: [Int] = []
         /// Start of the open range's time window.
         var openSince: UInt64 = 0
         /// Ranges before this index are in the file.
         var written = 0
         var fileBytes = 0
+
+        mutating func append(_ range: ReceiptRange) {
+            if let last = self.ranges.last, range.first > last.last {} else { self.runs.append(self.ranges.count) }
+            self.ranges.append(range)
+        }
+
+        mutating func indexRuns() {
+            self.runs = self.ranges.indices.filter { $0 == 0 || self.ranges[$0].first <= self.ranges[$0 - 1].last }
+        }
     }
     private let state: Mutex<State>
     private let file: any File
@@ -38,6 +49,7 @@ package final class ReceiptLog: Sendable {
             let size = try file.size()
             let bytes = size == 0 ? [] : try files.readWhole(path, limit: 2 * Self.maxRanges * Self.recordBytes)
             Self.decode(bytes, into: &state.ranges)
+            state.indexRuns()
             state.written = state.ranges.count
             state.fileBytes = state.ranges.count * Self.recordBytes
             self.file = file
@@ -59,7 +71,7 @@ package final class ReceiptLog: Sendable {
                 return
             }
             self.flush(&state)
-            state.ranges.append(ReceiptRange(first: first, last: last, appliedHLC: now))
+            state.append(ReceiptRange(first: first, last: last, appliedHLC: now))
             state.openSince = now.milliseconds
         }
     }
@@ -74,8 +86,17 @@ package final class ReceiptLog: Sendable {
     /// The receipt that covers an offset: the first time it was applied here.
     package func receipt(for offset: JournalOffset) -> ReceiptRange? {
         self.state.withLock { state in
-            // Mostly ascending; a replay from the start appends a second ascending run. The first cover counts.
-            state.ranges.first { $0.first <= offset && offset <= $0.last }
+            for (i, start) in state.runs.enumerated() {
+                var low = start
+                var high = i + 1 < state.runs.count ? state.runs[i + 1] : state.ranges.count
+                while low < high {
+                    let middle = (low + high) / 2
+                    if state.ranges[middle].last < offset { low = middle + 1 } else { high = middle }
+                }
+                let end = i + 1 < state.runs.count ? state.runs[i + 1] : state.ranges.count
+                if low < end, state.ranges[low].first <= offset { return state.ranges[low] }
+            }
+            return nil
         }
     }
 
@@ -83,6 +104,7 @@ package final class ReceiptLog: Sendable {
         guard state.written < state.ranges.count else { return }
         if state.ranges.count > Self.maxRanges {
             state.ranges.removeFirst(state.ranges.count - Self.maxRanges / 2)
+            state.indexRuns()
             state.written = 0
             state.fileBytes = 0
             try? self.file.truncate(to: 0)

@@ -9,6 +9,7 @@
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
 #include "vecraft/internal/v1/control.pb-c.h"
 #include "vecraft/internal/v1/journal.pb-c.h"
+#include "vecraft/internal/v1/lineage.pb-c.h"
 #include "vecraft/internal/v1/raft.pb-c.h"
 #include "vecraft/internal/v1/shard_reads.pb-c.h"
 #include "vecraft/internal/v1/shards.pb-c.h"
@@ -331,6 +332,16 @@ _Static_assert(offsetof(Vecraft__Internal__V1__MemberInfo, lag_entries) == 48, "
 _Static_assert(offsetof(Vecraft__Internal__V1__MemberInfo, silence_ms) == 56, "vecraft.internal.v1.MemberInfo.silence_ms");
 _Static_assert(offsetof(Vecraft__Internal__V1__PartitionsResponse, partitions) == 32, "vecraft.internal.v1.PartitionsResponse.partitions");
 _Static_assert(offsetof(Vecraft__Internal__V1__PartitionsResponse, n_partitions) == 24, "vecraft.internal.v1.PartitionsResponse.partitions");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReceiptsRequest, questions) == 32, "vecraft.internal.v1.ReceiptsRequest.questions");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReceiptsRequest, n_questions) == 24, "vecraft.internal.v1.ReceiptsRequest.questions");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReceiptQuestion, partition) == 24, "vecraft.internal.v1.ReceiptQuestion.partition");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReceiptQuestion, offset) == 32, "vecraft.internal.v1.ReceiptQuestion.offset");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReceiptQuestion, collection) == 40, "vecraft.internal.v1.ReceiptQuestion.collection");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReceiptQuestion, one_shard) == 48, "vecraft.internal.v1.ReceiptQuestion.one_shard");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReceiptQuestion, shard) == 52, "vecraft.internal.v1.ReceiptQuestion.shard");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReceiptsResponse, node) == 24, "vecraft.internal.v1.ReceiptsResponse.node");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReceiptsResponse, receipts) == 40, "vecraft.internal.v1.ReceiptsResponse.receipts");
+_Static_assert(offsetof(Vecraft__Internal__V1__ReceiptsResponse, n_receipts) == 32, "vecraft.internal.v1.ReceiptsResponse.receipts");
 _Static_assert(offsetof(Vecraft__Internal__V1__Hello, version) == 24, "vecraft.internal.v1.Hello.version");
 _Static_assert(offsetof(Vecraft__Internal__V1__Hello, cluster_id) == 32, "vecraft.internal.v1.Hello.cluster_id");
 _Static_assert(offsetof(Vecraft__Internal__V1__Hello, from) == 40, "vecraft.internal.v1.Hello.from");
@@ -658,12 +669,31 @@ _Static_assert(offsetof(Vecraft__V1__PointChange, operation) == 32, "vecraft.v1.
 _Static_assert(offsetof(Vecraft__V1__PointChange, payload) == 40, "vecraft.v1.PointChange.payload");
 _Static_assert(offsetof(Vecraft__V1__PointChange, vectors) == 56, "vecraft.v1.PointChange.vectors");
 _Static_assert(offsetof(Vecraft__V1__PointChange, n_vectors) == 48, "vecraft.v1.PointChange.vectors");
+_Static_assert(offsetof(Vecraft__V1__PointChange, values) == 72, "vecraft.v1.PointChange.values");
+_Static_assert(offsetof(Vecraft__V1__PointChange, n_values) == 64, "vecraft.v1.PointChange.values");
+_Static_assert(offsetof(Vecraft__V1__PointChange, payload_changes) == 88, "vecraft.v1.PointChange.payload_changes");
+_Static_assert(offsetof(Vecraft__V1__PointChange, n_payload_changes) == 80, "vecraft.v1.PointChange.payload_changes");
+_Static_assert(offsetof(Vecraft__V1__PointChange, vector_changes) == 104, "vecraft.v1.PointChange.vector_changes");
+_Static_assert(offsetof(Vecraft__V1__PointChange, n_vector_changes) == 96, "vecraft.v1.PointChange.vector_changes");
 _Static_assert(offsetof(Vecraft__V1__PointChange__VectorsEntry, key) == 24, "vecraft.v1.PointChange.VectorsEntry.key");
 _Static_assert(offsetof(Vecraft__V1__PointChange__VectorsEntry, value) == 32, "vecraft.v1.PointChange.VectorsEntry.value");
+_Static_assert(offsetof(Vecraft__V1__PointChange__ValuesEntry, key) == 24, "vecraft.v1.PointChange.ValuesEntry.key");
+_Static_assert(offsetof(Vecraft__V1__PointChange__ValuesEntry, value) == 32, "vecraft.v1.PointChange.ValuesEntry.value");
+_Static_assert(offsetof(Vecraft__V1__PayloadChange, path) == 24, "vecraft.v1.PayloadChange.path");
+_Static_assert(offsetof(Vecraft__V1__PayloadChange, before_json) == 32, "vecraft.v1.PayloadChange.before_json");
+_Static_assert(offsetof(Vecraft__V1__PayloadChange, after_json) == 40, "vecraft.v1.PayloadChange.after_json");
+_Static_assert(offsetof(Vecraft__V1__VectorChange, name) == 24, "vecraft.v1.VectorChange.name");
+_Static_assert(offsetof(Vecraft__V1__VectorChange, dimension_before) == 32, "vecraft.v1.VectorChange.dimension_before");
+_Static_assert(offsetof(Vecraft__V1__VectorChange, dimension) == 36, "vecraft.v1.VectorChange.dimension");
+_Static_assert(offsetof(Vecraft__V1__VectorChange, changed_components) == 40, "vecraft.v1.VectorChange.changed_components");
+_Static_assert(offsetof(Vecraft__V1__VectorChange, distance) == 48, "vecraft.v1.VectorChange.distance");
+_Static_assert(offsetof(Vecraft__V1__VectorChange, cosine_similarity) == 56, "vecraft.v1.VectorChange.cosine_similarity");
 _Static_assert(offsetof(Vecraft__V1__Receipt, replica) == 24, "vecraft.v1.Receipt.replica");
 _Static_assert(offsetof(Vecraft__V1__Receipt, first_offset) == 32, "vecraft.v1.Receipt.first_offset");
 _Static_assert(offsetof(Vecraft__V1__Receipt, last_offset) == 40, "vecraft.v1.Receipt.last_offset");
 _Static_assert(offsetof(Vecraft__V1__Receipt, applied_hlc) == 48, "vecraft.v1.Receipt.applied_hlc");
+_Static_assert(offsetof(Vecraft__V1__Receipt, shards) == 64, "vecraft.v1.Receipt.shards");
+_Static_assert(offsetof(Vecraft__V1__Receipt, n_shards) == 56, "vecraft.v1.Receipt.shards");
 _Static_assert(offsetof(Vecraft__V1__LineageEntry, partition) == 24, "vecraft.v1.LineageEntry.partition");
 _Static_assert(offsetof(Vecraft__V1__LineageEntry, offset) == 32, "vecraft.v1.LineageEntry.offset");
 _Static_assert(offsetof(Vecraft__V1__LineageEntry, term) == 40, "vecraft.v1.LineageEntry.term");
@@ -691,10 +721,12 @@ _Static_assert(offsetof(Vecraft__V1__LineageEntry, filter_json) == 200, "vecraft
 _Static_assert(offsetof(Vecraft__V1__LineageEntry, current) == 208, "vecraft.v1.LineageEntry.current");
 _Static_assert(offsetof(Vecraft__V1__LineageEntry, refused) == 216, "vecraft.v1.LineageEntry.refused");
 _Static_assert(offsetof(Vecraft__V1__LineageEntry, decision_json) == 224, "vecraft.v1.LineageEntry.decision_json");
+_Static_assert(offsetof(Vecraft__V1__LineageEntry, ddl_json) == 232, "vecraft.v1.LineageEntry.ddl_json");
 _Static_assert(offsetof(Vecraft__V1__RecordLineageRequest, collection) == 24, "vecraft.v1.RecordLineageRequest.collection");
 _Static_assert(offsetof(Vecraft__V1__RecordLineageRequest, id) == 32, "vecraft.v1.RecordLineageRequest.id");
 _Static_assert(offsetof(Vecraft__V1__RecordLineageRequest, tenant) == 40, "vecraft.v1.RecordLineageRequest.tenant");
-_Static_assert(offsetof(Vecraft__V1__RecordLineageRequest, limit) == 48, "vecraft.v1.RecordLineageRequest.limit");
+_Static_assert(offsetof(Vecraft__V1__RecordLineageRequest, with_vectors) == 48, "vecraft.v1.RecordLineageRequest.with_vectors");
+_Static_assert(offsetof(Vecraft__V1__RecordLineageRequest, limit) == 52, "vecraft.v1.RecordLineageRequest.limit");
 _Static_assert(offsetof(Vecraft__V1__RequestLineageRequest, request_id) == 24, "vecraft.v1.RequestLineageRequest.request_id");
 _Static_assert(offsetof(Vecraft__V1__RequestLineageRequest, limit) == 32, "vecraft.v1.RequestLineageRequest.limit");
 _Static_assert(offsetof(Vecraft__V1__TraceLineageRequest, trace_id) == 24, "vecraft.v1.TraceLineageRequest.trace_id");
@@ -705,7 +737,79 @@ _Static_assert(offsetof(Vecraft__V1__LineageResponse, entries) == 32, "vecraft.v
 _Static_assert(offsetof(Vecraft__V1__LineageResponse, n_entries) == 24, "vecraft.v1.LineageResponse.entries");
 _Static_assert(offsetof(Vecraft__V1__LineageResponse, truncated) == 40, "vecraft.v1.LineageResponse.truncated");
 _Static_assert(offsetof(Vecraft__V1__LineageResponse, scanned) == 48, "vecraft.v1.LineageResponse.scanned");
+_Static_assert(offsetof(Vecraft__V1__LineageResponse, unanswered_nodes) == 64, "vecraft.v1.LineageResponse.unanswered_nodes");
+_Static_assert(offsetof(Vecraft__V1__LineageResponse, n_unanswered_nodes) == 56, "vecraft.v1.LineageResponse.unanswered_nodes");
+_Static_assert(offsetof(Vecraft__V1__LineageResponse, next_page_token) == 72, "vecraft.v1.LineageResponse.next_page_token");
+_Static_assert(offsetof(Vecraft__V1__LineageResponse, segments) == 80, "vecraft.v1.LineageResponse.segments");
+_Static_assert(offsetof(Vecraft__V1__LineageResponse, segments_read) == 88, "vecraft.v1.LineageResponse.segments_read");
+_Static_assert(offsetof(Vecraft__V1__BetweenRequest, from_hlc) == 24, "vecraft.v1.BetweenRequest.from_hlc");
+_Static_assert(offsetof(Vecraft__V1__BetweenRequest, to_hlc) == 32, "vecraft.v1.BetweenRequest.to_hlc");
+_Static_assert(offsetof(Vecraft__V1__BetweenRequest, tenant) == 40, "vecraft.v1.BetweenRequest.tenant");
+_Static_assert(offsetof(Vecraft__V1__BetweenRequest, collection) == 48, "vecraft.v1.BetweenRequest.collection");
+_Static_assert(offsetof(Vecraft__V1__BetweenRequest, collection_id) == 56, "vecraft.v1.BetweenRequest.collection_id");
+_Static_assert(offsetof(Vecraft__V1__BetweenRequest, operations) == 72, "vecraft.v1.BetweenRequest.operations");
+_Static_assert(offsetof(Vecraft__V1__BetweenRequest, n_operations) == 64, "vecraft.v1.BetweenRequest.operations");
+_Static_assert(offsetof(Vecraft__V1__BetweenRequest, principal) == 80, "vecraft.v1.BetweenRequest.principal");
+_Static_assert(offsetof(Vecraft__V1__BetweenRequest, limit) == 88, "vecraft.v1.BetweenRequest.limit");
+_Static_assert(offsetof(Vecraft__V1__BetweenRequest, page_token) == 96, "vecraft.v1.BetweenRequest.page_token");
+_Static_assert(offsetof(Vecraft__V1__WatchRequest, tenant) == 24, "vecraft.v1.WatchRequest.tenant");
+_Static_assert(offsetof(Vecraft__V1__WatchRequest, collection) == 32, "vecraft.v1.WatchRequest.collection");
+_Static_assert(offsetof(Vecraft__V1__WatchRequest, collection_id) == 40, "vecraft.v1.WatchRequest.collection_id");
+_Static_assert(offsetof(Vecraft__V1__WatchRequest, operations) == 56, "vecraft.v1.WatchRequest.operations");
+_Static_assert(offsetof(Vecraft__V1__WatchRequest, n_operations) == 48, "vecraft.v1.WatchRequest.operations");
+_Static_assert(offsetof(Vecraft__V1__WatchRequest, resume_token) == 64, "vecraft.v1.WatchRequest.resume_token");
+_Static_assert(offsetof(Vecraft__V1__WatchRequest, from_hlc) == 72, "vecraft.v1.WatchRequest.from_hlc");
+_Static_assert(offsetof(Vecraft__V1__WatchRequest, whole) == 80, "vecraft.v1.WatchRequest.whole");
+_Static_assert(offsetof(Vecraft__V1__WatchResponse, entry) == 24, "vecraft.v1.WatchResponse.entry");
+_Static_assert(offsetof(Vecraft__V1__WatchResponse, resume_token) == 32, "vecraft.v1.WatchResponse.resume_token");
+_Static_assert(offsetof(Vecraft__V1__WatchResponse, closed_hlc) == 40, "vecraft.v1.WatchResponse.closed_hlc");
+_Static_assert(offsetof(Vecraft__V1__SearchLineageRequest, request_id) == 24, "vecraft.v1.SearchLineageRequest.request_id");
+_Static_assert(offsetof(Vecraft__V1__SearchLineageResponse, reads) == 32, "vecraft.v1.SearchLineageResponse.reads");
+_Static_assert(offsetof(Vecraft__V1__SearchLineageResponse, n_reads) == 24, "vecraft.v1.SearchLineageResponse.reads");
+_Static_assert(offsetof(Vecraft__V1__SearchLineageResponse, unanswered_nodes) == 48, "vecraft.v1.SearchLineageResponse.unanswered_nodes");
+_Static_assert(offsetof(Vecraft__V1__SearchLineageResponse, n_unanswered_nodes) == 40, "vecraft.v1.SearchLineageResponse.unanswered_nodes");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, request_id) == 24, "vecraft.v1.AnsweredRead.request_id");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, node) == 32, "vecraft.v1.AnsweredRead.node");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, hlc) == 40, "vecraft.v1.AnsweredRead.hlc");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, operation) == 48, "vecraft.v1.AnsweredRead.operation");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, tenant) == 56, "vecraft.v1.AnsweredRead.tenant");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, collection) == 64, "vecraft.v1.AnsweredRead.collection");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, collection_id) == 72, "vecraft.v1.AnsweredRead.collection_id");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, trace_id) == 80, "vecraft.v1.AnsweredRead.trace_id");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, principal) == 88, "vecraft.v1.AnsweredRead.principal");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, requested) == 96, "vecraft.v1.AnsweredRead.requested");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, achieved) == 100, "vecraft.v1.AnsweredRead.achieved");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, staleness_ms) == 104, "vecraft.v1.AnsweredRead.staleness_ms");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, duration_us) == 112, "vecraft.v1.AnsweredRead.duration_us");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, status) == 120, "vecraft.v1.AnsweredRead.status");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, shards) == 136, "vecraft.v1.AnsweredRead.shards");
+_Static_assert(offsetof(Vecraft__V1__AnsweredRead, n_shards) == 128, "vecraft.v1.AnsweredRead.shards");
+_Static_assert(offsetof(Vecraft__V1__ShardVersion, shard) == 24, "vecraft.v1.ShardVersion.shard");
+_Static_assert(offsetof(Vecraft__V1__ShardVersion, replica) == 32, "vecraft.v1.ShardVersion.replica");
+_Static_assert(offsetof(Vecraft__V1__ShardVersion, partition) == 40, "vecraft.v1.ShardVersion.partition");
+_Static_assert(offsetof(Vecraft__V1__ShardVersion, index_version) == 48, "vecraft.v1.ShardVersion.index_version");
+_Static_assert(offsetof(Vecraft__V1__ReplayRequest, collection) == 24, "vecraft.v1.ReplayRequest.collection");
+_Static_assert(offsetof(Vecraft__V1__ReplayRequest, tenant) == 32, "vecraft.v1.ReplayRequest.tenant");
+_Static_assert(offsetof(Vecraft__V1__ReplayRequest, to_hlc) == 40, "vecraft.v1.ReplayRequest.to_hlc");
+_Static_assert(offsetof(Vecraft__V1__ReplayRequest, with_vectors) == 48, "vecraft.v1.ReplayRequest.with_vectors");
+_Static_assert(offsetof(Vecraft__V1__ReplayResponse, points) == 32, "vecraft.v1.ReplayResponse.points");
+_Static_assert(offsetof(Vecraft__V1__ReplayResponse, n_points) == 24, "vecraft.v1.ReplayResponse.points");
+_Static_assert(offsetof(Vecraft__V1__ReplayResponse, done) == 40, "vecraft.v1.ReplayResponse.done");
+_Static_assert(offsetof(Vecraft__V1__ReplayResponse, count) == 48, "vecraft.v1.ReplayResponse.count");
+_Static_assert(offsetof(Vecraft__V1__ReplayResponse, offset) == 56, "vecraft.v1.ReplayResponse.offset");
+_Static_assert(offsetof(Vecraft__V1__ReplayResponse, hlc) == 64, "vecraft.v1.ReplayResponse.hlc");
+_Static_assert(offsetof(Vecraft__V1__ReplayResponse, scanned) == 72, "vecraft.v1.ReplayResponse.scanned");
+_Static_assert(offsetof(Vecraft__V1__Acknowledged, partition) == 24, "vecraft.v1.Acknowledged.partition");
+_Static_assert(offsetof(Vecraft__V1__Acknowledged, offset) == 32, "vecraft.v1.Acknowledged.offset");
+_Static_assert(offsetof(Vecraft__V1__Acknowledged, hlc) == 40, "vecraft.v1.Acknowledged.hlc");
+_Static_assert(offsetof(Vecraft__V1__Acknowledged, request_id) == 48, "vecraft.v1.Acknowledged.request_id");
+_Static_assert(offsetof(Vecraft__V1__CoverRequest, writes) == 32, "vecraft.v1.CoverRequest.writes");
+_Static_assert(offsetof(Vecraft__V1__CoverRequest, n_writes) == 24, "vecraft.v1.CoverRequest.writes");
+_Static_assert(offsetof(Vecraft__V1__CoverResponse, found) == 24, "vecraft.v1.CoverResponse.found");
+_Static_assert(offsetof(Vecraft__V1__CoverResponse, missing) == 40, "vecraft.v1.CoverResponse.missing");
+_Static_assert(offsetof(Vecraft__V1__CoverResponse, n_missing) == 32, "vecraft.v1.CoverResponse.missing");
 _Static_assert(offsetof(Vecraft__V1__VerifyRequest, partition) == 24, "vecraft.v1.VerifyRequest.partition");
+_Static_assert(offsetof(Vecraft__V1__VerifyRequest, local) == 32, "vecraft.v1.VerifyRequest.local");
 _Static_assert(offsetof(Vecraft__V1__PartitionReport, partition) == 24, "vecraft.v1.PartitionReport.partition");
 _Static_assert(offsetof(Vecraft__V1__PartitionReport, first_offset) == 32, "vecraft.v1.PartitionReport.first_offset");
 _Static_assert(offsetof(Vecraft__V1__PartitionReport, last_offset) == 40, "vecraft.v1.PartitionReport.last_offset");
@@ -714,9 +818,12 @@ _Static_assert(offsetof(Vecraft__V1__PartitionReport, bytes) == 56, "vecraft.v1.
 _Static_assert(offsetof(Vecraft__V1__PartitionReport, segments) == 64, "vecraft.v1.PartitionReport.segments");
 _Static_assert(offsetof(Vecraft__V1__PartitionReport, faults) == 80, "vecraft.v1.PartitionReport.faults");
 _Static_assert(offsetof(Vecraft__V1__PartitionReport, n_faults) == 72, "vecraft.v1.PartitionReport.faults");
+_Static_assert(offsetof(Vecraft__V1__PartitionReport, node) == 88, "vecraft.v1.PartitionReport.node");
 _Static_assert(offsetof(Vecraft__V1__VerifyResponse, ok) == 24, "vecraft.v1.VerifyResponse.ok");
 _Static_assert(offsetof(Vecraft__V1__VerifyResponse, partitions) == 40, "vecraft.v1.VerifyResponse.partitions");
 _Static_assert(offsetof(Vecraft__V1__VerifyResponse, n_partitions) == 32, "vecraft.v1.VerifyResponse.partitions");
+_Static_assert(offsetof(Vecraft__V1__VerifyResponse, unanswered_nodes) == 56, "vecraft.v1.VerifyResponse.unanswered_nodes");
+_Static_assert(offsetof(Vecraft__V1__VerifyResponse, n_unanswered_nodes) == 48, "vecraft.v1.VerifyResponse.unanswered_nodes");
 _Static_assert(offsetof(Vecraft__V1__UpsertRequest, collection) == 24, "vecraft.v1.UpsertRequest.collection");
 _Static_assert(offsetof(Vecraft__V1__UpsertRequest, points) == 40, "vecraft.v1.UpsertRequest.points");
 _Static_assert(offsetof(Vecraft__V1__UpsertRequest, n_points) == 32, "vecraft.v1.UpsertRequest.points");
@@ -1397,8 +1504,25 @@ static const uint8_t by_number_81[] = {0, 1};
 static const wire_field fields_81[] = {
     {"partitions", "partitions", &wire_messages[79], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_82[] = {0, 1, 2, 3, 4, 5, 6};
+static const uint8_t by_number_82[] = {0, 1};
 static const wire_field fields_82[] = {
+    {"questions", "questions", &wire_messages[83], NULL, 1, 32, 24, 9, 9, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_83[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_83[] = {
+    {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"collection", "collection", NULL, NULL, 3, 40, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"one_shard", "oneShard", NULL, NULL, 4, 48, 0, 9, 8, WIRE_BOOL, WIRE_SINGULAR},
+    {"shard", "shard", NULL, NULL, 5, 52, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
+};
+static const uint8_t by_number_84[] = {0, 1, 2};
+static const wire_field fields_84[] = {
+    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"receipts", "receipts", &wire_messages[161], NULL, 2, 40, 32, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_85[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_85[] = {
     {"version", "version", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT32, WIRE_SINGULAR},
     {"cluster_id", "clusterId", NULL, NULL, 2, 32, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"from", "from", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -1406,155 +1530,155 @@ static const wire_field fields_82[] = {
     {"wall_nanoseconds", "wallNanoseconds", NULL, NULL, 5, 56, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"identity", "identity", NULL, NULL, 6, 64, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_83[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_83[] = {
-    {"hello", "hello", &wire_messages[82], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"ping", "ping", &wire_messages[84], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"pong", "pong", &wire_messages[85], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_86[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_86[] = {
+    {"hello", "hello", &wire_messages[85], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"ping", "ping", &wire_messages[87], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"pong", "pong", &wire_messages[88], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"continued", "continued", NULL, NULL, 4, 48, 0, 9, 9, WIRE_BYTES, WIRE_SINGULAR},
-    {"messages", "messages", &wire_messages[86], NULL, 5, 72, 64, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"messages", "messages", &wire_messages[89], NULL, 5, 72, 64, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_84[] = {0, 1};
-static const wire_field fields_84[] = {
+static const uint8_t by_number_87[] = {0, 1};
+static const wire_field fields_87[] = {
     {"monotonic_nanoseconds", "monotonicNanoseconds", NULL, NULL, 1, 24, 0, 21, 20, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_85[] = {0, 1, 2, 3};
-static const wire_field fields_85[] = {
+static const uint8_t by_number_88[] = {0, 1, 2, 3};
+static const wire_field fields_88[] = {
     {"monotonic_nanoseconds", "monotonicNanoseconds", NULL, NULL, 1, 24, 0, 21, 20, WIRE_UINT64, WIRE_SINGULAR},
     {"received_nanoseconds", "receivedNanoseconds", NULL, NULL, 2, 32, 0, 20, 19, WIRE_UINT64, WIRE_SINGULAR},
     {"answered_nanoseconds", "answeredNanoseconds", NULL, NULL, 3, 40, 0, 20, 19, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_86[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
-static const wire_field fields_86[] = {
+static const uint8_t by_number_89[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
+static const wire_field fields_89[] = {
     {"partition_kind", "partitionKind", NULL, &wire_enums[4], 1, 24, 0, 14, 13, WIRE_ENUM, WIRE_SINGULAR},
     {"partition_index", "partitionIndex", NULL, NULL, 2, 28, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
-    {"closed", "closed", &wire_messages[87], NULL, 4, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"pre_vote", "preVote", &wire_messages[88], NULL, 5, 64, 60, 8, 7, WIRE_MESSAGE, WIRE_ONEOF},
-    {"pre_vote_reply", "preVoteReply", &wire_messages[89], NULL, 6, 64, 60, 14, 12, WIRE_MESSAGE, WIRE_ONEOF},
-    {"vote", "vote", &wire_messages[88], NULL, 7, 64, 60, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
-    {"vote_reply", "voteReply", &wire_messages[89], NULL, 8, 64, 60, 10, 9, WIRE_MESSAGE, WIRE_ONEOF},
-    {"append", "append", &wire_messages[90], NULL, 9, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"heartbeat", "heartbeat", &wire_messages[94], NULL, 10, 64, 60, 9, 9, WIRE_MESSAGE, WIRE_ONEOF},
-    {"acknowledge", "acknowledge", &wire_messages[96], NULL, 11, 64, 60, 11, 11, WIRE_MESSAGE, WIRE_ONEOF},
-    {"reject", "reject", &wire_messages[97], NULL, 12, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"commit", "commit", &wire_messages[98], NULL, 13, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"timeout_now", "timeoutNow", &wire_messages[99], NULL, 14, 64, 60, 11, 10, WIRE_MESSAGE, WIRE_ONEOF},
-    {"outdated", "outdated", &wire_messages[100], NULL, 15, 64, 60, 8, 8, WIRE_MESSAGE, WIRE_ONEOF},
+    {"closed", "closed", &wire_messages[90], NULL, 4, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"pre_vote", "preVote", &wire_messages[91], NULL, 5, 64, 60, 8, 7, WIRE_MESSAGE, WIRE_ONEOF},
+    {"pre_vote_reply", "preVoteReply", &wire_messages[92], NULL, 6, 64, 60, 14, 12, WIRE_MESSAGE, WIRE_ONEOF},
+    {"vote", "vote", &wire_messages[91], NULL, 7, 64, 60, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
+    {"vote_reply", "voteReply", &wire_messages[92], NULL, 8, 64, 60, 10, 9, WIRE_MESSAGE, WIRE_ONEOF},
+    {"append", "append", &wire_messages[93], NULL, 9, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"heartbeat", "heartbeat", &wire_messages[97], NULL, 10, 64, 60, 9, 9, WIRE_MESSAGE, WIRE_ONEOF},
+    {"acknowledge", "acknowledge", &wire_messages[99], NULL, 11, 64, 60, 11, 11, WIRE_MESSAGE, WIRE_ONEOF},
+    {"reject", "reject", &wire_messages[100], NULL, 12, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"commit", "commit", &wire_messages[101], NULL, 13, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"timeout_now", "timeoutNow", &wire_messages[102], NULL, 14, 64, 60, 11, 10, WIRE_MESSAGE, WIRE_ONEOF},
+    {"outdated", "outdated", &wire_messages[103], NULL, 15, 64, 60, 8, 8, WIRE_MESSAGE, WIRE_ONEOF},
     {"clock", "clock", NULL, NULL, 16, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"unfit", "unfit", NULL, NULL, 17, 56, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_87[] = {0, 1, 2};
-static const wire_field fields_87[] = {
+static const uint8_t by_number_90[] = {0, 1, 2};
+static const wire_field fields_90[] = {
     {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"hlc", "hlc", NULL, NULL, 2, 32, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_88[] = {0, 1, 2, 3};
-static const wire_field fields_88[] = {
+static const uint8_t by_number_91[] = {0, 1, 2, 3};
+static const wire_field fields_91[] = {
     {"last_index", "lastIndex", NULL, NULL, 1, 24, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"last_term", "lastTerm", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"transfer", "transfer", NULL, NULL, 3, 40, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_89[] = {0, 1};
-static const wire_field fields_89[] = {
+static const uint8_t by_number_92[] = {0, 1};
+static const wire_field fields_92[] = {
     {"granted", "granted", NULL, NULL, 1, 24, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_90[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_90[] = {
+static const uint8_t by_number_93[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_93[] = {
     {"previous_index", "previousIndex", NULL, NULL, 1, 24, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"previous_term", "previousTerm", NULL, NULL, 2, 32, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
-    {"entries", "entries", &wire_messages[91], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"entries", "entries", &wire_messages[94], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
     {"commit", "commit", NULL, NULL, 4, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"round", "round", NULL, NULL, 5, 56, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_91[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_91[] = {
+static const uint8_t by_number_94[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_94[] = {
     {"first", "first", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"last", "last", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"bytes", "bytes", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"membership", "membership", &wire_messages[92], NULL, 5, 56, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"membership", "membership", &wire_messages[95], NULL, 5, 56, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
     {"salt", "salt", NULL, NULL, 6, 64, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"frame_bytes", "frameBytes", NULL, NULL, 7, 72, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"frames", "frames", NULL, NULL, 8, 80, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_92[] = {0, 1};
-static const wire_field fields_92[] = {
-    {"members", "members", &wire_messages[93], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_95[] = {0, 1};
+static const wire_field fields_95[] = {
+    {"members", "members", &wire_messages[96], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_93[] = {0, 1, 2, 3};
-static const wire_field fields_93[] = {
+static const uint8_t by_number_96[] = {0, 1, 2, 3};
+static const wire_field fields_96[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
     {"voter", "voter", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"outgoing", "outgoing", NULL, NULL, 3, 36, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_94[] = {0, 1, 2, 3};
-static const wire_field fields_94[] = {
+static const uint8_t by_number_97[] = {0, 1, 2, 3};
+static const wire_field fields_97[] = {
     {"commit", "commit", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"round", "round", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"recovery", "recovery", &wire_messages[95], NULL, 3, 40, 0, 8, 8, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"recovery", "recovery", &wire_messages[98], NULL, 3, 40, 0, 8, 8, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_95[] = {0, 1, 2};
-static const wire_field fields_95[] = {
+static const uint8_t by_number_98[] = {0, 1, 2};
+static const wire_field fields_98[] = {
     {"incarnation", "incarnation", NULL, NULL, 1, 24, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
     {"through", "through", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_96[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_96[] = {
+static const uint8_t by_number_99[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_99[] = {
     {"matched", "matched", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"durable", "durable", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"round", "round", NULL, NULL, 3, 40, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"incarnation", "incarnation", NULL, NULL, 4, 48, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
     {"recovering", "recovering", NULL, NULL, 5, 52, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_97[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_97[] = {
+static const uint8_t by_number_100[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_100[] = {
     {"previous", "previous", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"hint_index", "hintIndex", NULL, NULL, 2, 32, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"hint_term", "hintTerm", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"incarnation", "incarnation", NULL, NULL, 4, 48, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
     {"recovering", "recovering", NULL, NULL, 5, 52, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_98[] = {0, 1};
-static const wire_field fields_98[] = {
+static const uint8_t by_number_101[] = {0, 1};
+static const wire_field fields_101[] = {
     {"index", "index", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_99[] = {0};
-static const uint8_t by_number_100[] = {0};
-static const uint8_t by_number_101[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_101[] = {
-    {"header", "header", &wire_messages[102], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"frames", "frames", &wire_messages[103], NULL, 2, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"keys", "keys", &wire_messages[104], NULL, 3, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
-    {"end", "end", &wire_messages[106], NULL, 4, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+static const uint8_t by_number_102[] = {0};
+static const uint8_t by_number_103[] = {0};
+static const uint8_t by_number_104[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_104[] = {
+    {"header", "header", &wire_messages[105], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"frames", "frames", &wire_messages[106], NULL, 2, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"keys", "keys", &wire_messages[107], NULL, 3, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
+    {"end", "end", &wire_messages[109], NULL, 4, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
     {"continued", "continued", NULL, NULL, 5, 32, 24, 9, 9, WIRE_BYTES, WIRE_ONEOF},
 };
-static const uint8_t by_number_102[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-static const wire_field fields_102[] = {
-    {"hello", "hello", &wire_messages[82], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_105[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+static const wire_field fields_105[] = {
+    {"hello", "hello", &wire_messages[85], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"partition_kind", "partitionKind", NULL, &wire_enums[4], 2, 32, 0, 14, 13, WIRE_ENUM, WIRE_SINGULAR},
     {"partition_index", "partitionIndex", NULL, NULL, 3, 36, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 4, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"number", "number", NULL, NULL, 5, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"start_index", "startIndex", NULL, NULL, 6, 56, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"start_term", "startTerm", NULL, NULL, 7, 64, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"start_membership", "startMembership", &wire_messages[92], NULL, 8, 72, 0, 16, 15, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"start_membership", "startMembership", &wire_messages[95], NULL, 8, 72, 0, 16, 15, WIRE_MESSAGE, WIRE_SINGULAR},
     {"through_index", "throughIndex", NULL, NULL, 9, 80, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
     {"through_term", "throughTerm", NULL, NULL, 10, 88, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_103[] = {0, 1, 2, 3, 4};
-static const wire_field fields_103[] = {
+static const uint8_t by_number_106[] = {0, 1, 2, 3, 4};
+static const wire_field fields_106[] = {
     {"salt", "salt", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"first", "first", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"frame_bytes", "frameBytes", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"frames", "frames", NULL, NULL, 4, 48, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_104[] = {0, 1};
-static const wire_field fields_104[] = {
-    {"keys", "keys", &wire_messages[105], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_107[] = {0, 1};
+static const wire_field fields_107[] = {
+    {"keys", "keys", &wire_messages[108], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_105[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_105[] = {
+static const uint8_t by_number_108[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_108[] = {
     {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"key", "key", NULL, NULL, 2, 32, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"shard", "shard", NULL, NULL, 3, 40, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
@@ -1563,16 +1687,16 @@ static const wire_field fields_105[] = {
     {"hlc", "hlc", NULL, NULL, 6, 64, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 7, 72, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_106[] = {0, 1};
-static const wire_field fields_106[] = {
+static const uint8_t by_number_109[] = {0, 1};
+static const wire_field fields_109[] = {
     {"key_count", "keyCount", NULL, NULL, 1, 24, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_107[] = {0, 1};
-static const wire_field fields_107[] = {
+static const uint8_t by_number_110[] = {0, 1};
+static const wire_field fields_110[] = {
     {"through", "through", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_108[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_108[] = {
+static const uint8_t by_number_111[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_111[] = {
     {"operation", "operation", NULL, &wire_enums[5], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
     {"request", "request", NULL, NULL, 2, 32, 0, 7, 7, WIRE_BYTES, WIRE_SINGULAR},
     {"collection", "collection", NULL, NULL, 3, 48, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
@@ -1582,69 +1706,69 @@ static const wire_field fields_108[] = {
     {"page_bytes", "pageBytes", NULL, NULL, 7, 88, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"answers_text", "answersText", NULL, NULL, 8, 96, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_109[] = {0, 1};
-static const wire_field fields_109[] = {
+static const uint8_t by_number_112[] = {0, 1};
+static const wire_field fields_112[] = {
     {"reply", "reply", NULL, NULL, 1, 24, 0, 5, 5, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_110[] = {0, 1, 2, 3, 4};
-static const wire_field fields_110[] = {
+static const uint8_t by_number_113[] = {0, 1, 2, 3, 4};
+static const wire_field fields_113[] = {
     {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"to", "to", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
-    {"shards", "shards", &wire_messages[111], NULL, 3, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[114], NULL, 3, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"recompute", "recompute", NULL, NULL, 4, 56, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_111[] = {0, 1, 2};
-static const wire_field fields_111[] = {
+static const uint8_t by_number_114[] = {0, 1, 2};
+static const wire_field fields_114[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"shard", "shard", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_112[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_112[] = {
-    {"shard", "shard", &wire_messages[111], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_115[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_115[] = {
+    {"shard", "shard", &wire_messages[114], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 4, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"points", "points", NULL, NULL, 5, 56, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"disk_bytes", "diskBytes", NULL, NULL, 6, 64, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_113[] = {0, 1};
-static const wire_field fields_113[] = {
-    {"shards", "shards", &wire_messages[112], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_116[] = {0, 1};
+static const wire_field fields_116[] = {
+    {"shards", "shards", &wire_messages[115], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_114[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_114[] = {
+static const uint8_t by_number_117[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_117[] = {
     {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"to", "to", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
     {"from", "from", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
-    {"shard", "shard", &wire_messages[111], NULL, 4, 48, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"held", "held", &wire_messages[115], NULL, 5, 64, 56, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shard", "shard", &wire_messages[114], NULL, 4, 48, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"held", "held", &wire_messages[118], NULL, 5, 64, 56, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_115[] = {0, 1, 2, 3};
-static const wire_field fields_115[] = {
+static const uint8_t by_number_118[] = {0, 1, 2, 3};
+static const wire_field fields_118[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"bytes", "bytes", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"checksum", "checksum", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_116[] = {0, 1, 2, 3};
-static const wire_field fields_116[] = {
+static const uint8_t by_number_119[] = {0, 1, 2, 3};
+static const wire_field fields_119[] = {
     {"manifest", "manifest", NULL, NULL, 1, 32, 24, 8, 8, WIRE_BYTES, WIRE_ONEOF},
-    {"chunk", "chunk", &wire_messages[117], NULL, 2, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"end", "end", &wire_messages[118], NULL, 3, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"chunk", "chunk", &wire_messages[120], NULL, 2, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"end", "end", &wire_messages[121], NULL, 3, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_117[] = {0, 1, 2, 3, 4};
-static const wire_field fields_117[] = {
+static const uint8_t by_number_120[] = {0, 1, 2, 3, 4};
+static const wire_field fields_120[] = {
     {"file", "file", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"data", "data", NULL, NULL, 3, 40, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
     {"checksum", "checksum", NULL, NULL, 4, 56, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_118[] = {0, 1};
-static const wire_field fields_118[] = {
+static const uint8_t by_number_121[] = {0, 1};
+static const wire_field fields_121[] = {
     {"chunks", "chunks", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_119[] = {0};
-static const uint8_t by_number_120[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
-static const wire_field fields_120[] = {
+static const uint8_t by_number_122[] = {0};
+static const uint8_t by_number_123[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+static const wire_field fields_123[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
     {"name", "name", NULL, NULL, 2, 32, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"roles", "roles", NULL, NULL, 3, 48, 40, 5, 5, WIRE_STRING, WIRE_REPEATED},
@@ -1666,8 +1790,8 @@ static const wire_field fields_120[] = {
     {"problem", "problem", NULL, NULL, 19, 184, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"map_epoch", "mapEpoch", NULL, NULL, 20, 192, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_121[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_121[] = {
+static const uint8_t by_number_124[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_124[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"leader", "leader", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -1676,8 +1800,8 @@ static const wire_field fields_121[] = {
     {"wanted", "wanted", NULL, NULL, 6, 80, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
     {"committed_offset", "committedOffset", NULL, NULL, 7, 88, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_122[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_122[] = {
+static const uint8_t by_number_125[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_125[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 2, 32, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"condition", "condition", NULL, NULL, 3, 40, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
@@ -1687,58 +1811,58 @@ static const wire_field fields_122[] = {
     {"progress", "progress", NULL, NULL, 7, 72, 0, 8, 8, WIRE_DOUBLE, WIRE_SINGULAR},
     {"remaining_ms", "remainingMs", NULL, NULL, 8, 80, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_123[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_123[] = {
+static const uint8_t by_number_126[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_126[] = {
     {"collection_id", "collectionId", NULL, NULL, 1, 24, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"collection", "collection", NULL, NULL, 3, 40, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"shard", "shard", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"wanted", "wanted", NULL, NULL, 6, 64, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
-    {"replicas", "replicas", &wire_messages[122], NULL, 7, 80, 72, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"replicas", "replicas", &wire_messages[125], NULL, 7, 80, 72, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_124[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-static const wire_field fields_124[] = {
+static const uint8_t by_number_127[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+static const wire_field fields_127[] = {
     {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"map_epoch", "mapEpoch", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"controller", "controller", NULL, NULL, 3, 40, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"metadata_reachable", "metadataReachable", NULL, NULL, 4, 48, 0, 18, 17, WIRE_BOOL, WIRE_SINGULAR},
-    {"nodes", "nodes", &wire_messages[120], NULL, 5, 64, 56, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
-    {"partitions", "partitions", &wire_messages[121], NULL, 6, 80, 72, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
-    {"shards", "shards", &wire_messages[123], NULL, 7, 96, 88, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"nodes", "nodes", &wire_messages[123], NULL, 5, 64, 56, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[124], NULL, 6, 80, 72, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[126], NULL, 7, 96, 88, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"problems", "problems", NULL, NULL, 8, 112, 104, 8, 8, WIRE_STRING, WIRE_REPEATED},
     {"node", "node", NULL, NULL, 9, 120, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_125[] = {0, 1};
-static const wire_field fields_125[] = {
-    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
-};
-static const uint8_t by_number_126[] = {0, 1};
-static const wire_field fields_126[] = {
-    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
-};
-static const uint8_t by_number_127[] = {0, 1};
-static const wire_field fields_127[] = {
-    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
-};
-static const uint8_t by_number_128[] = {0, 1, 2};
+static const uint8_t by_number_128[] = {0, 1};
 static const wire_field fields_128[] = {
+    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_129[] = {0, 1};
+static const wire_field fields_129[] = {
+    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_130[] = {0, 1};
+static const wire_field fields_130[] = {
+    {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_131[] = {0, 1, 2};
+static const wire_field fields_131[] = {
     {"map_epoch", "mapEpoch", NULL, NULL, 1, 24, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 2, 32, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_129[] = {0};
-static const uint8_t by_number_130[] = {0, 1};
-static const wire_field fields_130[] = {
+static const uint8_t by_number_132[] = {0};
+static const uint8_t by_number_133[] = {0, 1};
+static const wire_field fields_133[] = {
     {"interval_ms", "intervalMs", NULL, NULL, 1, 24, 0, 11, 10, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_131[] = {0, 1, 2, 3};
-static const wire_field fields_131[] = {
+static const uint8_t by_number_134[] = {0, 1, 2, 3};
+static const wire_field fields_134[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"ok", "ok", NULL, NULL, 2, 32, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
     {"detail", "detail", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_132[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_132[] = {
+static const uint8_t by_number_135[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_135[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 3, 40, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
@@ -1751,61 +1875,61 @@ static const wire_field fields_132[] = {
     {"lag_bytes", "lagBytes", NULL, NULL, 10, 96, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"lag_ms", "lagMs", NULL, NULL, 11, 104, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_133[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-static const wire_field fields_133[] = {
+static const uint8_t by_number_136[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_136[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"revision", "revision", NULL, NULL, 3, 40, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 4, 48, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"uptime_ms", "uptimeMs", NULL, NULL, 5, 56, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"roles", "roles", NULL, NULL, 6, 72, 64, 5, 5, WIRE_STRING, WIRE_REPEATED},
-    {"checks", "checks", &wire_messages[131], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"partitions", "partitions", &wire_messages[132], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"checks", "checks", &wire_messages[134], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[135], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
     {"replay_progress", "replayProgress", NULL, NULL, 9, 112, 0, 15, 14, WIRE_DOUBLE, WIRE_SINGULAR},
     {"replay_eta_ms", "replayEtaMs", NULL, NULL, 10, 120, 0, 13, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"grpc_address", "grpcAddress", NULL, NULL, 11, 128, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
     {"http_address", "httpAddress", NULL, NULL, 12, 136, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_134[] = {0, 1, 2};
-static const wire_field fields_134[] = {
+static const uint8_t by_number_137[] = {0, 1, 2};
+static const wire_field fields_137[] = {
     {"m", "m", NULL, NULL, 1, 24, 0, 1, 1, WIRE_UINT32, WIRE_SINGULAR},
     {"ef_construction", "efConstruction", NULL, NULL, 2, 28, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_135[] = {0, 1, 2, 3, 4};
-static const wire_field fields_135[] = {
+static const uint8_t by_number_138[] = {0, 1, 2, 3, 4};
+static const wire_field fields_138[] = {
     {"dimension", "dimension", NULL, NULL, 1, 24, 0, 9, 9, WIRE_UINT32, WIRE_SINGULAR},
     {"distance", "distance", NULL, &wire_enums[10], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
-    {"hnsw", "hnsw", &wire_messages[134], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"hnsw", "hnsw", &wire_messages[137], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"quantisation", "quantisation", NULL, &wire_enums[6], 4, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_136[] = {0, 1, 2};
-static const wire_field fields_136[] = {
+static const uint8_t by_number_139[] = {0, 1, 2};
+static const wire_field fields_139[] = {
     {"field", "field", NULL, NULL, 1, 24, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"type", "type", NULL, &wire_enums[7], 2, 32, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_137[] = {0, 1, 2, 3, 4};
-static const wire_field fields_137[] = {
-    {"vector", "vector", &wire_messages[135], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[138], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload_indexes", "payloadIndexes", &wire_messages[136], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_140[] = {0, 1, 2, 3, 4};
+static const wire_field fields_140[] = {
+    {"vector", "vector", &wire_messages[138], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[141], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload_indexes", "payloadIndexes", &wire_messages[139], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
     {"shards", "shards", NULL, NULL, 4, 64, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_138[] = {0, 1, 2};
-static const wire_field fields_138[] = {
+static const uint8_t by_number_141[] = {0, 1, 2};
+static const wire_field fields_141[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[135], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[138], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_139[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_139[] = {
+static const uint8_t by_number_142[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_142[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[137], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[140], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"created", "created", NULL, NULL, 4, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"status", "status", &wire_messages[140], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"status", "status", &wire_messages[143], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_140[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-static const wire_field fields_140[] = {
+static const uint8_t by_number_143[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_143[] = {
     {"points", "points", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"segments", "segments", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"indexed_vectors", "indexedVectors", NULL, NULL, 3, 40, 0, 15, 14, WIRE_UINT64, WIRE_SINGULAR},
@@ -1817,91 +1941,115 @@ static const wire_field fields_140[] = {
     {"committed_offset", "committedOffset", NULL, NULL, 9, 88, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 10, 96, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"recoding_segments", "recodingSegments", NULL, NULL, 11, 104, 0, 17, 16, WIRE_UINT64, WIRE_SINGULAR},
-    {"shards", "shards", &wire_messages[141], NULL, 12, 120, 112, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[144], NULL, 12, 120, 112, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_141[] = {0, 1, 2, 3, 4};
-static const wire_field fields_141[] = {
+static const uint8_t by_number_144[] = {0, 1, 2, 3, 4};
+static const wire_field fields_144[] = {
     {"shard", "shard", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
     {"points", "points", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_142[] = {0, 1, 2, 3};
-static const wire_field fields_142[] = {
+static const uint8_t by_number_145[] = {0, 1, 2, 3};
+static const wire_field fields_145[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[137], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[140], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_143[] = {0, 1, 2};
-static const wire_field fields_143[] = {
-    {"collection", "collection", &wire_messages[139], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[198], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_146[] = {0, 1, 2};
+static const wire_field fields_146[] = {
+    {"collection", "collection", &wire_messages[142], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[216], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_144[] = {0, 1, 2};
-static const wire_field fields_144[] = {
+static const uint8_t by_number_147[] = {0, 1, 2};
+static const wire_field fields_147[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_145[] = {0, 1};
-static const wire_field fields_145[] = {
-    {"collection", "collection", &wire_messages[139], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_148[] = {0, 1};
+static const wire_field fields_148[] = {
+    {"collection", "collection", &wire_messages[142], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_146[] = {0, 1};
-static const wire_field fields_146[] = {
+static const uint8_t by_number_149[] = {0, 1};
+static const wire_field fields_149[] = {
     {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_147[] = {0, 1};
-static const wire_field fields_147[] = {
-    {"collections", "collections", &wire_messages[139], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_150[] = {0, 1};
+static const wire_field fields_150[] = {
+    {"collections", "collections", &wire_messages[142], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_148[] = {0, 1, 2, 3, 4};
-static const wire_field fields_148[] = {
+static const uint8_t by_number_151[] = {0, 1, 2, 3, 4};
+static const wire_field fields_151[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"quantisation", "quantisation", NULL, &wire_enums[6], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
     {"vectors", "vectors", NULL, NULL, 4, 56, 48, 7, 7, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_149[] = {0, 1, 2};
-static const wire_field fields_149[] = {
-    {"collection", "collection", &wire_messages[139], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[198], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_152[] = {0, 1, 2};
+static const wire_field fields_152[] = {
+    {"collection", "collection", &wire_messages[142], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[216], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_150[] = {0, 1, 2};
-static const wire_field fields_150[] = {
+static const uint8_t by_number_153[] = {0, 1, 2};
+static const wire_field fields_153[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_151[] = {0, 1};
-static const wire_field fields_151[] = {
-    {"write", "write", &wire_messages[198], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_154[] = {0, 1};
+static const wire_field fields_154[] = {
+    {"write", "write", &wire_messages[216], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_152[] = {0, 1, 2, 3};
-static const wire_field fields_152[] = {
+static const uint8_t by_number_155[] = {0, 1, 2, 3};
+static const wire_field fields_155[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"start_hlc", "startHlc", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"end_hlc", "endHlc", NULL, NULL, 3, 40, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_153[] = {0, 1, 2, 3, 4};
-static const wire_field fields_153[] = {
+static const uint8_t by_number_156[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_156[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"operation", "operation", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[181], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[154], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[199], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[157], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"values", "values", &wire_messages[158], NULL, 5, 72, 64, 6, 6, WIRE_MESSAGE, WIRE_MAP},
+    {"payload_changes", "payloadChanges", &wire_messages[159], NULL, 6, 88, 80, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
+    {"vector_changes", "vectorChanges", &wire_messages[160], NULL, 7, 104, 96, 14, 13, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_154[] = {0, 1, 2};
-static const wire_field fields_154[] = {
+static const uint8_t by_number_157[] = {0, 1, 2};
+static const wire_field fields_157[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"value", "value", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_155[] = {0, 1, 2, 3, 4};
-static const wire_field fields_155[] = {
+static const uint8_t by_number_158[] = {0, 1, 2};
+static const wire_field fields_158[] = {
+    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[198], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_159[] = {0, 1, 2, 3};
+static const wire_field fields_159[] = {
+    {"path", "path", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"before_json", "beforeJson", NULL, NULL, 2, 32, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"after_json", "afterJson", NULL, NULL, 3, 40, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_160[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_160[] = {
+    {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"dimension_before", "dimensionBefore", NULL, NULL, 2, 32, 0, 16, 15, WIRE_UINT32, WIRE_SINGULAR},
+    {"dimension", "dimension", NULL, NULL, 3, 36, 0, 9, 9, WIRE_UINT32, WIRE_SINGULAR},
+    {"changed_components", "changedComponents", NULL, NULL, 4, 40, 0, 18, 17, WIRE_UINT32, WIRE_SINGULAR},
+    {"distance", "distance", NULL, NULL, 5, 48, 0, 8, 8, WIRE_DOUBLE, WIRE_SINGULAR},
+    {"cosine_similarity", "cosineSimilarity", NULL, NULL, 6, 56, 0, 17, 16, WIRE_DOUBLE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_161[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_161[] = {
     {"replica", "replica", NULL, NULL, 1, 24, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_hlc", "appliedHlc", NULL, NULL, 4, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"shards", "shards", NULL, NULL, 5, 64, 56, 6, 6, WIRE_UINT32, WIRE_REPEATED},
 };
-static const uint8_t by_number_156[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24};
-static const wire_field fields_156[] = {
+static const uint8_t by_number_162[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25};
+static const wire_field fields_162[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -1917,50 +2065,151 @@ static const wire_field fields_156[] = {
     {"tier", "tier", NULL, NULL, 13, 116, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"trace_id", "traceId", NULL, NULL, 14, 120, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"span_id", "spanId", NULL, NULL, 15, 128, 0, 7, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"spans", "spans", &wire_messages[152], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
-    {"points", "points", &wire_messages[153], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"spans", "spans", &wire_messages[155], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[156], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"point_count", "pointCount", NULL, NULL, 18, 168, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"body_bytes", "bodyBytes", NULL, NULL, 19, 176, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"receipts", "receipts", &wire_messages[155], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"receipts", "receipts", &wire_messages[161], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
     {"filter_json", "filterJson", NULL, NULL, 21, 200, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
     {"current", "current", NULL, NULL, 22, 208, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
     {"refused", "refused", NULL, NULL, 23, 216, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"decision_json", "decisionJson", NULL, NULL, 24, 224, 0, 13, 12, WIRE_STRING, WIRE_SINGULAR},
+    {"ddl_json", "ddlJson", NULL, NULL, 25, 232, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_157[] = {0, 1, 2, 3, 4};
-static const wire_field fields_157[] = {
+static const uint8_t by_number_163[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_163[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
+    {"limit", "limit", NULL, NULL, 4, 52, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
+    {"with_vectors", "withVectors", NULL, NULL, 5, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_158[] = {0, 1, 2};
-static const wire_field fields_158[] = {
+static const uint8_t by_number_164[] = {0, 1, 2};
+static const wire_field fields_164[] = {
     {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_159[] = {0, 1, 2};
-static const wire_field fields_159[] = {
+static const uint8_t by_number_165[] = {0, 1, 2};
+static const wire_field fields_165[] = {
     {"trace_id", "traceId", NULL, NULL, 1, 24, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_160[] = {0, 1, 2};
-static const wire_field fields_160[] = {
+static const uint8_t by_number_166[] = {0, 1, 2};
+static const wire_field fields_166[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_161[] = {0, 1, 2, 3};
-static const wire_field fields_161[] = {
-    {"entries", "entries", &wire_messages[156], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_167[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_167[] = {
+    {"entries", "entries", &wire_messages[162], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
     {"truncated", "truncated", NULL, NULL, 2, 40, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
     {"scanned", "scanned", NULL, NULL, 3, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+    {"unanswered_nodes", "unansweredNodes", NULL, NULL, 4, 64, 56, 16, 15, WIRE_STRING, WIRE_REPEATED},
+    {"next_page_token", "nextPageToken", NULL, NULL, 5, 72, 0, 15, 13, WIRE_STRING, WIRE_SINGULAR},
+    {"segments", "segments", NULL, NULL, 6, 80, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
+    {"segments_read", "segmentsRead", NULL, NULL, 7, 88, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_162[] = {0, 1};
-static const wire_field fields_162[] = {
+static const uint8_t by_number_168[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+static const wire_field fields_168[] = {
+    {"from_hlc", "fromHlc", NULL, NULL, 1, 24, 0, 8, 7, WIRE_UINT64, WIRE_SINGULAR},
+    {"to_hlc", "toHlc", NULL, NULL, 2, 32, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"collection", "collection", NULL, NULL, 4, 48, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"collection_id", "collectionId", NULL, NULL, 5, 56, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
+    {"operations", "operations", NULL, NULL, 6, 72, 64, 10, 10, WIRE_STRING, WIRE_REPEATED},
+    {"principal", "principal", NULL, NULL, 7, 80, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"limit", "limit", NULL, NULL, 8, 88, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
+    {"page_token", "pageToken", NULL, NULL, 9, 96, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_169[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_169[] = {
+    {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"collection", "collection", NULL, NULL, 2, 32, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"collection_id", "collectionId", NULL, NULL, 3, 40, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
+    {"operations", "operations", NULL, NULL, 4, 56, 48, 10, 10, WIRE_STRING, WIRE_REPEATED},
+    {"resume_token", "resumeToken", NULL, NULL, 5, 64, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
+    {"from_hlc", "fromHlc", NULL, NULL, 6, 72, 0, 8, 7, WIRE_UINT64, WIRE_SINGULAR},
+    {"whole", "whole", NULL, NULL, 7, 80, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
+};
+static const uint8_t by_number_170[] = {0, 1, 2, 3};
+static const wire_field fields_170[] = {
+    {"entry", "entry", &wire_messages[162], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"resume_token", "resumeToken", NULL, NULL, 2, 32, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
+    {"closed_hlc", "closedHlc", NULL, NULL, 3, 40, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_171[] = {0, 1};
+static const wire_field fields_171[] = {
+    {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_172[] = {0, 1, 2};
+static const wire_field fields_172[] = {
+    {"reads", "reads", &wire_messages[173], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"unanswered_nodes", "unansweredNodes", NULL, NULL, 2, 48, 40, 16, 15, WIRE_STRING, WIRE_REPEATED},
+};
+static const uint8_t by_number_173[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const wire_field fields_173[] = {
+    {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"node", "node", NULL, NULL, 2, 32, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"hlc", "hlc", NULL, NULL, 3, 40, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
+    {"operation", "operation", NULL, NULL, 4, 48, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 5, 56, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"collection", "collection", NULL, NULL, 6, 64, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"collection_id", "collectionId", NULL, NULL, 7, 72, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
+    {"trace_id", "traceId", NULL, NULL, 8, 80, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
+    {"principal", "principal", NULL, NULL, 9, 88, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"requested", "requested", NULL, &wire_enums[8], 10, 96, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
+    {"achieved", "achieved", NULL, &wire_enums[8], 11, 100, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
+    {"staleness_ms", "stalenessMs", NULL, NULL, 12, 104, 0, 12, 11, WIRE_UINT32, WIRE_SINGULAR},
+    {"duration_us", "durationUs", NULL, NULL, 13, 112, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
+    {"status", "status", NULL, NULL, 14, 120, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"shards", "shards", &wire_messages[174], NULL, 15, 136, 128, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_174[] = {0, 1, 2, 3, 4};
+static const wire_field fields_174[] = {
+    {"shard", "shard", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
+    {"replica", "replica", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+    {"partition", "partition", NULL, NULL, 3, 40, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"index_version", "indexVersion", NULL, NULL, 4, 48, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_175[] = {0, 1, 2, 3, 4};
+static const wire_field fields_175[] = {
+    {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
+    {"to_hlc", "toHlc", NULL, NULL, 3, 40, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"with_vectors", "withVectors", NULL, NULL, 4, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
+};
+static const uint8_t by_number_176[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_176[] = {
+    {"points", "points", &wire_messages[205], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"done", "done", NULL, NULL, 2, 40, 0, 4, 4, WIRE_BOOL, WIRE_SINGULAR},
+    {"count", "count", NULL, NULL, 3, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"offset", "offset", NULL, NULL, 4, 56, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"hlc", "hlc", NULL, NULL, 5, 64, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
+    {"scanned", "scanned", NULL, NULL, 6, 72, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
+};
+static const uint8_t by_number_177[] = {0, 1, 2, 3, 4};
+static const wire_field fields_177[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
+    {"hlc", "hlc", NULL, NULL, 3, 40, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
+    {"request_id", "requestId", NULL, NULL, 4, 48, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_163[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_163[] = {
+static const uint8_t by_number_178[] = {0, 1};
+static const wire_field fields_178[] = {
+    {"writes", "writes", &wire_messages[177], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_179[] = {0, 1, 2};
+static const wire_field fields_179[] = {
+    {"found", "found", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
+    {"missing", "missing", &wire_messages[177], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_180[] = {0, 1, 2};
+static const wire_field fields_180[] = {
+    {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
+    {"local", "local", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
+};
+static const uint8_t by_number_181[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_181[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
@@ -1968,238 +2217,240 @@ static const wire_field fields_163[] = {
     {"bytes", "bytes", NULL, NULL, 5, 56, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"segments", "segments", NULL, NULL, 6, 64, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"faults", "faults", NULL, NULL, 7, 80, 72, 6, 6, WIRE_STRING, WIRE_REPEATED},
+    {"node", "node", NULL, NULL, 8, 88, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_164[] = {0, 1, 2};
-static const wire_field fields_164[] = {
+static const uint8_t by_number_182[] = {0, 1, 2, 3};
+static const wire_field fields_182[] = {
     {"ok", "ok", NULL, NULL, 1, 24, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
-    {"partitions", "partitions", &wire_messages[163], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[181], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"unanswered_nodes", "unansweredNodes", NULL, NULL, 3, 56, 48, 16, 15, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_165[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_165[] = {
+static const uint8_t by_number_183[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_183[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"points", "points", &wire_messages[185], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[203], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"wait", "wait", NULL, &wire_enums[9], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 4, 56, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 5, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_166[] = {0, 1, 2, 3, 4};
-static const wire_field fields_166[] = {
-    {"write", "write", &wire_messages[198], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_184[] = {0, 1, 2, 3, 4};
+static const wire_field fields_184[] = {
+    {"write", "write", &wire_messages[216], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"accepted", "accepted", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"code", "code", NULL, NULL, 3, 36, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"message", "message", NULL, NULL, 4, 40, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_167[] = {0, 1, 2, 3};
-static const wire_field fields_167[] = {
+static const uint8_t by_number_185[] = {0, 1, 2, 3};
+static const wire_field fields_185[] = {
     {"accepted", "accepted", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"requests", "requests", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[198], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[216], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_168[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_168[] = {
+static const uint8_t by_number_186[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_186[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
-    {"filter", "filter", &wire_messages[189], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[207], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"wait", "wait", NULL, &wire_enums[9], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 5, 64, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_169[] = {0, 1};
-static const wire_field fields_169[] = {
-    {"write", "write", &wire_messages[198], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_187[] = {0, 1};
+static const wire_field fields_187[] = {
+    {"write", "write", &wire_messages[216], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_170[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_170[] = {
+static const uint8_t by_number_188[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_188[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
     {"with_vectors", "withVectors", NULL, NULL, 3, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 4, 52, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[195], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[213], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_171[] = {0, 1, 2, 3};
-static const wire_field fields_171[] = {
-    {"points", "points", &wire_messages[187], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_189[] = {0, 1, 2, 3};
+static const wire_field fields_189[] = {
+    {"points", "points", &wire_messages[205], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"missing", "missing", NULL, NULL, 2, 48, 40, 7, 7, WIRE_STRING, WIRE_REPEATED},
-    {"info", "info", &wire_messages[197], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[215], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_172[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_172[] = {
+static const uint8_t by_number_190[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_190[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[180], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[198], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"using", "using", NULL, NULL, 3, 40, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[189], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[207], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"ef", "ef", NULL, NULL, 6, 64, 0, 2, 2, WIRE_UINT32, WIRE_SINGULAR},
     {"exact", "exact", NULL, NULL, 7, 68, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 8, 72, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 9, 76, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[195], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[213], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 11, 88, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_173[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_173[] = {
+static const uint8_t by_number_191[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_191[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"distance", "distance", NULL, NULL, 2, 32, 0, 8, 8, WIRE_FLOAT, WIRE_SINGULAR},
     {"score", "score", NULL, NULL, 3, 36, 0, 5, 5, WIRE_FLOAT, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 4, 40, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[181], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[180], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"payload", "payload", &wire_messages[199], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[198], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_174[] = {0, 1, 2, 3};
-static const wire_field fields_174[] = {
-    {"hits", "hits", &wire_messages[173], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"info", "info", &wire_messages[197], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"plan", "plan", &wire_messages[175], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_192[] = {0, 1, 2, 3};
+static const wire_field fields_192[] = {
+    {"hits", "hits", &wire_messages[191], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"info", "info", &wire_messages[215], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"plan", "plan", &wire_messages[193], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_175[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_175[] = {
+static const uint8_t by_number_193[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_193[] = {
     {"strategy", "strategy", NULL, NULL, 1, 24, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"visited", "visited", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"matching", "matching", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"unindexed", "unindexed", NULL, NULL, 4, 56, 48, 9, 9, WIRE_STRING, WIRE_REPEATED},
     {"engine_time_us", "engineTimeUs", NULL, NULL, 5, 64, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_176[] = {0, 1, 2, 3, 4};
-static const wire_field fields_176[] = {
+static const uint8_t by_number_194[] = {0, 1, 2, 3, 4};
+static const wire_field fields_194[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[189], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[195], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[207], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[213], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_177[] = {0, 1, 2};
-static const wire_field fields_177[] = {
+static const uint8_t by_number_195[] = {0, 1, 2};
+static const wire_field fields_195[] = {
     {"count", "count", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[197], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[215], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_178[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_178[] = {
+static const uint8_t by_number_196[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_196[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[189], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[207], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"page_size", "pageSize", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"page_token", "pageToken", NULL, NULL, 4, 48, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 5, 56, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 6, 60, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[195], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[213], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 8, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_179[] = {0, 1, 2, 3};
-static const wire_field fields_179[] = {
-    {"points", "points", &wire_messages[187], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_197[] = {0, 1, 2, 3};
+static const wire_field fields_197[] = {
+    {"points", "points", &wire_messages[205], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"next_page_token", "nextPageToken", NULL, NULL, 2, 40, 0, 15, 13, WIRE_STRING, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[197], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[215], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_180[] = {0, 1, 2};
-static const wire_field fields_180[] = {
+static const uint8_t by_number_198[] = {0, 1, 2};
+static const wire_field fields_198[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_FLOAT, WIRE_REPEATED},
     {"packed", "packed", NULL, NULL, 2, 40, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_181[] = {0, 1};
-static const wire_field fields_181[] = {
+static const uint8_t by_number_199[] = {0, 1};
+static const wire_field fields_199[] = {
     {"json", "json", NULL, NULL, 1, 24, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_182[] = {0, 1, 2, 3, 4};
-static const wire_field fields_182[] = {
+static const uint8_t by_number_200[] = {0, 1, 2, 3, 4};
+static const wire_field fields_200[] = {
     {"string_value", "stringValue", NULL, NULL, 1, 32, 24, 12, 11, WIRE_STRING, WIRE_ONEOF},
     {"integer_value", "integerValue", NULL, NULL, 2, 32, 24, 13, 12, WIRE_INT64, WIRE_ONEOF},
     {"float_value", "floatValue", NULL, NULL, 3, 32, 24, 11, 10, WIRE_DOUBLE, WIRE_ONEOF},
     {"bool_value", "boolValue", NULL, NULL, 4, 32, 24, 10, 9, WIRE_BOOL, WIRE_ONEOF},
 };
-static const uint8_t by_number_183[] = {0, 1};
-static const wire_field fields_183[] = {
-    {"values", "values", &wire_messages[182], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_201[] = {0, 1};
+static const wire_field fields_201[] = {
+    {"values", "values", &wire_messages[200], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_184[] = {0, 1};
-static const wire_field fields_184[] = {
+static const uint8_t by_number_202[] = {0, 1};
+static const wire_field fields_202[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_185[] = {0, 1, 2, 3, 4};
-static const wire_field fields_185[] = {
+static const uint8_t by_number_203[] = {0, 1, 2, 3, 4};
+static const wire_field fields_203[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[180], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[186], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[181], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[198], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[204], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[199], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_186[] = {0, 1, 2};
-static const wire_field fields_186[] = {
+static const uint8_t by_number_204[] = {0, 1, 2};
+static const wire_field fields_204[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[180], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[198], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_187[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_187[] = {
+static const uint8_t by_number_205[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_205[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[180], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[188], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[181], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[198], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[206], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[199], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_188[] = {0, 1, 2};
-static const wire_field fields_188[] = {
+static const uint8_t by_number_206[] = {0, 1, 2};
+static const wire_field fields_206[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[180], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[198], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_189[] = {0, 1, 2, 3};
-static const wire_field fields_189[] = {
-    {"must", "must", &wire_messages[190], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"should", "should", &wire_messages[190], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"must_not", "mustNot", &wire_messages[190], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_207[] = {0, 1, 2, 3};
+static const wire_field fields_207[] = {
+    {"must", "must", &wire_messages[208], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"should", "should", &wire_messages[208], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"must_not", "mustNot", &wire_messages[208], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_190[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_190[] = {
+static const uint8_t by_number_208[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_208[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"match", "match", &wire_messages[191], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"range", "range", &wire_messages[193], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"is_null", "isNull", &wire_messages[194], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"has_id", "hasId", &wire_messages[184], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"filter", "filter", &wire_messages[189], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"match", "match", &wire_messages[209], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"range", "range", &wire_messages[211], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"is_null", "isNull", &wire_messages[212], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"has_id", "hasId", &wire_messages[202], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"filter", "filter", &wire_messages[207], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_191[] = {0, 1, 2, 3};
-static const wire_field fields_191[] = {
-    {"value", "value", &wire_messages[182], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"any", "any", &wire_messages[183], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
-    {"except", "except", &wire_messages[183], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+static const uint8_t by_number_209[] = {0, 1, 2, 3};
+static const wire_field fields_209[] = {
+    {"value", "value", &wire_messages[200], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"any", "any", &wire_messages[201], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"except", "except", &wire_messages[201], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_192[] = {0, 1};
-static const wire_field fields_192[] = {
+static const uint8_t by_number_210[] = {0, 1};
+static const wire_field fields_210[] = {
     {"value", "value", NULL, NULL, 1, 24, 0, 5, 5, WIRE_DOUBLE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_193[] = {0, 1, 2, 3, 4};
-static const wire_field fields_193[] = {
-    {"gt", "gt", &wire_messages[192], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"gte", "gte", &wire_messages[192], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lt", "lt", &wire_messages[192], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lte", "lte", &wire_messages[192], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_211[] = {0, 1, 2, 3, 4};
+static const wire_field fields_211[] = {
+    {"gt", "gt", &wire_messages[210], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"gte", "gte", &wire_messages[210], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lt", "lt", &wire_messages[210], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lte", "lte", &wire_messages[210], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_194[] = {0, 1};
-static const wire_field fields_194[] = {
+static const uint8_t by_number_212[] = {0, 1};
+static const wire_field fields_212[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_195[] = {0, 1, 2, 3, 4};
-static const wire_field fields_195[] = {
+static const uint8_t by_number_213[] = {0, 1, 2, 3, 4};
+static const wire_field fields_213[] = {
     {"consistency", "consistency", NULL, &wire_enums[8], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
     {"max_staleness_ms", "maxStalenessMs", NULL, NULL, 2, 28, 0, 16, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 3, 32, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
     {"allow_partial", "allowPartial", NULL, NULL, 4, 48, 0, 13, 12, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_196[] = {0, 1, 2};
-static const wire_field fields_196[] = {
+static const uint8_t by_number_214[] = {0, 1, 2};
+static const wire_field fields_214[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_197[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-static const wire_field fields_197[] = {
+static const uint8_t by_number_215[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+static const wire_field fields_215[] = {
     {"requested", "requested", NULL, &wire_enums[8], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
     {"achieved", "achieved", NULL, &wire_enums[8], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
     {"staleness_ms", "stalenessMs", NULL, NULL, 3, 32, 0, 12, 11, WIRE_UINT32, WIRE_SINGULAR},
-    {"index_version", "indexVersion", &wire_messages[196], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
+    {"index_version", "indexVersion", &wire_messages[214], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
     {"cache_hit", "cacheHit", NULL, NULL, 5, 56, 0, 9, 8, WIRE_BOOL, WIRE_SINGULAR},
     {"sync_performed", "syncPerformed", NULL, NULL, 6, 60, 0, 14, 13, WIRE_BOOL, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 7, 64, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
     {"server_time_us", "serverTimeUs", NULL, NULL, 8, 80, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
     {"missing_shards", "missingShards", NULL, NULL, 9, 96, 88, 14, 13, WIRE_UINT32, WIRE_REPEATED},
 };
-static const uint8_t by_number_198[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_198[] = {
+static const uint8_t by_number_216[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_216[] = {
     {"hlc", "hlc", NULL, NULL, 1, 24, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 3, 40, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
@@ -2292,125 +2543,143 @@ const wire_message wire_messages[] = {
     {"vecraft.internal.v1.PartitionInfo", &vecraft__internal__v1__partition_info__descriptor, fields_79, by_number_79, sizeof(Vecraft__Internal__V1__PartitionInfo), 14, 14, WIRE_SHAPE_OBJECT},
     {"vecraft.internal.v1.MemberInfo", &vecraft__internal__v1__member_info__descriptor, fields_80, by_number_80, sizeof(Vecraft__Internal__V1__MemberInfo), 6, 6, WIRE_SHAPE_OBJECT},
     {"vecraft.internal.v1.PartitionsResponse", &vecraft__internal__v1__partitions_response__descriptor, fields_81, by_number_81, sizeof(Vecraft__Internal__V1__PartitionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Hello", &vecraft__internal__v1__hello__descriptor, fields_82, by_number_82, sizeof(Vecraft__Internal__V1__Hello), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PeerFrame", &vecraft__internal__v1__peer_frame__descriptor, fields_83, by_number_83, sizeof(Vecraft__Internal__V1__PeerFrame), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Ping", &vecraft__internal__v1__ping__descriptor, fields_84, by_number_84, sizeof(Vecraft__Internal__V1__Ping), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Pong", &vecraft__internal__v1__pong__descriptor, fields_85, by_number_85, sizeof(Vecraft__Internal__V1__Pong), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReplicaMessage", &vecraft__internal__v1__replica_message__descriptor, fields_86, by_number_86, sizeof(Vecraft__Internal__V1__ReplicaMessage), 17, 17, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ClosedTime", &vecraft__internal__v1__closed_time__descriptor, fields_87, by_number_87, sizeof(Vecraft__Internal__V1__ClosedTime), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.VoteRequest", &vecraft__internal__v1__vote_request__descriptor, fields_88, by_number_88, sizeof(Vecraft__Internal__V1__VoteRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.VoteReply", &vecraft__internal__v1__vote_reply__descriptor, fields_89, by_number_89, sizeof(Vecraft__Internal__V1__VoteReply), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AppendEntries", &vecraft__internal__v1__append_entries__descriptor, fields_90, by_number_90, sizeof(Vecraft__Internal__V1__AppendEntries), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Entries", &vecraft__internal__v1__entries__descriptor, fields_91, by_number_91, sizeof(Vecraft__Internal__V1__Entries), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.GroupMembership", &vecraft__internal__v1__group_membership__descriptor, fields_92, by_number_92, sizeof(Vecraft__Internal__V1__GroupMembership), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.GroupMember", &vecraft__internal__v1__group_member__descriptor, fields_93, by_number_93, sizeof(Vecraft__Internal__V1__GroupMember), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Heartbeat", &vecraft__internal__v1__heartbeat__descriptor, fields_94, by_number_94, sizeof(Vecraft__Internal__V1__Heartbeat), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.RecoveryPoint", &vecraft__internal__v1__recovery_point__descriptor, fields_95, by_number_95, sizeof(Vecraft__Internal__V1__RecoveryPoint), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Acknowledge", &vecraft__internal__v1__acknowledge__descriptor, fields_96, by_number_96, sizeof(Vecraft__Internal__V1__Acknowledge), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Reject", &vecraft__internal__v1__reject__descriptor, fields_97, by_number_97, sizeof(Vecraft__Internal__V1__Reject), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.CommitNotice", &vecraft__internal__v1__commit_notice__descriptor, fields_98, by_number_98, sizeof(Vecraft__Internal__V1__CommitNotice), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TimeoutNow", &vecraft__internal__v1__timeout_now__descriptor, NULL, by_number_99, sizeof(Vecraft__Internal__V1__TimeoutNow), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Outdated", &vecraft__internal__v1__outdated__descriptor, NULL, by_number_100, sizeof(Vecraft__Internal__V1__Outdated), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogPart", &vecraft__internal__v1__log_part__descriptor, fields_101, by_number_101, sizeof(Vecraft__Internal__V1__LogPart), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogHeader", &vecraft__internal__v1__log_header__descriptor, fields_102, by_number_102, sizeof(Vecraft__Internal__V1__LogHeader), 10, 10, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogFrames", &vecraft__internal__v1__log_frames__descriptor, fields_103, by_number_103, sizeof(Vecraft__Internal__V1__LogFrames), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogKeys", &vecraft__internal__v1__log_keys__descriptor, fields_104, by_number_104, sizeof(Vecraft__Internal__V1__LogKeys), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogKey", &vecraft__internal__v1__log_key__descriptor, fields_105, by_number_105, sizeof(Vecraft__Internal__V1__LogKey), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogEnd", &vecraft__internal__v1__log_end__descriptor, fields_106, by_number_106, sizeof(Vecraft__Internal__V1__LogEnd), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.InstallLogResponse", &vecraft__internal__v1__install_log_response__descriptor, fields_107, by_number_107, sizeof(Vecraft__Internal__V1__InstallLogResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardReadRequest", &vecraft__internal__v1__shard_read_request__descriptor, fields_108, by_number_108, sizeof(Vecraft__Internal__V1__ShardReadRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardReadResponse", &vecraft__internal__v1__shard_read_response__descriptor, fields_109, by_number_109, sizeof(Vecraft__Internal__V1__ShardReadResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardStatesRequest", &vecraft__internal__v1__shard_states_request__descriptor, fields_110, by_number_110, sizeof(Vecraft__Internal__V1__ShardStatesRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardName", &vecraft__internal__v1__shard_name__descriptor, fields_111, by_number_111, sizeof(Vecraft__Internal__V1__ShardName), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardState", &vecraft__internal__v1__shard_state__descriptor, fields_112, by_number_112, sizeof(Vecraft__Internal__V1__ShardState), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardStatesResponse", &vecraft__internal__v1__shard_states_response__descriptor, fields_113, by_number_113, sizeof(Vecraft__Internal__V1__ShardStatesResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.FetchShardRequest", &vecraft__internal__v1__fetch_shard_request__descriptor, fields_114, by_number_114, sizeof(Vecraft__Internal__V1__FetchShardRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.HeldFile", &vecraft__internal__v1__held_file__descriptor, fields_115, by_number_115, sizeof(Vecraft__Internal__V1__HeldFile), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardPart", &vecraft__internal__v1__shard_part__descriptor, fields_116, by_number_116, sizeof(Vecraft__Internal__V1__ShardPart), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardChunk", &vecraft__internal__v1__shard_chunk__descriptor, fields_117, by_number_117, sizeof(Vecraft__Internal__V1__ShardChunk), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardEnd", &vecraft__internal__v1__shard_end__descriptor, fields_118, by_number_118, sizeof(Vecraft__Internal__V1__ShardEnd), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.OverviewRequest", &vecraft__v1__overview_request__descriptor, NULL, by_number_119, sizeof(Vecraft__V1__OverviewRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.NodeInfo", &vecraft__v1__node_info__descriptor, fields_120, by_number_120, sizeof(Vecraft__V1__NodeInfo), 20, 20, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionInfo", &vecraft__v1__partition_info__descriptor, fields_121, by_number_121, sizeof(Vecraft__V1__PartitionInfo), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ShardReplicaInfo", &vecraft__v1__shard_replica_info__descriptor, fields_122, by_number_122, sizeof(Vecraft__V1__ShardReplicaInfo), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ShardInfo", &vecraft__v1__shard_info__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__ShardInfo), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.OverviewResponse", &vecraft__v1__overview_response__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__OverviewResponse), 9, 9, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DrainNodeRequest", &vecraft__v1__drain_node_request__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__DrainNodeRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CancelDrainRequest", &vecraft__v1__cancel_drain_request__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__CancelDrainRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RemoveNodeRequest", &vecraft__v1__remove_node_request__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__RemoveNodeRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.NodeChangeResponse", &vecraft__v1__node_change_response__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__NodeChangeResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_129, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_132, by_number_132, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_140, by_number_140, sizeof(Vecraft__V1__CollectionStatus), 12, 12, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ShardStatus", &vecraft__v1__shard_status__descriptor, fields_141, by_number_141, sizeof(Vecraft__V1__ShardStatus), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_142, by_number_142, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_143, by_number_143, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_144, by_number_144, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_145, by_number_145, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_146, by_number_146, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_147, by_number_147, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_148, by_number_148, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_149, by_number_149, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_150, by_number_150, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_151, by_number_151, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_152, by_number_152, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_153, by_number_153, sizeof(Vecraft__V1__PointChange), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_154, by_number_154, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_155, by_number_155, sizeof(Vecraft__V1__Receipt), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_156, by_number_156, sizeof(Vecraft__V1__LineageEntry), 24, 24, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_157, by_number_157, sizeof(Vecraft__V1__RecordLineageRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_158, by_number_158, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_159, by_number_159, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_160, by_number_160, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_161, by_number_161, sizeof(Vecraft__V1__LineageResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_162, by_number_162, sizeof(Vecraft__V1__VerifyRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_163, by_number_163, sizeof(Vecraft__V1__PartitionReport), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_164, by_number_164, sizeof(Vecraft__V1__VerifyResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_165, by_number_165, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_166, by_number_166, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_167, by_number_167, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_168, by_number_168, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_169, by_number_169, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_170, by_number_170, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_171, by_number_171, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_172, by_number_172, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_173, by_number_173, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_174, by_number_174, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_175, by_number_175, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_176, by_number_176, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_177, by_number_177, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_178, by_number_178, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_179, by_number_179, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_180, by_number_180, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
-    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_181, by_number_181, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
-    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_182, by_number_182, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
-    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_183, by_number_183, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_184, by_number_184, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_185, by_number_185, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_186, by_number_186, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_187, by_number_187, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_188, by_number_188, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_189, by_number_189, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_190, by_number_190, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
-    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_191, by_number_191, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_192, by_number_192, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
-    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_193, by_number_193, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_194, by_number_194, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_195, by_number_195, sizeof(Vecraft__V1__ReadOptions), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_196, by_number_196, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_197, by_number_197, sizeof(Vecraft__V1__ReadInfo), 9, 9, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_198, by_number_198, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReceiptsRequest", &vecraft__internal__v1__receipts_request__descriptor, fields_82, by_number_82, sizeof(Vecraft__Internal__V1__ReceiptsRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReceiptQuestion", &vecraft__internal__v1__receipt_question__descriptor, fields_83, by_number_83, sizeof(Vecraft__Internal__V1__ReceiptQuestion), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReceiptsResponse", &vecraft__internal__v1__receipts_response__descriptor, fields_84, by_number_84, sizeof(Vecraft__Internal__V1__ReceiptsResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Hello", &vecraft__internal__v1__hello__descriptor, fields_85, by_number_85, sizeof(Vecraft__Internal__V1__Hello), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PeerFrame", &vecraft__internal__v1__peer_frame__descriptor, fields_86, by_number_86, sizeof(Vecraft__Internal__V1__PeerFrame), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Ping", &vecraft__internal__v1__ping__descriptor, fields_87, by_number_87, sizeof(Vecraft__Internal__V1__Ping), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Pong", &vecraft__internal__v1__pong__descriptor, fields_88, by_number_88, sizeof(Vecraft__Internal__V1__Pong), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReplicaMessage", &vecraft__internal__v1__replica_message__descriptor, fields_89, by_number_89, sizeof(Vecraft__Internal__V1__ReplicaMessage), 17, 17, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ClosedTime", &vecraft__internal__v1__closed_time__descriptor, fields_90, by_number_90, sizeof(Vecraft__Internal__V1__ClosedTime), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.VoteRequest", &vecraft__internal__v1__vote_request__descriptor, fields_91, by_number_91, sizeof(Vecraft__Internal__V1__VoteRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.VoteReply", &vecraft__internal__v1__vote_reply__descriptor, fields_92, by_number_92, sizeof(Vecraft__Internal__V1__VoteReply), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AppendEntries", &vecraft__internal__v1__append_entries__descriptor, fields_93, by_number_93, sizeof(Vecraft__Internal__V1__AppendEntries), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Entries", &vecraft__internal__v1__entries__descriptor, fields_94, by_number_94, sizeof(Vecraft__Internal__V1__Entries), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.GroupMembership", &vecraft__internal__v1__group_membership__descriptor, fields_95, by_number_95, sizeof(Vecraft__Internal__V1__GroupMembership), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.GroupMember", &vecraft__internal__v1__group_member__descriptor, fields_96, by_number_96, sizeof(Vecraft__Internal__V1__GroupMember), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Heartbeat", &vecraft__internal__v1__heartbeat__descriptor, fields_97, by_number_97, sizeof(Vecraft__Internal__V1__Heartbeat), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.RecoveryPoint", &vecraft__internal__v1__recovery_point__descriptor, fields_98, by_number_98, sizeof(Vecraft__Internal__V1__RecoveryPoint), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Acknowledge", &vecraft__internal__v1__acknowledge__descriptor, fields_99, by_number_99, sizeof(Vecraft__Internal__V1__Acknowledge), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Reject", &vecraft__internal__v1__reject__descriptor, fields_100, by_number_100, sizeof(Vecraft__Internal__V1__Reject), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.CommitNotice", &vecraft__internal__v1__commit_notice__descriptor, fields_101, by_number_101, sizeof(Vecraft__Internal__V1__CommitNotice), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TimeoutNow", &vecraft__internal__v1__timeout_now__descriptor, NULL, by_number_102, sizeof(Vecraft__Internal__V1__TimeoutNow), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Outdated", &vecraft__internal__v1__outdated__descriptor, NULL, by_number_103, sizeof(Vecraft__Internal__V1__Outdated), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogPart", &vecraft__internal__v1__log_part__descriptor, fields_104, by_number_104, sizeof(Vecraft__Internal__V1__LogPart), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogHeader", &vecraft__internal__v1__log_header__descriptor, fields_105, by_number_105, sizeof(Vecraft__Internal__V1__LogHeader), 10, 10, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogFrames", &vecraft__internal__v1__log_frames__descriptor, fields_106, by_number_106, sizeof(Vecraft__Internal__V1__LogFrames), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogKeys", &vecraft__internal__v1__log_keys__descriptor, fields_107, by_number_107, sizeof(Vecraft__Internal__V1__LogKeys), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogKey", &vecraft__internal__v1__log_key__descriptor, fields_108, by_number_108, sizeof(Vecraft__Internal__V1__LogKey), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogEnd", &vecraft__internal__v1__log_end__descriptor, fields_109, by_number_109, sizeof(Vecraft__Internal__V1__LogEnd), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.InstallLogResponse", &vecraft__internal__v1__install_log_response__descriptor, fields_110, by_number_110, sizeof(Vecraft__Internal__V1__InstallLogResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardReadRequest", &vecraft__internal__v1__shard_read_request__descriptor, fields_111, by_number_111, sizeof(Vecraft__Internal__V1__ShardReadRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardReadResponse", &vecraft__internal__v1__shard_read_response__descriptor, fields_112, by_number_112, sizeof(Vecraft__Internal__V1__ShardReadResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardStatesRequest", &vecraft__internal__v1__shard_states_request__descriptor, fields_113, by_number_113, sizeof(Vecraft__Internal__V1__ShardStatesRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardName", &vecraft__internal__v1__shard_name__descriptor, fields_114, by_number_114, sizeof(Vecraft__Internal__V1__ShardName), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardState", &vecraft__internal__v1__shard_state__descriptor, fields_115, by_number_115, sizeof(Vecraft__Internal__V1__ShardState), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardStatesResponse", &vecraft__internal__v1__shard_states_response__descriptor, fields_116, by_number_116, sizeof(Vecraft__Internal__V1__ShardStatesResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.FetchShardRequest", &vecraft__internal__v1__fetch_shard_request__descriptor, fields_117, by_number_117, sizeof(Vecraft__Internal__V1__FetchShardRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.HeldFile", &vecraft__internal__v1__held_file__descriptor, fields_118, by_number_118, sizeof(Vecraft__Internal__V1__HeldFile), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardPart", &vecraft__internal__v1__shard_part__descriptor, fields_119, by_number_119, sizeof(Vecraft__Internal__V1__ShardPart), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardChunk", &vecraft__internal__v1__shard_chunk__descriptor, fields_120, by_number_120, sizeof(Vecraft__Internal__V1__ShardChunk), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardEnd", &vecraft__internal__v1__shard_end__descriptor, fields_121, by_number_121, sizeof(Vecraft__Internal__V1__ShardEnd), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.OverviewRequest", &vecraft__v1__overview_request__descriptor, NULL, by_number_122, sizeof(Vecraft__V1__OverviewRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.NodeInfo", &vecraft__v1__node_info__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__NodeInfo), 20, 20, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionInfo", &vecraft__v1__partition_info__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__PartitionInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardReplicaInfo", &vecraft__v1__shard_replica_info__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__ShardReplicaInfo), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardInfo", &vecraft__v1__shard_info__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__ShardInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.OverviewResponse", &vecraft__v1__overview_response__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__OverviewResponse), 9, 9, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DrainNodeRequest", &vecraft__v1__drain_node_request__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__DrainNodeRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CancelDrainRequest", &vecraft__v1__cancel_drain_request__descriptor, fields_129, by_number_129, sizeof(Vecraft__V1__CancelDrainRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RemoveNodeRequest", &vecraft__v1__remove_node_request__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__RemoveNodeRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.NodeChangeResponse", &vecraft__v1__node_change_response__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__NodeChangeResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_132, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_140, by_number_140, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_141, by_number_141, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_142, by_number_142, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_143, by_number_143, sizeof(Vecraft__V1__CollectionStatus), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardStatus", &vecraft__v1__shard_status__descriptor, fields_144, by_number_144, sizeof(Vecraft__V1__ShardStatus), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_145, by_number_145, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_146, by_number_146, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_147, by_number_147, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_148, by_number_148, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_149, by_number_149, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_150, by_number_150, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_151, by_number_151, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_152, by_number_152, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_153, by_number_153, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_154, by_number_154, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_155, by_number_155, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_156, by_number_156, sizeof(Vecraft__V1__PointChange), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_157, by_number_157, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange.ValuesEntry", &vecraft__v1__point_change__values_entry__descriptor, fields_158, by_number_158, sizeof(Vecraft__V1__PointChange__ValuesEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PayloadChange", &vecraft__v1__payload_change__descriptor, fields_159, by_number_159, sizeof(Vecraft__V1__PayloadChange), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VectorChange", &vecraft__v1__vector_change__descriptor, fields_160, by_number_160, sizeof(Vecraft__V1__VectorChange), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_161, by_number_161, sizeof(Vecraft__V1__Receipt), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_162, by_number_162, sizeof(Vecraft__V1__LineageEntry), 25, 25, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_163, by_number_163, sizeof(Vecraft__V1__RecordLineageRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_164, by_number_164, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_165, by_number_165, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_166, by_number_166, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_167, by_number_167, sizeof(Vecraft__V1__LineageResponse), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.BetweenRequest", &vecraft__v1__between_request__descriptor, fields_168, by_number_168, sizeof(Vecraft__V1__BetweenRequest), 9, 9, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WatchRequest", &vecraft__v1__watch_request__descriptor, fields_169, by_number_169, sizeof(Vecraft__V1__WatchRequest), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WatchResponse", &vecraft__v1__watch_response__descriptor, fields_170, by_number_170, sizeof(Vecraft__V1__WatchResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchLineageRequest", &vecraft__v1__search_lineage_request__descriptor, fields_171, by_number_171, sizeof(Vecraft__V1__SearchLineageRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchLineageResponse", &vecraft__v1__search_lineage_response__descriptor, fields_172, by_number_172, sizeof(Vecraft__V1__SearchLineageResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.AnsweredRead", &vecraft__v1__answered_read__descriptor, fields_173, by_number_173, sizeof(Vecraft__V1__AnsweredRead), 15, 15, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardVersion", &vecraft__v1__shard_version__descriptor, fields_174, by_number_174, sizeof(Vecraft__V1__ShardVersion), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReplayRequest", &vecraft__v1__replay_request__descriptor, fields_175, by_number_175, sizeof(Vecraft__V1__ReplayRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReplayResponse", &vecraft__v1__replay_response__descriptor, fields_176, by_number_176, sizeof(Vecraft__V1__ReplayResponse), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Acknowledged", &vecraft__v1__acknowledged__descriptor, fields_177, by_number_177, sizeof(Vecraft__V1__Acknowledged), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CoverRequest", &vecraft__v1__cover_request__descriptor, fields_178, by_number_178, sizeof(Vecraft__V1__CoverRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CoverResponse", &vecraft__v1__cover_response__descriptor, fields_179, by_number_179, sizeof(Vecraft__V1__CoverResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_180, by_number_180, sizeof(Vecraft__V1__VerifyRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_181, by_number_181, sizeof(Vecraft__V1__PartitionReport), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_182, by_number_182, sizeof(Vecraft__V1__VerifyResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_183, by_number_183, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_184, by_number_184, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_185, by_number_185, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_186, by_number_186, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_187, by_number_187, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_188, by_number_188, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_189, by_number_189, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_190, by_number_190, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_191, by_number_191, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_192, by_number_192, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_193, by_number_193, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_194, by_number_194, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_195, by_number_195, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_196, by_number_196, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_197, by_number_197, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_198, by_number_198, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
+    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_199, by_number_199, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
+    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_200, by_number_200, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
+    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_201, by_number_201, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_202, by_number_202, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_203, by_number_203, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_204, by_number_204, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_205, by_number_205, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_206, by_number_206, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_207, by_number_207, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_208, by_number_208, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
+    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_209, by_number_209, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_210, by_number_210, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
+    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_211, by_number_211, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_212, by_number_212, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_213, by_number_213, sizeof(Vecraft__V1__ReadOptions), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_214, by_number_214, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_215, by_number_215, sizeof(Vecraft__V1__ReadInfo), 9, 9, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_216, by_number_216, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
 };
-const size_t wire_message_count = 199;
+const size_t wire_message_count = 217;
 
 static const uint8_t file_0[] = {
     10, 15, 101, 116, 99, 100, 47, 107, 101, 121, 115, 46, 112, 114, 111, 116, 111, 18, 6, 109, 118, 99, 99, 112, 98, 34, 174, 1, 10, 8, 75, 101,
@@ -2886,6 +3155,29 @@ static const uint8_t file_7[] = {
     101, 97, 100, 101, 114, 115, 104, 105, 112, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 static const uint8_t file_8[] = {
+    10, 33, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114,
+    111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 26, 24, 118, 101, 99, 114, 97, 102,
+    116, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114, 111, 116, 111, 34, 85, 10, 15, 82, 101, 99, 101, 105, 112, 116, 115, 82, 101,
+    113, 117, 101, 115, 116, 18, 66, 10, 9, 113, 117, 101, 115, 116, 105, 111, 110, 115, 24, 1, 32, 3, 40, 11, 50, 36, 46, 118, 101, 99, 114, 97,
+    102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 99, 101, 105, 112, 116, 81, 117, 101, 115, 116, 105, 111, 110, 82, 9,
+    113, 117, 101, 115, 116, 105, 111, 110, 115, 34, 154, 1, 10, 15, 82, 101, 99, 101, 105, 112, 116, 81, 117, 101, 115, 116, 105, 111, 110, 18, 28, 10,
+    9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 111,
+    102, 102, 115, 101, 116, 24, 2, 32, 1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111,
+    110, 24, 3, 32, 1, 40, 4, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 27, 10, 9, 111, 110, 101, 95, 115, 104, 97, 114, 100,
+    24, 4, 32, 1, 40, 8, 82, 8, 111, 110, 101, 83, 104, 97, 114, 100, 18, 20, 10, 5, 115, 104, 97, 114, 100, 24, 5, 32, 1, 40, 13, 82,
+    5, 115, 104, 97, 114, 100, 34, 87, 10, 16, 82, 101, 99, 101, 105, 112, 116, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 18, 10, 4, 110, 111,
+    100, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 111, 100, 101, 18, 47, 10, 8, 114, 101, 99, 101, 105, 112, 116, 115, 24, 2, 32, 3, 40, 11,
+    50, 19, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 82, 101, 99, 101, 105, 112, 116, 82, 8, 114, 101, 99, 101, 105, 112, 116, 115, 50,
+    241, 1, 10, 7, 76, 105, 110, 101, 97, 103, 101, 18, 87, 10, 8, 82, 101, 99, 101, 105, 112, 116, 115, 18, 36, 46, 118, 101, 99, 114, 97, 102,
+    116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 99, 101, 105, 112, 116, 115, 82, 101, 113, 117, 101, 115, 116, 26, 37, 46,
+    118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 82, 101, 99, 101, 105, 112, 116, 115, 82, 101, 115, 112,
+    111, 110, 115, 101, 18, 76, 10, 5, 82, 101, 97, 100, 115, 18, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 101, 97, 114, 99,
+    104, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 26, 33, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 101, 97,
+    114, 99, 104, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 63, 10, 6, 86, 101, 114, 105, 102, 121, 18, 25, 46, 118,
+    101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102,
+    116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+static const uint8_t file_9[] = {
     10, 30, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 114, 97, 102, 116, 46, 112, 114, 111, 116, 111,
     18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 171, 1, 10, 5, 72, 101, 108, 108, 111, 18,
     24, 10, 7, 118, 101, 114, 115, 105, 111, 110, 24, 1, 32, 1, 40, 13, 82, 7, 118, 101, 114, 115, 105, 111, 110, 18, 29, 10, 10, 99, 108, 117,
@@ -3028,7 +3320,7 @@ static const uint8_t file_8[] = {
     46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 73, 110, 115, 116, 97, 108, 108, 76, 111, 103, 82, 101, 115, 112, 111, 110, 115, 101, 40,
     1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_9[] = {
+static const uint8_t file_10[] = {
     10, 37, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 115, 104, 97, 114, 100, 95, 114, 101, 97, 100,
     115, 46, 112, 114, 111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 26, 22, 118, 101,
     99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 184, 2, 10, 16, 83, 104, 97, 114, 100, 82, 101,
@@ -3054,7 +3346,7 @@ static const uint8_t file_9[] = {
     114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111,
     51,
 };
-static const uint8_t file_10[] = {
+static const uint8_t file_11[] = {
     10, 32, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 115, 104, 97, 114, 100, 115, 46, 112, 114, 111,
     116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 153, 1, 10, 18, 83, 104, 97, 114,
     100, 83, 116, 97, 116, 101, 115, 82, 101, 113, 117, 101, 115, 116, 18, 29, 10, 10, 99, 108, 117, 115, 116, 101, 114, 95, 105, 100, 24, 1, 32, 1,
@@ -3099,7 +3391,7 @@ static const uint8_t file_10[] = {
     114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 80, 97, 114, 116, 48, 1, 98, 6, 112, 114,
     111, 116, 111, 51,
 };
-static const uint8_t file_11[] = {
+static const uint8_t file_12[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 108, 117, 115, 116, 101, 114, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 34, 17, 10, 15, 79, 118, 101, 114, 118, 105, 101, 119, 82, 101, 113, 117, 101, 115, 116, 34, 188, 4, 10, 8, 78, 111,
     100, 101, 73, 110, 102, 111, 18, 14, 10, 2, 105, 100, 24, 1, 32, 1, 40, 4, 82, 2, 105, 100, 18, 18, 10, 4, 110, 97, 109, 101, 24, 2,
@@ -3203,7 +3495,7 @@ static const uint8_t file_11[] = {
     49, 46, 82, 101, 109, 111, 118, 101, 78, 111, 100, 101, 82, 101, 113, 117, 101, 115, 116, 26, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49,
     46, 78, 111, 100, 101, 67, 104, 97, 110, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_12[] = {
+static const uint8_t file_13[] = {
     10, 28, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 46, 112, 114, 111, 116, 111, 18, 10,
     118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111,
     116, 111, 34, 67, 10, 10, 72, 110, 115, 119, 67, 111, 110, 102, 105, 103, 18, 12, 10, 1, 109, 24, 1, 32, 1, 40, 13, 82, 1, 109, 18, 39,
@@ -3308,73 +3600,166 @@ static const uint8_t file_12[] = {
     110, 82, 101, 113, 117, 101, 115, 116, 26, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99,
     116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_13[] = {
+static const uint8_t file_14[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 80,
     10, 4, 83, 112, 97, 110, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 27, 10, 9, 115, 116,
     97, 114, 116, 95, 104, 108, 99, 24, 2, 32, 1, 40, 4, 82, 8, 115, 116, 97, 114, 116, 72, 108, 99, 18, 23, 10, 7, 101, 110, 100, 95, 104,
-    108, 99, 24, 3, 32, 1, 40, 4, 82, 6, 101, 110, 100, 72, 108, 99, 34, 230, 1, 10, 11, 80, 111, 105, 110, 116, 67, 104, 97, 110, 103, 101,
+    108, 99, 24, 3, 32, 1, 40, 4, 82, 6, 101, 110, 100, 72, 108, 99, 34, 247, 3, 10, 11, 80, 111, 105, 110, 116, 67, 104, 97, 110, 103, 101,
     18, 14, 10, 2, 105, 100, 24, 1, 32, 1, 40, 9, 82, 2, 105, 100, 18, 28, 10, 9, 111, 112, 101, 114, 97, 116, 105, 111, 110, 24, 2, 32,
     1, 40, 9, 82, 9, 111, 112, 101, 114, 97, 116, 105, 111, 110, 18, 45, 10, 7, 112, 97, 121, 108, 111, 97, 100, 24, 3, 32, 1, 40, 11, 50,
     19, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 97, 121, 108, 111, 97, 100, 82, 7, 112, 97, 121, 108, 111, 97, 100, 18, 62, 10,
     7, 118, 101, 99, 116, 111, 114, 115, 24, 4, 32, 3, 40, 11, 50, 36, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 111, 105, 110,
-    116, 67, 104, 97, 110, 103, 101, 46, 86, 101, 99, 116, 111, 114, 115, 69, 110, 116, 114, 121, 82, 7, 118, 101, 99, 116, 111, 114, 115, 26, 58, 10,
-    12, 86, 101, 99, 116, 111, 114, 115, 69, 110, 116, 114, 121, 18, 16, 10, 3, 107, 101, 121, 24, 1, 32, 1, 40, 9, 82, 3, 107, 101, 121, 18,
-    20, 10, 5, 118, 97, 108, 117, 101, 24, 2, 32, 1, 40, 13, 82, 5, 118, 97, 108, 117, 101, 58, 2, 56, 1, 34, 136, 1, 10, 7, 82, 101,
-    99, 101, 105, 112, 116, 18, 24, 10, 7, 114, 101, 112, 108, 105, 99, 97, 24, 1, 32, 1, 40, 9, 82, 7, 114, 101, 112, 108, 105, 99, 97, 18,
-    33, 10, 12, 102, 105, 114, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 2, 32, 1, 40, 4, 82, 11, 102, 105, 114, 115, 116, 79, 102, 102, 115,
-    101, 116, 18, 31, 10, 11, 108, 97, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 3, 32, 1, 40, 4, 82, 10, 108, 97, 115, 116, 79, 102, 102,
-    115, 101, 116, 18, 31, 10, 11, 97, 112, 112, 108, 105, 101, 100, 95, 104, 108, 99, 24, 4, 32, 1, 40, 4, 82, 10, 97, 112, 112, 108, 105, 101,
-    100, 72, 108, 99, 34, 237, 5, 10, 12, 76, 105, 110, 101, 97, 103, 101, 69, 110, 116, 114, 121, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105,
-    111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 2, 32,
-    1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 18, 18, 10, 4, 116, 101, 114, 109, 24, 3, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18,
-    16, 10, 3, 104, 108, 99, 24, 4, 32, 1, 40, 4, 82, 3, 104, 108, 99, 18, 28, 10, 9, 111, 112, 101, 114, 97, 116, 105, 111, 110, 24, 5,
-    32, 1, 40, 9, 82, 9, 111, 112, 101, 114, 97, 116, 105, 111, 110, 18, 29, 10, 10, 114, 101, 113, 117, 101, 115, 116, 95, 105, 100, 24, 6, 32,
-    1, 40, 9, 82, 9, 114, 101, 113, 117, 101, 115, 116, 73, 100, 18, 39, 10, 15, 105, 100, 101, 109, 112, 111, 116, 101, 110, 99, 121, 95, 107, 101,
-    121, 24, 7, 32, 1, 40, 9, 82, 14, 105, 100, 101, 109, 112, 111, 116, 101, 110, 99, 121, 75, 101, 121, 18, 28, 10, 9, 112, 114, 105, 110, 99,
-    105, 112, 97, 108, 24, 8, 32, 1, 40, 9, 82, 9, 112, 114, 105, 110, 99, 105, 112, 97, 108, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24,
-    9, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 10, 32, 1, 40,
-    9, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 10, 13, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 95, 105, 100, 24, 11,
-    32, 1, 40, 4, 82, 12, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 73, 100, 18, 20, 10, 5, 115, 104, 97, 114, 100, 24, 12, 32, 1, 40,
-    13, 82, 5, 115, 104, 97, 114, 100, 18, 18, 10, 4, 116, 105, 101, 114, 24, 13, 32, 1, 40, 13, 82, 4, 116, 105, 101, 114, 18, 25, 10, 8,
-    116, 114, 97, 99, 101, 95, 105, 100, 24, 14, 32, 1, 40, 9, 82, 7, 116, 114, 97, 99, 101, 73, 100, 18, 23, 10, 7, 115, 112, 97, 110, 95,
-    105, 100, 24, 15, 32, 1, 40, 9, 82, 6, 115, 112, 97, 110, 73, 100, 18, 38, 10, 5, 115, 112, 97, 110, 115, 24, 16, 32, 3, 40, 11, 50,
-    16, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 112, 97, 110, 82, 5, 115, 112, 97, 110, 115, 18, 47, 10, 6, 112, 111, 105, 110,
-    116, 115, 24, 17, 32, 3, 40, 11, 50, 23, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 111, 105, 110, 116, 67, 104, 97, 110, 103,
-    101, 82, 6, 112, 111, 105, 110, 116, 115, 18, 31, 10, 11, 112, 111, 105, 110, 116, 95, 99, 111, 117, 110, 116, 24, 18, 32, 1, 40, 4, 82, 10,
-    112, 111, 105, 110, 116, 67, 111, 117, 110, 116, 18, 29, 10, 10, 98, 111, 100, 121, 95, 98, 121, 116, 101, 115, 24, 19, 32, 1, 40, 4, 82, 9,
-    98, 111, 100, 121, 66, 121, 116, 101, 115, 18, 47, 10, 8, 114, 101, 99, 101, 105, 112, 116, 115, 24, 20, 32, 3, 40, 11, 50, 19, 46, 118, 101,
-    99, 114, 97, 102, 116, 46, 118, 49, 46, 82, 101, 99, 101, 105, 112, 116, 82, 8, 114, 101, 99, 101, 105, 112, 116, 115, 18, 31, 10, 11, 102, 105,
-    108, 116, 101, 114, 95, 106, 115, 111, 110, 24, 21, 32, 1, 40, 9, 82, 10, 102, 105, 108, 116, 101, 114, 74, 115, 111, 110, 18, 24, 10, 7, 99,
-    117, 114, 114, 101, 110, 116, 24, 22, 32, 1, 40, 8, 82, 7, 99, 117, 114, 114, 101, 110, 116, 18, 24, 10, 7, 114, 101, 102, 117, 115, 101, 100,
-    24, 23, 32, 1, 40, 9, 82, 7, 114, 101, 102, 117, 115, 101, 100, 18, 35, 10, 13, 100, 101, 99, 105, 115, 105, 111, 110, 95, 106, 115, 111, 110,
-    24, 24, 32, 1, 40, 9, 82, 12, 100, 101, 99, 105, 115, 105, 111, 110, 74, 115, 111, 110, 34, 116, 10, 20, 82, 101, 99, 111, 114, 100, 76, 105,
-    110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9,
-    82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 14, 10, 2, 105, 100, 24, 2, 32, 1, 40, 9, 82, 2, 105, 100, 18, 22, 10, 6,
-    116, 101, 110, 97, 110, 116, 24, 3, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 4, 32,
-    1, 40, 13, 82, 5, 108, 105, 109, 105, 116, 34, 76, 10, 21, 82, 101, 113, 117, 101, 115, 116, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117,
-    101, 115, 116, 18, 29, 10, 10, 114, 101, 113, 117, 101, 115, 116, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 9, 114, 101, 113, 117, 101, 115, 116,
-    73, 100, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 2, 32, 1, 40, 13, 82, 5, 108, 105, 109, 105, 116, 34, 70, 10, 19, 84, 114, 97, 99,
-    101, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 25, 10, 8, 116, 114, 97, 99, 101, 95, 105, 100, 24, 1, 32, 1, 40,
-    9, 82, 7, 116, 114, 97, 99, 101, 73, 100, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 2, 32, 1, 40, 13, 82, 5, 108, 105, 109, 105, 116,
-    34, 75, 10, 19, 69, 110, 116, 114, 121, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105,
-    116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24,
-    2, 32, 1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 34, 125, 10, 15, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101,
-    18, 50, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24, 1, 32, 3, 40, 11, 50, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76,
-    105, 110, 101, 97, 103, 101, 69, 110, 116, 114, 121, 82, 7, 101, 110, 116, 114, 105, 101, 115, 18, 28, 10, 9, 116, 114, 117, 110, 99, 97, 116, 101,
-    100, 24, 2, 32, 1, 40, 8, 82, 9, 116, 114, 117, 110, 99, 97, 116, 101, 100, 18, 24, 10, 7, 115, 99, 97, 110, 110, 101, 100, 24, 3, 32,
-    1, 40, 4, 82, 7, 115, 99, 97, 110, 110, 101, 100, 34, 45, 10, 13, 86, 101, 114, 105, 102, 121, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10,
-    9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 34, 215, 1, 10, 15,
+    116, 67, 104, 97, 110, 103, 101, 46, 86, 101, 99, 116, 111, 114, 115, 69, 110, 116, 114, 121, 82, 7, 118, 101, 99, 116, 111, 114, 115, 18, 59, 10,
+    6, 118, 97, 108, 117, 101, 115, 24, 5, 32, 3, 40, 11, 50, 35, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 111, 105, 110, 116,
+    67, 104, 97, 110, 103, 101, 46, 86, 97, 108, 117, 101, 115, 69, 110, 116, 114, 121, 82, 6, 118, 97, 108, 117, 101, 115, 18, 66, 10, 15, 112, 97,
+    121, 108, 111, 97, 100, 95, 99, 104, 97, 110, 103, 101, 115, 24, 6, 32, 3, 40, 11, 50, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49,
+    46, 80, 97, 121, 108, 111, 97, 100, 67, 104, 97, 110, 103, 101, 82, 14, 112, 97, 121, 108, 111, 97, 100, 67, 104, 97, 110, 103, 101, 115, 18, 63,
+    10, 14, 118, 101, 99, 116, 111, 114, 95, 99, 104, 97, 110, 103, 101, 115, 24, 7, 32, 3, 40, 11, 50, 24, 46, 118, 101, 99, 114, 97, 102, 116,
+    46, 118, 49, 46, 86, 101, 99, 116, 111, 114, 67, 104, 97, 110, 103, 101, 82, 13, 118, 101, 99, 116, 111, 114, 67, 104, 97, 110, 103, 101, 115, 26,
+    58, 10, 12, 86, 101, 99, 116, 111, 114, 115, 69, 110, 116, 114, 121, 18, 16, 10, 3, 107, 101, 121, 24, 1, 32, 1, 40, 9, 82, 3, 107, 101,
+    121, 18, 20, 10, 5, 118, 97, 108, 117, 101, 24, 2, 32, 1, 40, 13, 82, 5, 118, 97, 108, 117, 101, 58, 2, 56, 1, 26, 77, 10, 11, 86,
+    97, 108, 117, 101, 115, 69, 110, 116, 114, 121, 18, 16, 10, 3, 107, 101, 121, 24, 1, 32, 1, 40, 9, 82, 3, 107, 101, 121, 18, 40, 10, 5,
+    118, 97, 108, 117, 101, 24, 2, 32, 1, 40, 11, 50, 18, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 99, 116, 111, 114, 82,
+    5, 118, 97, 108, 117, 101, 58, 2, 56, 1, 34, 99, 10, 13, 80, 97, 121, 108, 111, 97, 100, 67, 104, 97, 110, 103, 101, 18, 18, 10, 4, 112,
+    97, 116, 104, 24, 1, 32, 1, 40, 9, 82, 4, 112, 97, 116, 104, 18, 31, 10, 11, 98, 101, 102, 111, 114, 101, 95, 106, 115, 111, 110, 24, 2,
+    32, 1, 40, 9, 82, 10, 98, 101, 102, 111, 114, 101, 74, 115, 111, 110, 18, 29, 10, 10, 97, 102, 116, 101, 114, 95, 106, 115, 111, 110, 24, 3,
+    32, 1, 40, 9, 82, 9, 97, 102, 116, 101, 114, 74, 115, 111, 110, 34, 227, 1, 10, 12, 86, 101, 99, 116, 111, 114, 67, 104, 97, 110, 103, 101,
+    18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 41, 10, 16, 100, 105, 109, 101, 110, 115, 105, 111,
+    110, 95, 98, 101, 102, 111, 114, 101, 24, 2, 32, 1, 40, 13, 82, 15, 100, 105, 109, 101, 110, 115, 105, 111, 110, 66, 101, 102, 111, 114, 101, 18,
+    28, 10, 9, 100, 105, 109, 101, 110, 115, 105, 111, 110, 24, 3, 32, 1, 40, 13, 82, 9, 100, 105, 109, 101, 110, 115, 105, 111, 110, 18, 45, 10,
+    18, 99, 104, 97, 110, 103, 101, 100, 95, 99, 111, 109, 112, 111, 110, 101, 110, 116, 115, 24, 4, 32, 1, 40, 13, 82, 17, 99, 104, 97, 110, 103,
+    101, 100, 67, 111, 109, 112, 111, 110, 101, 110, 116, 115, 18, 26, 10, 8, 100, 105, 115, 116, 97, 110, 99, 101, 24, 5, 32, 1, 40, 1, 82, 8,
+    100, 105, 115, 116, 97, 110, 99, 101, 18, 43, 10, 17, 99, 111, 115, 105, 110, 101, 95, 115, 105, 109, 105, 108, 97, 114, 105, 116, 121, 24, 6, 32,
+    1, 40, 1, 82, 16, 99, 111, 115, 105, 110, 101, 83, 105, 109, 105, 108, 97, 114, 105, 116, 121, 34, 160, 1, 10, 7, 82, 101, 99, 101, 105, 112,
+    116, 18, 24, 10, 7, 114, 101, 112, 108, 105, 99, 97, 24, 1, 32, 1, 40, 9, 82, 7, 114, 101, 112, 108, 105, 99, 97, 18, 33, 10, 12, 102,
+    105, 114, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 2, 32, 1, 40, 4, 82, 11, 102, 105, 114, 115, 116, 79, 102, 102, 115, 101, 116, 18, 31,
+    10, 11, 108, 97, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 3, 32, 1, 40, 4, 82, 10, 108, 97, 115, 116, 79, 102, 102, 115, 101, 116, 18,
+    31, 10, 11, 97, 112, 112, 108, 105, 101, 100, 95, 104, 108, 99, 24, 4, 32, 1, 40, 4, 82, 10, 97, 112, 112, 108, 105, 101, 100, 72, 108, 99,
+    18, 22, 10, 6, 115, 104, 97, 114, 100, 115, 24, 5, 32, 3, 40, 13, 82, 6, 115, 104, 97, 114, 100, 115, 34, 136, 6, 10, 12, 76, 105, 110,
+    101, 97, 103, 101, 69, 110, 116, 114, 121, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97,
+    114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 2, 32, 1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 18,
+    18, 10, 4, 116, 101, 114, 109, 24, 3, 32, 1, 40, 4, 82, 4, 116, 101, 114, 109, 18, 16, 10, 3, 104, 108, 99, 24, 4, 32, 1, 40, 4,
+    82, 3, 104, 108, 99, 18, 28, 10, 9, 111, 112, 101, 114, 97, 116, 105, 111, 110, 24, 5, 32, 1, 40, 9, 82, 9, 111, 112, 101, 114, 97, 116,
+    105, 111, 110, 18, 29, 10, 10, 114, 101, 113, 117, 101, 115, 116, 95, 105, 100, 24, 6, 32, 1, 40, 9, 82, 9, 114, 101, 113, 117, 101, 115, 116,
+    73, 100, 18, 39, 10, 15, 105, 100, 101, 109, 112, 111, 116, 101, 110, 99, 121, 95, 107, 101, 121, 24, 7, 32, 1, 40, 9, 82, 14, 105, 100, 101,
+    109, 112, 111, 116, 101, 110, 99, 121, 75, 101, 121, 18, 28, 10, 9, 112, 114, 105, 110, 99, 105, 112, 97, 108, 24, 8, 32, 1, 40, 9, 82, 9,
+    112, 114, 105, 110, 99, 105, 112, 97, 108, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 9, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110,
+    116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 10, 32, 1, 40, 9, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111,
+    110, 18, 35, 10, 13, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 95, 105, 100, 24, 11, 32, 1, 40, 4, 82, 12, 99, 111, 108, 108, 101, 99,
+    116, 105, 111, 110, 73, 100, 18, 20, 10, 5, 115, 104, 97, 114, 100, 24, 12, 32, 1, 40, 13, 82, 5, 115, 104, 97, 114, 100, 18, 18, 10, 4,
+    116, 105, 101, 114, 24, 13, 32, 1, 40, 13, 82, 4, 116, 105, 101, 114, 18, 25, 10, 8, 116, 114, 97, 99, 101, 95, 105, 100, 24, 14, 32, 1,
+    40, 9, 82, 7, 116, 114, 97, 99, 101, 73, 100, 18, 23, 10, 7, 115, 112, 97, 110, 95, 105, 100, 24, 15, 32, 1, 40, 9, 82, 6, 115, 112,
+    97, 110, 73, 100, 18, 38, 10, 5, 115, 112, 97, 110, 115, 24, 16, 32, 3, 40, 11, 50, 16, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49,
+    46, 83, 112, 97, 110, 82, 5, 115, 112, 97, 110, 115, 18, 47, 10, 6, 112, 111, 105, 110, 116, 115, 24, 17, 32, 3, 40, 11, 50, 23, 46, 118,
+    101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 111, 105, 110, 116, 67, 104, 97, 110, 103, 101, 82, 6, 112, 111, 105, 110, 116, 115, 18, 31, 10,
+    11, 112, 111, 105, 110, 116, 95, 99, 111, 117, 110, 116, 24, 18, 32, 1, 40, 4, 82, 10, 112, 111, 105, 110, 116, 67, 111, 117, 110, 116, 18, 29,
+    10, 10, 98, 111, 100, 121, 95, 98, 121, 116, 101, 115, 24, 19, 32, 1, 40, 4, 82, 9, 98, 111, 100, 121, 66, 121, 116, 101, 115, 18, 47, 10,
+    8, 114, 101, 99, 101, 105, 112, 116, 115, 24, 20, 32, 3, 40, 11, 50, 19, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 82, 101, 99,
+    101, 105, 112, 116, 82, 8, 114, 101, 99, 101, 105, 112, 116, 115, 18, 31, 10, 11, 102, 105, 108, 116, 101, 114, 95, 106, 115, 111, 110, 24, 21, 32,
+    1, 40, 9, 82, 10, 102, 105, 108, 116, 101, 114, 74, 115, 111, 110, 18, 24, 10, 7, 99, 117, 114, 114, 101, 110, 116, 24, 22, 32, 1, 40, 8,
+    82, 7, 99, 117, 114, 114, 101, 110, 116, 18, 24, 10, 7, 114, 101, 102, 117, 115, 101, 100, 24, 23, 32, 1, 40, 9, 82, 7, 114, 101, 102, 117,
+    115, 101, 100, 18, 35, 10, 13, 100, 101, 99, 105, 115, 105, 111, 110, 95, 106, 115, 111, 110, 24, 24, 32, 1, 40, 9, 82, 12, 100, 101, 99, 105,
+    115, 105, 111, 110, 74, 115, 111, 110, 18, 25, 10, 8, 100, 100, 108, 95, 106, 115, 111, 110, 24, 25, 32, 1, 40, 9, 82, 7, 100, 100, 108, 74,
+    115, 111, 110, 34, 151, 1, 10, 20, 82, 101, 99, 111, 114, 100, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 30, 10, 10,
+    99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 14, 10, 2,
+    105, 100, 24, 2, 32, 1, 40, 9, 82, 2, 105, 100, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 3, 32, 1, 40, 9, 82, 6, 116, 101,
+    110, 97, 110, 116, 18, 33, 10, 12, 119, 105, 116, 104, 95, 118, 101, 99, 116, 111, 114, 115, 24, 5, 32, 1, 40, 8, 82, 11, 119, 105, 116, 104,
+    86, 101, 99, 116, 111, 114, 115, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 4, 32, 1, 40, 13, 82, 5, 108, 105, 109, 105, 116, 34, 76, 10,
+    21, 82, 101, 113, 117, 101, 115, 116, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 29, 10, 10, 114, 101, 113, 117, 101, 115,
+    116, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 9, 114, 101, 113, 117, 101, 115, 116, 73, 100, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 2,
+    32, 1, 40, 13, 82, 5, 108, 105, 109, 105, 116, 34, 70, 10, 19, 84, 114, 97, 99, 101, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101,
+    115, 116, 18, 25, 10, 8, 116, 114, 97, 99, 101, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 7, 116, 114, 97, 99, 101, 73, 100, 18, 20, 10,
+    5, 108, 105, 109, 105, 116, 24, 2, 32, 1, 40, 13, 82, 5, 108, 105, 109, 105, 116, 34, 75, 10, 19, 69, 110, 116, 114, 121, 76, 105, 110, 101,
+    97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112,
+    97, 114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 2, 32, 1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116,
+    34, 145, 2, 10, 15, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 50, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24,
+    1, 32, 3, 40, 11, 50, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103, 101, 69, 110, 116, 114, 121, 82,
+    7, 101, 110, 116, 114, 105, 101, 115, 18, 28, 10, 9, 116, 114, 117, 110, 99, 97, 116, 101, 100, 24, 2, 32, 1, 40, 8, 82, 9, 116, 114, 117,
+    110, 99, 97, 116, 101, 100, 18, 24, 10, 7, 115, 99, 97, 110, 110, 101, 100, 24, 3, 32, 1, 40, 4, 82, 7, 115, 99, 97, 110, 110, 101, 100,
+    18, 41, 10, 16, 117, 110, 97, 110, 115, 119, 101, 114, 101, 100, 95, 110, 111, 100, 101, 115, 24, 4, 32, 3, 40, 9, 82, 15, 117, 110, 97, 110,
+    115, 119, 101, 114, 101, 100, 78, 111, 100, 101, 115, 18, 38, 10, 15, 110, 101, 120, 116, 95, 112, 97, 103, 101, 95, 116, 111, 107, 101, 110, 24, 5,
+    32, 1, 40, 9, 82, 13, 110, 101, 120, 116, 80, 97, 103, 101, 84, 111, 107, 101, 110, 18, 26, 10, 8, 115, 101, 103, 109, 101, 110, 116, 115, 24,
+    6, 32, 1, 40, 4, 82, 8, 115, 101, 103, 109, 101, 110, 116, 115, 18, 35, 10, 13, 115, 101, 103, 109, 101, 110, 116, 115, 95, 114, 101, 97, 100,
+    24, 7, 32, 1, 40, 4, 82, 12, 115, 101, 103, 109, 101, 110, 116, 115, 82, 101, 97, 100, 34, 146, 2, 10, 14, 66, 101, 116, 119, 101, 101, 110,
+    82, 101, 113, 117, 101, 115, 116, 18, 25, 10, 8, 102, 114, 111, 109, 95, 104, 108, 99, 24, 1, 32, 1, 40, 4, 82, 7, 102, 114, 111, 109, 72,
+    108, 99, 18, 21, 10, 6, 116, 111, 95, 104, 108, 99, 24, 2, 32, 1, 40, 4, 82, 5, 116, 111, 72, 108, 99, 18, 22, 10, 6, 116, 101, 110,
+    97, 110, 116, 24, 3, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24,
+    4, 32, 1, 40, 9, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 10, 13, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 95,
+    105, 100, 24, 5, 32, 1, 40, 4, 82, 12, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 73, 100, 18, 30, 10, 10, 111, 112, 101, 114, 97, 116,
+    105, 111, 110, 115, 24, 6, 32, 3, 40, 9, 82, 10, 111, 112, 101, 114, 97, 116, 105, 111, 110, 115, 18, 28, 10, 9, 112, 114, 105, 110, 99, 105,
+    112, 97, 108, 24, 7, 32, 1, 40, 9, 82, 9, 112, 114, 105, 110, 99, 105, 112, 97, 108, 18, 20, 10, 5, 108, 105, 109, 105, 116, 24, 8, 32,
+    1, 40, 13, 82, 5, 108, 105, 109, 105, 116, 18, 29, 10, 10, 112, 97, 103, 101, 95, 116, 111, 107, 101, 110, 24, 9, 32, 1, 40, 9, 82, 9,
+    112, 97, 103, 101, 84, 111, 107, 101, 110, 34, 223, 1, 10, 12, 87, 97, 116, 99, 104, 82, 101, 113, 117, 101, 115, 116, 18, 22, 10, 6, 116, 101,
+    110, 97, 110, 116, 24, 1, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110,
+    24, 2, 32, 1, 40, 9, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 35, 10, 13, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110,
+    95, 105, 100, 24, 3, 32, 1, 40, 4, 82, 12, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 73, 100, 18, 30, 10, 10, 111, 112, 101, 114, 97,
+    116, 105, 111, 110, 115, 24, 4, 32, 3, 40, 9, 82, 10, 111, 112, 101, 114, 97, 116, 105, 111, 110, 115, 18, 33, 10, 12, 114, 101, 115, 117, 109,
+    101, 95, 116, 111, 107, 101, 110, 24, 5, 32, 1, 40, 9, 82, 11, 114, 101, 115, 117, 109, 101, 84, 111, 107, 101, 110, 18, 25, 10, 8, 102, 114,
+    111, 109, 95, 104, 108, 99, 24, 6, 32, 1, 40, 4, 82, 7, 102, 114, 111, 109, 72, 108, 99, 18, 20, 10, 5, 119, 104, 111, 108, 101, 24, 7,
+    32, 1, 40, 8, 82, 5, 119, 104, 111, 108, 101, 34, 129, 1, 10, 13, 87, 97, 116, 99, 104, 82, 101, 115, 112, 111, 110, 115, 101, 18, 46, 10,
+    5, 101, 110, 116, 114, 121, 24, 1, 32, 1, 40, 11, 50, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103,
+    101, 69, 110, 116, 114, 121, 82, 5, 101, 110, 116, 114, 121, 18, 33, 10, 12, 114, 101, 115, 117, 109, 101, 95, 116, 111, 107, 101, 110, 24, 2, 32,
+    1, 40, 9, 82, 11, 114, 101, 115, 117, 109, 101, 84, 111, 107, 101, 110, 18, 29, 10, 10, 99, 108, 111, 115, 101, 100, 95, 104, 108, 99, 24, 3,
+    32, 1, 40, 4, 82, 9, 99, 108, 111, 115, 101, 100, 72, 108, 99, 34, 53, 10, 20, 83, 101, 97, 114, 99, 104, 76, 105, 110, 101, 97, 103, 101,
+    82, 101, 113, 117, 101, 115, 116, 18, 29, 10, 10, 114, 101, 113, 117, 101, 115, 116, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 9, 114, 101, 113,
+    117, 101, 115, 116, 73, 100, 34, 114, 10, 21, 83, 101, 97, 114, 99, 104, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18,
+    46, 10, 5, 114, 101, 97, 100, 115, 24, 1, 32, 3, 40, 11, 50, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 65, 110, 115, 119,
+    101, 114, 101, 100, 82, 101, 97, 100, 82, 5, 114, 101, 97, 100, 115, 18, 41, 10, 16, 117, 110, 97, 110, 115, 119, 101, 114, 101, 100, 95, 110, 111,
+    100, 101, 115, 24, 2, 32, 3, 40, 9, 82, 15, 117, 110, 97, 110, 115, 119, 101, 114, 101, 100, 78, 111, 100, 101, 115, 34, 139, 4, 10, 12, 65,
+    110, 115, 119, 101, 114, 101, 100, 82, 101, 97, 100, 18, 29, 10, 10, 114, 101, 113, 117, 101, 115, 116, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82,
+    9, 114, 101, 113, 117, 101, 115, 116, 73, 100, 18, 18, 10, 4, 110, 111, 100, 101, 24, 2, 32, 1, 40, 9, 82, 4, 110, 111, 100, 101, 18, 16,
+    10, 3, 104, 108, 99, 24, 3, 32, 1, 40, 4, 82, 3, 104, 108, 99, 18, 28, 10, 9, 111, 112, 101, 114, 97, 116, 105, 111, 110, 24, 4, 32,
+    1, 40, 9, 82, 9, 111, 112, 101, 114, 97, 116, 105, 111, 110, 18, 22, 10, 6, 116, 101, 110, 97, 110, 116, 24, 5, 32, 1, 40, 9, 82, 6,
+    116, 101, 110, 97, 110, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 6, 32, 1, 40, 9, 82, 10, 99, 111, 108, 108,
+    101, 99, 116, 105, 111, 110, 18, 35, 10, 13, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 95, 105, 100, 24, 7, 32, 1, 40, 4, 82, 12, 99,
+    111, 108, 108, 101, 99, 116, 105, 111, 110, 73, 100, 18, 25, 10, 8, 116, 114, 97, 99, 101, 95, 105, 100, 24, 8, 32, 1, 40, 9, 82, 7, 116,
+    114, 97, 99, 101, 73, 100, 18, 28, 10, 9, 112, 114, 105, 110, 99, 105, 112, 97, 108, 24, 9, 32, 1, 40, 9, 82, 9, 112, 114, 105, 110, 99,
+    105, 112, 97, 108, 18, 58, 10, 9, 114, 101, 113, 117, 101, 115, 116, 101, 100, 24, 10, 32, 1, 40, 14, 50, 28, 46, 118, 101, 99, 114, 97, 102,
+    116, 46, 118, 49, 46, 67, 111, 110, 115, 105, 115, 116, 101, 110, 99, 121, 76, 101, 118, 101, 108, 82, 9, 114, 101, 113, 117, 101, 115, 116, 101, 100,
+    18, 56, 10, 8, 97, 99, 104, 105, 101, 118, 101, 100, 24, 11, 32, 1, 40, 14, 50, 28, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46,
+    67, 111, 110, 115, 105, 115, 116, 101, 110, 99, 121, 76, 101, 118, 101, 108, 82, 8, 97, 99, 104, 105, 101, 118, 101, 100, 18, 33, 10, 12, 115, 116,
+    97, 108, 101, 110, 101, 115, 115, 95, 109, 115, 24, 12, 32, 1, 40, 13, 82, 11, 115, 116, 97, 108, 101, 110, 101, 115, 115, 77, 115, 18, 31, 10,
+    11, 100, 117, 114, 97, 116, 105, 111, 110, 95, 117, 115, 24, 13, 32, 1, 40, 4, 82, 10, 100, 117, 114, 97, 116, 105, 111, 110, 85, 115, 18, 22,
+    10, 6, 115, 116, 97, 116, 117, 115, 24, 14, 32, 1, 40, 9, 82, 6, 115, 116, 97, 116, 117, 115, 18, 48, 10, 6, 115, 104, 97, 114, 100, 115,
+    24, 15, 32, 3, 40, 11, 50, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 104, 97, 114, 100, 86, 101, 114, 115, 105, 111, 110,
+    82, 6, 115, 104, 97, 114, 100, 115, 34, 129, 1, 10, 12, 83, 104, 97, 114, 100, 86, 101, 114, 115, 105, 111, 110, 18, 20, 10, 5, 115, 104, 97,
+    114, 100, 24, 1, 32, 1, 40, 13, 82, 5, 115, 104, 97, 114, 100, 18, 24, 10, 7, 114, 101, 112, 108, 105, 99, 97, 24, 2, 32, 1, 40, 9,
+    82, 7, 114, 101, 112, 108, 105, 99, 97, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 3, 32, 1, 40, 9, 82, 9, 112, 97,
+    114, 116, 105, 116, 105, 111, 110, 18, 35, 10, 13, 105, 110, 100, 101, 120, 95, 118, 101, 114, 115, 105, 111, 110, 24, 4, 32, 1, 40, 4, 82, 12,
+    105, 110, 100, 101, 120, 86, 101, 114, 115, 105, 111, 110, 34, 129, 1, 10, 13, 82, 101, 112, 108, 97, 121, 82, 101, 113, 117, 101, 115, 116, 18, 30,
+    10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 18, 22,
+    10, 6, 116, 101, 110, 97, 110, 116, 24, 2, 32, 1, 40, 9, 82, 6, 116, 101, 110, 97, 110, 116, 18, 21, 10, 6, 116, 111, 95, 104, 108, 99,
+    24, 3, 32, 1, 40, 4, 82, 5, 116, 111, 72, 108, 99, 18, 33, 10, 12, 119, 105, 116, 104, 95, 118, 101, 99, 116, 111, 114, 115, 24, 4, 32,
+    1, 40, 8, 82, 11, 119, 105, 116, 104, 86, 101, 99, 116, 111, 114, 115, 34, 175, 1, 10, 14, 82, 101, 112, 108, 97, 121, 82, 101, 115, 112, 111,
+    110, 115, 101, 18, 47, 10, 6, 112, 111, 105, 110, 116, 115, 24, 1, 32, 3, 40, 11, 50, 23, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49,
+    46, 83, 116, 111, 114, 101, 100, 80, 111, 105, 110, 116, 82, 6, 112, 111, 105, 110, 116, 115, 18, 18, 10, 4, 100, 111, 110, 101, 24, 2, 32, 1,
+    40, 8, 82, 4, 100, 111, 110, 101, 18, 20, 10, 5, 99, 111, 117, 110, 116, 24, 3, 32, 1, 40, 4, 82, 5, 99, 111, 117, 110, 116, 18, 22,
+    10, 6, 111, 102, 102, 115, 101, 116, 24, 4, 32, 1, 40, 4, 82, 6, 111, 102, 102, 115, 101, 116, 18, 16, 10, 3, 104, 108, 99, 24, 5, 32,
+    1, 40, 4, 82, 3, 104, 108, 99, 18, 24, 10, 7, 115, 99, 97, 110, 110, 101, 100, 24, 6, 32, 1, 40, 4, 82, 7, 115, 99, 97, 110, 110,
+    101, 100, 34, 117, 10, 12, 65, 99, 107, 110, 111, 119, 108, 101, 100, 103, 101, 100, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24,
+    1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 22, 10, 6, 111, 102, 102, 115, 101, 116, 24, 2, 32, 1, 40, 4,
+    82, 6, 111, 102, 102, 115, 101, 116, 18, 16, 10, 3, 104, 108, 99, 24, 3, 32, 1, 40, 4, 82, 3, 104, 108, 99, 18, 29, 10, 10, 114, 101,
+    113, 117, 101, 115, 116, 95, 105, 100, 24, 4, 32, 1, 40, 9, 82, 9, 114, 101, 113, 117, 101, 115, 116, 73, 100, 34, 64, 10, 12, 67, 111, 118,
+    101, 114, 82, 101, 113, 117, 101, 115, 116, 18, 48, 10, 6, 119, 114, 105, 116, 101, 115, 24, 1, 32, 3, 40, 11, 50, 24, 46, 118, 101, 99, 114,
+    97, 102, 116, 46, 118, 49, 46, 65, 99, 107, 110, 111, 119, 108, 101, 100, 103, 101, 100, 82, 6, 119, 114, 105, 116, 101, 115, 34, 89, 10, 13, 67,
+    111, 118, 101, 114, 82, 101, 115, 112, 111, 110, 115, 101, 18, 20, 10, 5, 102, 111, 117, 110, 100, 24, 1, 32, 1, 40, 4, 82, 5, 102, 111, 117,
+    110, 100, 18, 50, 10, 7, 109, 105, 115, 115, 105, 110, 103, 24, 2, 32, 3, 40, 11, 50, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49,
+    46, 65, 99, 107, 110, 111, 119, 108, 101, 100, 103, 101, 100, 82, 7, 109, 105, 115, 115, 105, 110, 103, 34, 67, 10, 13, 86, 101, 114, 105, 102, 121,
+    82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82, 9, 112, 97, 114, 116,
+    105, 116, 105, 111, 110, 18, 20, 10, 5, 108, 111, 99, 97, 108, 24, 2, 32, 1, 40, 8, 82, 5, 108, 111, 99, 97, 108, 34, 235, 1, 10, 15,
     80, 97, 114, 116, 105, 116, 105, 111, 110, 82, 101, 112, 111, 114, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1,
     40, 9, 82, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 18, 33, 10, 12, 102, 105, 114, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24, 2, 32,
     1, 40, 4, 82, 11, 102, 105, 114, 115, 116, 79, 102, 102, 115, 101, 116, 18, 31, 10, 11, 108, 97, 115, 116, 95, 111, 102, 102, 115, 101, 116, 24,
     3, 32, 1, 40, 4, 82, 10, 108, 97, 115, 116, 79, 102, 102, 115, 101, 116, 18, 24, 10, 7, 101, 110, 116, 114, 105, 101, 115, 24, 4, 32, 1,
     40, 4, 82, 7, 101, 110, 116, 114, 105, 101, 115, 18, 20, 10, 5, 98, 121, 116, 101, 115, 24, 5, 32, 1, 40, 4, 82, 5, 98, 121, 116, 101,
     115, 18, 26, 10, 8, 115, 101, 103, 109, 101, 110, 116, 115, 24, 6, 32, 1, 40, 4, 82, 8, 115, 101, 103, 109, 101, 110, 116, 115, 18, 22, 10,
-    6, 102, 97, 117, 108, 116, 115, 24, 7, 32, 3, 40, 9, 82, 6, 102, 97, 117, 108, 116, 115, 34, 93, 10, 14, 86, 101, 114, 105, 102, 121, 82,
-    101, 115, 112, 111, 110, 115, 101, 18, 14, 10, 2, 111, 107, 24, 1, 32, 1, 40, 8, 82, 2, 111, 107, 18, 59, 10, 10, 112, 97, 114, 116, 105,
-    116, 105, 111, 110, 115, 24, 2, 32, 3, 40, 11, 50, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105,
-    111, 110, 82, 101, 112, 111, 114, 116, 82, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 50, 236, 2, 10, 7, 76, 105, 110, 101, 97, 103, 101,
+    6, 102, 97, 117, 108, 116, 115, 24, 7, 32, 3, 40, 9, 82, 6, 102, 97, 117, 108, 116, 115, 18, 18, 10, 4, 110, 111, 100, 101, 24, 8, 32,
+    1, 40, 9, 82, 4, 110, 111, 100, 101, 34, 136, 1, 10, 14, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111, 110, 115, 101, 18, 14, 10, 2,
+    111, 107, 24, 1, 32, 1, 40, 8, 82, 2, 111, 107, 18, 59, 10, 10, 112, 97, 114, 116, 105, 116, 105, 111, 110, 115, 24, 2, 32, 3, 40, 11,
+    50, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 80, 97, 114, 116, 105, 116, 105, 111, 110, 82, 101, 112, 111, 114, 116, 82, 10, 112,
+    97, 114, 116, 105, 116, 105, 111, 110, 115, 18, 41, 10, 16, 117, 110, 97, 110, 115, 119, 101, 114, 101, 100, 95, 110, 111, 100, 101, 115, 24, 3, 32,
+    3, 40, 9, 82, 15, 117, 110, 97, 110, 115, 119, 101, 114, 101, 100, 78, 111, 100, 101, 115, 50, 192, 5, 10, 7, 76, 105, 110, 101, 97, 103, 101,
     18, 71, 10, 6, 82, 101, 99, 111, 114, 100, 18, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 82, 101, 99, 111, 114, 100, 76, 105,
     110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 26, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103,
     101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 73, 10, 7, 82, 101, 113, 117, 101, 115, 116, 18, 33, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118,
@@ -3384,11 +3769,21 @@ static const uint8_t file_13[] = {
     46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 69, 10, 5, 69,
     110, 116, 114, 121, 18, 31, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 69, 110, 116, 114, 121, 76, 105, 110, 101, 97, 103, 101, 82, 101,
     113, 117, 101, 115, 116, 26, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110,
-    115, 101, 18, 63, 10, 6, 86, 101, 114, 105, 102, 121, 18, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121,
-    82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111,
-    110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
+    115, 101, 18, 66, 10, 7, 66, 101, 116, 119, 101, 101, 110, 18, 26, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 66, 101, 116, 119, 101,
+    101, 110, 82, 101, 113, 117, 101, 115, 116, 26, 27, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 76, 105, 110, 101, 97, 103, 101, 82, 101,
+    115, 112, 111, 110, 115, 101, 18, 62, 10, 5, 87, 97, 116, 99, 104, 18, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 97, 116,
+    99, 104, 82, 101, 113, 117, 101, 115, 116, 26, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 87, 97, 116, 99, 104, 82, 101, 115, 112,
+    111, 110, 115, 101, 48, 1, 18, 77, 10, 6, 83, 101, 97, 114, 99, 104, 18, 32, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 101,
+    97, 114, 99, 104, 76, 105, 110, 101, 97, 103, 101, 82, 101, 113, 117, 101, 115, 116, 26, 33, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46,
+    83, 101, 97, 114, 99, 104, 76, 105, 110, 101, 97, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 65, 10, 6, 82, 101, 112, 108, 97, 121, 18,
+    25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 82, 101, 112, 108, 97, 121, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99,
+    114, 97, 102, 116, 46, 118, 49, 46, 82, 101, 112, 108, 97, 121, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 18, 60, 10, 5, 67, 111, 118, 101,
+    114, 18, 24, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 118, 101, 114, 82, 101, 113, 117, 101, 115, 116, 26, 25, 46, 118, 101,
+    99, 114, 97, 102, 116, 46, 118, 49, 46, 67, 111, 118, 101, 114, 82, 101, 115, 112, 111, 110, 115, 101, 18, 63, 10, 6, 86, 101, 114, 105, 102, 121,
+    18, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101,
+    99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_14[] = {
+static const uint8_t file_15[] = {
     10, 23, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 112, 111, 105, 110, 116, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97,
     102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 193, 1,
     10, 13, 85, 112, 115, 101, 114, 116, 82, 101, 113, 117, 101, 115, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32,
@@ -3493,7 +3888,7 @@ static const uint8_t file_14[] = {
     25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99,
     114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_15[] = {
+static const uint8_t file_16[] = {
     10, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97, 102,
     116, 46, 118, 49, 34, 56, 10, 6, 86, 101, 99, 116, 111, 114, 18, 22, 10, 6, 118, 97, 108, 117, 101, 115, 24, 1, 32, 3, 40, 2, 82, 6,
     118, 97, 108, 117, 101, 115, 18, 22, 10, 6, 112, 97, 99, 107, 101, 100, 24, 2, 32, 1, 40, 12, 82, 6, 112, 97, 99, 107, 101, 100, 34, 29,
@@ -3597,13 +3992,14 @@ const wire_file wire_files[] = {
     {"grpc/reflection/v1alpha/reflection.proto", file_5, sizeof file_5},
     {"vecraft/internal/v1/control.proto", file_6, sizeof file_6},
     {"vecraft/internal/v1/journal.proto", file_7, sizeof file_7},
-    {"vecraft/internal/v1/raft.proto", file_8, sizeof file_8},
-    {"vecraft/internal/v1/shard_reads.proto", file_9, sizeof file_9},
-    {"vecraft/internal/v1/shards.proto", file_10, sizeof file_10},
-    {"vecraft/v1/cluster.proto", file_11, sizeof file_11},
-    {"vecraft/v1/collections.proto", file_12, sizeof file_12},
-    {"vecraft/v1/lineage.proto", file_13, sizeof file_13},
-    {"vecraft/v1/points.proto", file_14, sizeof file_14},
-    {"vecraft/v1/types.proto", file_15, sizeof file_15},
+    {"vecraft/internal/v1/lineage.proto", file_8, sizeof file_8},
+    {"vecraft/internal/v1/raft.proto", file_9, sizeof file_9},
+    {"vecraft/internal/v1/shard_reads.proto", file_10, sizeof file_10},
+    {"vecraft/internal/v1/shards.proto", file_11, sizeof file_11},
+    {"vecraft/v1/cluster.proto", file_12, sizeof file_12},
+    {"vecraft/v1/collections.proto", file_13, sizeof file_13},
+    {"vecraft/v1/lineage.proto", file_14, sizeof file_14},
+    {"vecraft/v1/points.proto", file_15, sizeof file_15},
+    {"vecraft/v1/types.proto", file_16, sizeof file_16},
 };
-const size_t wire_file_count = 16;
+const size_t wire_file_count = 17;

@@ -7,6 +7,7 @@ package struct LineageCommand: ParsableCommand {
         commandName: "lineage", abstract: "Trace what is stored back to the journal entries that made it.",
         subcommands: [
             LineageRecordCommand.self, LineageRequestCommand.self, LineageTraceCommand.self, LineageEntryCommand.self,
+            LineageSearchCommand.self, LineageBetweenCommand.self, LineageWatchCommand.self, LineageReplayCommand.self,
             LineageVerifyCommand.self,
         ])
 
@@ -24,12 +25,15 @@ package struct LineageRecordCommand: NodeCommand {
     package var id: String
     @Option(help: ArgumentHelp("At most so many entries, the newest.", valueName: "n"))
     package var limit: UInt32 = 100
+    @Flag(help: "With the vectors of each version.")
+    package var vectors = false
 
     package init() {}
 
     package func run(on node: Node) async throws {
         let request = VecraftV1.RecordLineageRequest(
-            collection: self.collection, id: self.id, tenant: self.global.tenant, limit: self.limit)
+            collection: self.collection, id: self.id, tenant: self.global.tenant, withVectors: self.vectors,
+            limit: self.limit)
         try await LineageAnswer.show(
             VecraftV1.Lineage.record, request, on: node, self.global,
             subject: "The point '\(self.id)' of '\(self.collection)'")
@@ -95,16 +99,25 @@ package struct LineageEntryCommand: NodeCommand {
 
 package struct LineageVerifyCommand: NodeCommand {
     package static let configuration = CommandConfiguration(
-        commandName: "verify", abstract: "Read the journal from end to end: checksums, gaps, order.",
-        discussion: "Ends with status 7 if anything is wrong.")
+        commandName: "verify",
+        abstract: "Read the journal from end to end, on every node: checksums, gaps, order.",
+        discussion: """
+            With --acknowledged also looks up writes that were acknowledged: a file of JSON lines, each with "partition", "offset", "hlc" \
+            and perhaps "request_id", as answers to writes state them. Ends with status 7 if anything is wrong or missing.
+            """)
 
     @OptionGroup(title: "The node") package var global: GlobalOptions
     @Argument(help: "Only this partition. (default: all)")
     package var partition: String?
+    @Option(
+        help: ArgumentHelp("Writes that must be there, one JSON object a line; - is standard input.", valueName: "file")
+    )
+    package var acknowledged: String?
 
     package init() {}
 
     package func run(on node: Node) async throws {
+        if let path = self.acknowledged { try await Coverage.check(path, on: node, self.global) }
         try await Verification.online(self.partition ?? "", on: node, self.global)
     }
 }

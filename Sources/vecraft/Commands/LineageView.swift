@@ -5,7 +5,10 @@ internal import Wire
 enum LineageView {
     static func text(_ response: VecraftV1.LineageResponse, subject: String, _ terminal: Terminal) -> String {
         let style = terminal.style
-        let looked = style.dim("\(Figures.count(response.scanned, "journal entry", "journal entries")) read") + "\n"
+        var looked = style.dim("\(Figures.count(response.scanned, "journal entry", "journal entries")) read") + "\n"
+        for node in response.unansweredNodes {
+            looked += style.red("\(TextWidth.printable(node)) did not answer: its receipts are missing") + "\n"
+        }
         guard !response.entries.isEmpty else { return "\(subject): no entry in the journal.\n\(looked)" }
         let count = Figures.count(response.entries.count, "entry", "entries")
         var text =
@@ -33,7 +36,13 @@ enum LineageView {
         for receipt in entry.receipts { fields.add("searchable", Self.receipt(receipt, since: hlc)) }
         fields.add("filter", entry.filterJSON)
         fields.add("decision", entry.decisionJSON)
-        for point in entry.points.prefix(Self.pointsShown) { fields.add(point.operation, Self.point(point)) }
+        fields.add("schema", entry.ddlJSON)
+        fields.add("refused", entry.refused)
+        for point in entry.points.prefix(Self.pointsShown) {
+            fields.add(point.operation, Self.point(point))
+            for change in point.payloadChanges { fields.add("changed", Self.change(change)) }
+            for change in point.vectorChanges { fields.add("changed", Self.change(change)) }
+        }
         let others = Int(entry.pointCount) - min(entry.points.count, Self.pointsShown)
         if !entry.points.isEmpty, others > 0 { fields.add("", "and \(Figures.count(others, "other point"))") }
         return fields.text
@@ -69,6 +78,26 @@ enum LineageView {
             receipt.firstOffset == receipt.lastOffset
             ? "offset \(receipt.firstOffset)" : "offsets \(receipt.firstOffset) to \(receipt.lastOffset)"
         return "on \(receipt.replica) \(delay == 0 ? "within 1" : "after \(Figures.count(delay))") ms, with \(range)"
+    }
+
+    private static func change(_ change: VecraftV1.PayloadChange) -> String {
+        let before = change.beforeJSON.isEmpty ? "nothing" : change.beforeJSON
+        let after = change.afterJSON.isEmpty ? "nothing" : change.afterJSON
+        return "\(change.path.isEmpty ? "payload" : change.path) from \(before) to \(after)"
+    }
+
+    private static func change(_ change: VecraftV1.VectorChange) -> String {
+        let name = change.name.isEmpty ? "vector" : "vector \(change.name)"
+        guard change.dimension == change.dimensionBefore else {
+            return change.dimension == 0
+                ? "\(name) is gone"
+                : change.dimensionBefore == 0
+                    ? "\(name) is new" : "\(name) of \(change.dimensionBefore) became one of \(change.dimension)"
+        }
+        func rounded(_ value: Double) -> String { String(Double(Int64((value * 1e6).rounded())) / 1e6) }
+        return
+            "\(name): \(Figures.count(UInt64(change.changedComponents))) of \(change.dimension) components, distance "
+            + "\(rounded(change.distance)), cosine \(rounded(change.cosineSimilarity))"
     }
 
     private static func point(_ point: VecraftV1.PointChange) -> String {

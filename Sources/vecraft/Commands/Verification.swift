@@ -20,7 +20,9 @@ enum Verification {
         guard !chosen.isEmpty else {
             let names = known.map(\.description).joined(separator: ", ")
             throw VecraftError(
-                .notFound, "there is no journal partition '\(partition ?? "")' in \(journal); there are \(names.isEmpty ? "none" : names)")
+                .notFound,
+                "there is no journal partition '\(partition ?? "")' in \(journal); there are \(names.isEmpty ? "none" : names)"
+            )
         }
         var response = VecraftV1.VerifyResponse(ok: true)
         for partition in chosen {
@@ -46,17 +48,21 @@ enum Verification {
 
     static func text(_ response: VecraftV1.VerifyResponse, _ terminal: Terminal) -> String {
         let style = terminal.style
-        var table = Table([
-            Table.Column("partition"), Table.Column("offsets"), Table.Column("entries", right: true),
-            Table.Column("size", right: true), Table.Column("files", right: true), Table.Column("faults", right: true),
-        ])
-        for partition in response.partitions {
-            table.add([
-                partition.partition,
-                partition.entries == 0 ? "none" : "\(partition.firstOffset) to \(partition.lastOffset)",
-                Figures.count(partition.entries), Figures.bytes(partition.bytes), Figures.count(partition.segments),
-                Figures.count(partition.faults.count),
+        let nodes = Set(response.partitions.map(\.node)).count
+        var table = Table(
+            (nodes > 1 ? [Table.Column("node")] : []) + [
+                Table.Column("partition"), Table.Column("offsets"), Table.Column("entries", right: true),
+                Table.Column("size", right: true), Table.Column("files", right: true),
+                Table.Column("faults", right: true),
             ])
+        for partition in response.partitions {
+            table.add(
+                (nodes > 1 ? [partition.node] : []) + [
+                    partition.partition,
+                    partition.entries == 0 ? "none" : "\(partition.firstOffset) to \(partition.lastOffset)",
+                    Figures.count(partition.entries), Figures.bytes(partition.bytes), Figures.count(partition.segments),
+                    Figures.count(partition.faults.count),
+                ])
         }
         var text = table.render(terminal)
         for partition in response.partitions {
@@ -64,6 +70,11 @@ enum Verification {
                 text += style.red("damaged") + " \(partition.partition): \(TextWidth.printable(fault))\n"
             }
         }
+        for node in response.unansweredNodes {
+            text += style.red("not looked at") + " \(TextWidth.printable(node)): it did not answer\n"
+        }
+        let damaged = response.partitions.contains { !$0.faults.isEmpty }
+        if !damaged, !response.unansweredNodes.isEmpty { return text + style.red("What answered is whole.") + "\n" }
         return text + (response.ok ? style.green("The journal is whole.") : style.red("The journal is damaged.")) + "\n"
     }
 }

@@ -101,6 +101,7 @@ extension Settings.Journal {
         settings.idempotencyWindow = .seconds(self.idempotencyWindowSeconds)
         settings.idempotencyEntries = self.idempotencyEntries
         settings.reserveBytes = self.reserveBytes
+        settings.indexesLineage = self.lineageIndex
         return settings
     }
 }

@@ -19,8 +19,8 @@ internal import NIOPosix
 internal import Observability
 internal import Placement
 internal import Primitives
-internal import Raft
 internal import QueryProcessor
+internal import Raft
 internal import ServiceHost
 internal import StorageNode
 internal import Synchronization
@@ -126,7 +126,8 @@ final class ServedNode: Sendable {
 
     /// A start may wait for other nodes; a signal ends that too, and so does a port that cannot be had.
     private func openUnlessStopped(
-        _ signals: TerminationSignals, _ http: HTTPServer, _ web: Task<Void, any Error>, _ failures: AsyncStream<any Error>
+        _ signals: TerminationSignals, _ http: HTTPServer, _ web: Task<Void, any Error>,
+        _ failures: AsyncStream<any Error>
     ) async throws -> Parts? {
         do {
             let parts = try await self.openInTime(signals, http, web, failures)
@@ -145,7 +146,8 @@ final class ServedNode: Sendable {
     }
 
     private func openInTime(
-        _ signals: TerminationSignals, _ http: HTTPServer, _ web: Task<Void, any Error>, _ failures: AsyncStream<any Error>
+        _ signals: TerminationSignals, _ http: HTTPServer, _ web: Task<Void, any Error>,
+        _ failures: AsyncStream<any Error>
     ) async throws -> Parts? {
         guard self.settings.cluster.isClustered else { return try await self.open(http, web) }
         return try await withThrowingTaskGroup(of: Parts?.self) { group in
@@ -204,7 +206,9 @@ final class ServedNode: Sendable {
 
     func journalReporting(_ directory: String) -> JournalReporting {
         let reserve = self.settings.journal.reserveBytes
-        return JournalReporting(JournalMetrics(self.registry)) { [files] in ((try? files.freeBytes(directory)) ?? 0) > reserve }
+        return JournalReporting(JournalMetrics(self.registry)) { [files] in
+            ((try? files.freeBytes(directory)) ?? 0) > reserve
+        }
     }
 
     private func open(_ http: HTTPServer, _ web: Task<Void, any Error>) async throws -> Parts {
@@ -213,7 +217,10 @@ final class ServedNode: Sendable {
         let place = try await self.takePlace(directory)
         let shardTransfer = self.settings.shardTransfer(own: place?.member.id.rawValue)
         let transfer = ShardTransferService(shardTransfer)
-        let methods = transfer.methods.merging(reads.methods) { own, _ in own }
+        let peerLineage = PeerLineage()
+        let methods = transfer.methods.merging(reads.methods) { own, _ in own }.merging(peerLineage.methods) { own, _ in
+            own
+        }
         let (journal, reporting) = try await self.openJournal(directory, place: place, methods: methods)
         let member = place?.member
         let clock = journal.clock
@@ -240,9 +247,17 @@ final class ServedNode: Sendable {
             }
             try meta.start(CatalogToStorage(storage))
             transfer.serve(storage)
-            journal.replicated?.limitTrims { (partition) throws(VecraftError) in try await storage.trimLimit(of: partition) }
-            let gateway = self.gateway(journal, meta, storage, placement, reads)
+            journal.replicated?.limitTrims { (partition) throws(VecraftError) in
+                try await storage.trimLimit(of: partition)
+            }
+            peerLineage.reach(journal.replicated?.clients, member)
+            let lineage = LineageService(
+                journal: journal.client, meta: meta, storage: storage, replica: self.replicaName(member),
+                metrics: LineageMetrics(self.registry), maxReplyBytes: self.settings.grpc.maxMessageBytes,
+                peers: peerLineage, reads: try self.readLog(directory))
+            let gateway = self.gateway(journal, meta, storage, placement, reads, lineage)
             reads.start(gateway, over: journal.replicated?.clients)
+            peerLineage.start(gateway)
             if let member, let clients = journal.replicated?.clients {
                 member.hold(storage, meta, client: ShardTransferClient(clients, shardTransfer))
             }
@@ -305,7 +320,9 @@ final class ServedNode: Sendable {
     }
 
     private func gateway(
-        _ node: NodeJournal, _ meta: MetaManager, _ storage: StorageNode, _ placement: any ShardDirectory, _ peers: PeerReads
+        _ node: NodeJournal, _ meta: MetaManager, _ storage: StorageNode, _ placement: any ShardDirectory,
+        _ peers: PeerReads,
+        _ lineage: LineageService
     ) -> Gateway {
         let journal = node.client
         let name = self.settings.node.name.isEmpty ? ProcessInfo.processInfo.hostName : self.settings.node.name
@@ -314,9 +331,6 @@ final class ServedNode: Sendable {
         settings.maxTimeout = .milliseconds(self.settings.query.maxTimeoutMilliseconds)
         settings.maxReplyBytes = self.settings.grpc.maxMessageBytes
         settings.recentWriters = max(1, self.settings.gateway.recentWriters)
-        let lineage = LineageService(
-            journal: journal, meta: meta, storage: storage, replica: name, metrics: LineageMetrics(self.registry),
-            maxReplyBytes: self.settings.grpc.maxMessageBytes)
         let status = NodeStatus(
             node: name, version: Build.version, revision: Build.revision,
             roles: self.settings.node.roles.map(\.rawValue),
@@ -324,9 +338,27 @@ final class ServedNode: Sendable {
             httpAddress: { self.addresses.http }, source: NodeState(self.readiness, ReplayGoals(storage)))
         return Gateway(
             settings: settings, clock: node.clock, journal: journal, meta: meta, storage: storage,
-            query: QueryProcessor(storage: storage, journal: journal, metrics: QueryMetrics(self.registry)), lineage: lineage,
+            query: QueryProcessor(storage: storage, journal: journal, metrics: QueryMetrics(self.registry)),
+            lineage: lineage,
             requestMetrics: RequestMetrics(self.registry), status: status, placement: placement,
             peers: peers, fanOutMetrics: FanOutMetrics(self.registry), cache: self.resultCache)
+    }
+
+    /// How lineage calls this node.
+    private func replicaName(_ member: ClusterMember?) -> String {
+        if !self.settings.node.name.isEmpty { return self.settings.node.name }
+        if let member { return "node \(member.id.rawValue)" }
+        // Several nodes of a cluster may share a machine.
+        return self.settings.cluster.isClustered
+            ? "node \(self.settings.cluster.nodeID)" : ProcessInfo.processInfo.hostName
+    }
+
+    private func readLog(_ directory: String) throws(VecraftError) -> ReadLog? {
+        let bytes = self.settings.lineage.readLogBytes
+        guard bytes > 0 else { return nil }
+        return try ReadLog(
+            directory: Paths.join(directory, "reads"), files: self.files, limitBytes: bytes,
+            metrics: LineageMetrics(self.registry))
     }
 
     private var resultCache: ResultCache? {
@@ -341,15 +373,19 @@ final class ServedNode: Sendable {
         var methods = gateway.methods().merging(ClusterAPI.methods(member)) { own, _ in own }
         if member != nil {
             for name in ["AddReplica", "RemoveReplica"] {
-                methods["/vecraft.internal.v1.Journal/\(name)"] = .unary { (_, _, _) throws(VecraftError) -> GRPCUnaryOutcome in
+                methods["/vecraft.internal.v1.Journal/\(name)"] = .unary {
+                    (_, _, _) throws(VecraftError) -> GRPCUnaryOutcome in
                     throw VecraftError(
-                        .failedPrecondition, "who votes is for the cluster to say: see vecraft cluster drain, remove and join",
+                        .failedPrecondition,
+                        "who votes is for the cluster to say: see vecraft cluster drain, remove and join",
                         reason: "CLUSTER_RUNS_ITSELF")
                 }
             }
         }
         if !self.answersClients {
-            methods = methods.filter { !$0.key.hasPrefix("/vecraft.v1.Points/") && !$0.key.hasPrefix("/vecraft.v1.Collections/") }
+            methods = methods.filter {
+                !$0.key.hasPrefix("/vecraft.v1.Points/") && !$0.key.hasPrefix("/vecraft.v1.Collections/")
+            }
         }
         return try GRPCServer(
             settings: settings, methods: methods,

@@ -32,7 +32,7 @@ extension VecraftInternalV1 {
             self.wallNanoseconds = wallNanoseconds
             self.identity = identity
         }
-        package static var schema: MessageSchema { MessageSchema(index: 82) }
+        package static var schema: MessageSchema { MessageSchema(index: 85) }
         package init(_ view: View) {
             self.version = view.version
             self.clusterID = view.clusterID.string
@@ -92,7 +92,7 @@ extension VecraftInternalV1 {
             self.continued = continued
             self.messages = messages
         }
-        package static var schema: MessageSchema { MessageSchema(index: 83) }
+        package static var schema: MessageSchema { MessageSchema(index: 86) }
         package init(_ view: View) {
             self.hello = view.hello.map(VecraftInternalV1.Hello.init)
             self.ping = view.ping.map(VecraftInternalV1.Ping.init)
@@ -135,7 +135,7 @@ extension VecraftInternalV1 {
         package init(monotonicNanoseconds: UInt64 = 0) {
             self.monotonicNanoseconds = monotonicNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 84) }
+        package static var schema: MessageSchema { MessageSchema(index: 87) }
         package init(_ view: View) {
             self.monotonicNanoseconds = view.monotonicNanoseconds
         }
@@ -169,7 +169,7 @@ extension VecraftInternalV1 {
             self.receivedNanoseconds = receivedNanoseconds
             self.answeredNanoseconds = answeredNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 85) }
+        package static var schema: MessageSchema { MessageSchema(index: 88) }
         package init(_ view: View) {
             self.monotonicNanoseconds = view.monotonicNanoseconds
             self.receivedNanoseconds = view.receivedNanoseconds
@@ -221,7 +221,7 @@ extension VecraftInternalV1 {
             self.unfit = unfit
             self.body = body
         }
-        package static var schema: MessageSchema { MessageSchema(index: 86) }
+        package static var schema: MessageSchema { MessageSchema(index: 89) }
         package enum Body: Sendable, Equatable {
             case preVote(VecraftInternalV1.VoteRequest)
             case preVoteReply(VecraftInternalV1.VoteReply)
@@ -351,7 +351,7 @@ extension VecraftInternalV1 {
             self.offset = offset
             self.hlc = hlc
         }
-        package static var schema: MessageSchema { MessageSchema(index: 87) }
+        package static var schema: MessageSchema { MessageSchema(index: 90) }
         package init(_ view: View) {
             self.offset = view.offset
             self.hlc = view.hlc
@@ -387,7 +387,7 @@ extension VecraftInternalV1 {
             self.lastTerm = lastTerm
             self.transfer = transfer
         }
-        package static var schema: MessageSchema { MessageSchema(index: 88) }
+        package static var schema: MessageSchema { MessageSchema(index: 91) }
         package init(_ view: View) {
             self.lastIndex = view.lastIndex
             self.lastTerm = view.lastTerm
@@ -421,7 +421,7 @@ extension VecraftInternalV1 {
         package init(granted: Bool = false) {
             self.granted = granted
         }
-        package static var schema: MessageSchema { MessageSchema(index: 89) }
+        package static var schema: MessageSchema { MessageSchema(index: 92) }
         package init(_ view: View) {
             self.granted = view.granted
         }
@@ -459,7 +459,7 @@ extension VecraftInternalV1 {
             self.commit = commit
             self.round = round
         }
-        package static var schema: MessageSchema { MessageSchema(index: 90) }
+        package static var schema: MessageSchema { MessageSchema(index: 93) }
         package init(_ view: View) {
             self.previousIndex = view.previousIndex
             self.previousTerm = view.previousTerm
@@ -521,7 +521,7 @@ extension VecraftInternalV1 {
             self.frameBytes = frameBytes
             self.frames = frames
         }
-        package static var schema: MessageSchema { MessageSchema(index: 91) }
+        package static var schema: MessageSchema { MessageSchema(index: 94) }
         package init(_ view: View) {
             self.first = view.first
             self.last = view.last
@@ -576,7 +576,7 @@ extension VecraftInternalV1 {
         package init(members: [VecraftInternalV1.GroupMember] = []) {
             self.members = members
         }
-        package static var schema: MessageSchema { MessageSchema(index: 92) }
+        package static var schema: MessageSchema { MessageSchema(index: 95) }
         package init(_ view: View) {
             self.members = view.members.map(VecraftInternalV1.GroupMember.init)
         }
@@ -608,7 +608,7 @@ extension VecraftInternalV1 {
             self.voter = voter
             self.outgoing = outgoing
         }
-        package static var schema: MessageSchema { MessageSchema(index: 93) }
+        package static var schema: MessageSchema { MessageSchema(index: 96) }
         package init(_ view: View) {
             self.id = view.id
             self.voter = view.voter
@@ -649,7 +649,7 @@ extension VecraftInternalV1 {
             self.round = round
             self.recovery = recovery
         }
-        package static var schema: MessageSchema { MessageSchema(index: 94) }
+        package static var schema: MessageSchema { MessageSchema(index: 97) }
         package init(_ view: View) {
             self.commit = view.commit
             self.round = view.round
@@ -686,7 +686,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.through = through
         }
-        package static var schema: MessageSchema { MessageSchema(index: 95) }
+        package static var schema: MessageSchema { MessageSchema(index: 98) }
         package init(_ view: View) {
             self.incarnation = view.incarnation
             self.through = view.through
@@ -728,7 +728,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.recovering = recovering
         }
-        package static var schema: MessageSchema { MessageSchema(index: 96) }
+        package static var schema: MessageSchema { MessageSchema(index: 99) }
         package init(_ view: View) {
             self.matched = view.matched
             self.durable = view.durable
@@ -781,7 +781,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.recovering = recovering
         }
-        package static var schema: MessageSchema { MessageSchema(index: 97) }
+        package static var schema: MessageSchema { MessageSchema(index: 100) }
         package init(_ view: View) {
             self.previous = view.previous
             self.hintIndex = view.hintIndex
@@ -824,7 +824,7 @@ extension VecraftInternalV1 {
         package init(index: UInt64 = 0) {
             self.index = index
         }
-        package static var schema: MessageSchema { MessageSchema(index: 98) }
+        package static var schema: MessageSchema { MessageSchema(index: 101) }
         package init(_ view: View) {
             self.index = view.index
         }
@@ -848,7 +848,7 @@ extension VecraftInternalV1 {
     package struct TimeoutNow: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 99) }
+        package static var schema: MessageSchema { MessageSchema(index: 102) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -868,7 +868,7 @@ extension VecraftInternalV1 {
     package struct Outdated: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 100) }
+        package static var schema: MessageSchema { MessageSchema(index: 103) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -891,7 +891,7 @@ extension VecraftInternalV1 {
         package init(part: Part? = nil) {
             self.part = part
         }
-        package static var schema: MessageSchema { MessageSchema(index: 101) }
+        package static var schema: MessageSchema { MessageSchema(index: 104) }
         package enum Part: Sendable, Equatable {
             case header(VecraftInternalV1.LogHeader)
             case frames(VecraftInternalV1.LogFrames)
@@ -981,7 +981,7 @@ extension VecraftInternalV1 {
             self.throughIndex = throughIndex
             self.throughTerm = throughTerm
         }
-        package static var schema: MessageSchema { MessageSchema(index: 102) }
+        package static var schema: MessageSchema { MessageSchema(index: 105) }
         package init(_ view: View) {
             self.hello = view.hello.map(VecraftInternalV1.Hello.init)
             self.partitionKind = view.partitionKind
@@ -1053,7 +1053,7 @@ extension VecraftInternalV1 {
             self.frameBytes = frameBytes
             self.frames = frames
         }
-        package static var schema: MessageSchema { MessageSchema(index: 103) }
+        package static var schema: MessageSchema { MessageSchema(index: 106) }
         package init(_ view: View) {
             self.salt = view.salt
             self.first = view.first
@@ -1091,7 +1091,7 @@ extension VecraftInternalV1 {
         package init(keys: [VecraftInternalV1.LogKey] = []) {
             self.keys = keys
         }
-        package static var schema: MessageSchema { MessageSchema(index: 104) }
+        package static var schema: MessageSchema { MessageSchema(index: 107) }
         package init(_ view: View) {
             self.keys = view.keys.map(VecraftInternalV1.LogKey.init)
         }
@@ -1132,7 +1132,7 @@ extension VecraftInternalV1 {
             self.hlc = hlc
             self.term = term
         }
-        package static var schema: MessageSchema { MessageSchema(index: 105) }
+        package static var schema: MessageSchema { MessageSchema(index: 108) }
         package init(_ view: View) {
             self.tenant = view.tenant.string
             self.key = view.key.string
@@ -1184,7 +1184,7 @@ extension VecraftInternalV1 {
         package init(keyCount: UInt64 = 0) {
             self.keyCount = keyCount
         }
-        package static var schema: MessageSchema { MessageSchema(index: 106) }
+        package static var schema: MessageSchema { MessageSchema(index: 109) }
         package init(_ view: View) {
             self.keyCount = view.keyCount
         }
@@ -1211,7 +1211,7 @@ extension VecraftInternalV1 {
         package init(through: UInt64 = 0) {
             self.through = through
         }
-        package static var schema: MessageSchema { MessageSchema(index: 107) }
+        package static var schema: MessageSchema { MessageSchema(index: 110) }
         package init(_ view: View) {
             self.through = view.through
         }

@@ -39,7 +39,7 @@ extension VecraftInternalV1 {
             self.pageBytes = pageBytes
             self.answersText = answersText
         }
-        package static var schema: MessageSchema { MessageSchema(index: 108) }
+        package static var schema: MessageSchema { MessageSchema(index: 111) }
         package init(_ view: View) {
             self.operation = view.operation
             self.request = [UInt8](view.request)
@@ -94,7 +94,7 @@ extension VecraftInternalV1 {
         package init(reply: [UInt8] = []) {
             self.reply = reply
         }
-        package static var schema: MessageSchema { MessageSchema(index: 109) }
+        package static var schema: MessageSchema { MessageSchema(index: 112) }
         package init(_ view: View) {
             self.reply = [UInt8](view.reply)
         }

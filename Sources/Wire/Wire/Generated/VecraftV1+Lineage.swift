@@ -12,7 +12,7 @@ extension VecraftV1 {
             self.startHLC = startHLC
             self.endHLC = endHLC
         }
-        package static var schema: MessageSchema { MessageSchema(index: 152) }
+        package static var schema: MessageSchema { MessageSchema(index: 155) }
         package init(_ view: View) {
             self.name = view.name.string
             self.startHLC = view.startHLC
@@ -49,24 +49,38 @@ extension VecraftV1 {
         package var payload: VecraftV1.Payload?
         /// Dimension by vector name, "" for the unnamed one.
         package var vectors: [String: UInt32]
-        package init(id: String = "", operation: String = "", payload: VecraftV1.Payload? = nil, vectors: [String: UInt32] = [:]) {
+        /// Where it was asked for: the vectors themselves.
+        package var values: [String: VecraftV1.Vector]
+        /// Only of `Record`: what is other than before, by field. Nothing of a point that was not there before.
+        package var payloadChanges: [VecraftV1.PayloadChange]
+        package var vectorChanges: [VecraftV1.VectorChange]
+        package init(id: String = "", operation: String = "", payload: VecraftV1.Payload? = nil, vectors: [String: UInt32] = [:], values: [String: VecraftV1.Vector] = [:], payloadChanges: [VecraftV1.PayloadChange] = [], vectorChanges: [VecraftV1.VectorChange] = []) {
             self.id = id
             self.operation = operation
             self.payload = payload
             self.vectors = vectors
+            self.values = values
+            self.payloadChanges = payloadChanges
+            self.vectorChanges = vectorChanges
         }
-        package static var schema: MessageSchema { MessageSchema(index: 153) }
+        package static var schema: MessageSchema { MessageSchema(index: 156) }
         package init(_ view: View) {
             self.id = view.id.string
             self.operation = view.operation.string
             self.payload = view.payload.map(VecraftV1.Payload.init)
             self.vectors = view.vectors.dictionary { $0.value }
+            self.values = view.values.dictionary { $0.value.map(VecraftV1.Vector.init) ?? VecraftV1.Vector() }
+            self.payloadChanges = view.payloadChanges.map(VecraftV1.PayloadChange.init)
+            self.vectorChanges = view.vectorChanges.map(VecraftV1.VectorChange.init)
         }
         package func build(_ out: Builder) {
             out.id.set(self.id)
             out.operation.set(self.operation)
             if let v = self.payload { v.build(out.payload.make()) }
             out.vectors.set(self.vectors) { $0.key.set($1); let v = $2; $0.value = v }
+            out.values.set(self.values) { $0.key.set($1); let v = $2; v.build($0.value.make()) }
+            out.payloadChanges.set(self.payloadChanges)
+            out.vectorChanges.set(self.vectorChanges)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -76,6 +90,9 @@ extension VecraftV1 {
             @inlinable package var operation: TextView { self.base.text(32) }
             @inlinable package var payload: VecraftV1.Payload.View? { self.base.message(40) }
             @inlinable package var vectors: RepeatedView<VecraftV1.PointChange.VectorsEntry.View> { self.base.repeated(56, 48) }
+            @inlinable package var values: RepeatedView<VecraftV1.PointChange.ValuesEntry.View> { self.base.repeated(72, 64) }
+            @inlinable package var payloadChanges: RepeatedView<VecraftV1.PayloadChange.View> { self.base.repeated(88, 80) }
+            @inlinable package var vectorChanges: RepeatedView<VecraftV1.VectorChange.View> { self.base.repeated(104, 96) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -86,9 +103,12 @@ extension VecraftV1 {
             @inlinable package var operation: TextSlot { TextSlot(self.base, 32) }
             @inlinable package var payload: MessageSlot<VecraftV1.Payload.Builder> { MessageSlot(self.base, 40) }
             @inlinable package var vectors: RepeatedSlot<VecraftV1.PointChange.VectorsEntry.Builder> { RepeatedSlot(self.base, 56, 48) }
+            @inlinable package var values: RepeatedSlot<VecraftV1.PointChange.ValuesEntry.Builder> { RepeatedSlot(self.base, 72, 64) }
+            @inlinable package var payloadChanges: RepeatedSlot<VecraftV1.PayloadChange.Builder> { RepeatedSlot(self.base, 88, 80) }
+            @inlinable package var vectorChanges: RepeatedSlot<VecraftV1.VectorChange.Builder> { RepeatedSlot(self.base, 104, 96) }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 154) }
+            package static var schema: MessageSchema { MessageSchema(index: 157) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -105,31 +125,158 @@ extension VecraftV1 {
                 @inlinable package var value: UInt32 { get { self.base.load(32) } nonmutating set { self.base.store(newValue, 32) } }
             }
         }
+        package enum ValuesEntry {
+            package static var schema: MessageSchema { MessageSchema(index: 158) }
+            package struct View: MapEntryView {
+                package let base: MessagePointer
+                @inlinable package init(base: MessagePointer) { self.base = base }
+                package static var schema: MessageSchema { VecraftV1.PointChange.ValuesEntry.schema }
+                @inlinable package var key: TextView { self.base.text(24) }
+                @inlinable package var value: VecraftV1.Vector.View? { self.base.message(32) }
+            }
+            package struct Builder: WireBuilder {
+                package let base: BuilderPointer
+                package typealias View = VecraftV1.PointChange.ValuesEntry.View
+                @inlinable package init(base: BuilderPointer) { self.base = base }
+                package static var schema: MessageSchema { VecraftV1.PointChange.ValuesEntry.schema }
+                @inlinable package var key: TextSlot { TextSlot(self.base, 24) }
+                @inlinable package var value: MessageSlot<VecraftV1.Vector.Builder> { MessageSlot(self.base, 32) }
+            }
+        }
+    }
+    /// A field of a payload that a write changed.
+    package struct PayloadChange: WireMessage {
+        /// "author.name": keys of nested objects joined by dots. Arrays are compared as a whole.
+        package var path: String
+        /// JSON; empty where the field was not there.
+        package var beforeJSON: String
+        /// JSON; empty where the field is gone.
+        package var afterJSON: String
+        package init(path: String = "", beforeJSON: String = "", afterJSON: String = "") {
+            self.path = path
+            self.beforeJSON = beforeJSON
+            self.afterJSON = afterJSON
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 159) }
+        package init(_ view: View) {
+            self.path = view.path.string
+            self.beforeJSON = view.beforeJSON.string
+            self.afterJSON = view.afterJSON.string
+        }
+        package func build(_ out: Builder) {
+            out.path.set(self.path)
+            out.beforeJSON.set(self.beforeJSON)
+            out.afterJSON.set(self.afterJSON)
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.PayloadChange.schema }
+            @inlinable package var path: TextView { self.base.text(24) }
+            @inlinable package var beforeJSON: TextView { self.base.text(32) }
+            @inlinable package var afterJSON: TextView { self.base.text(40) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.PayloadChange.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.PayloadChange.schema }
+            @inlinable package var path: TextSlot { TextSlot(self.base, 24) }
+            @inlinable package var beforeJSON: TextSlot { TextSlot(self.base, 32) }
+            @inlinable package var afterJSON: TextSlot { TextSlot(self.base, 40) }
+        }
+    }
+    /// A vector that a write changed.
+    package struct VectorChange: WireMessage {
+        package var name: String
+        /// 0: there was none, or there is none any more.
+        package var dimensionBefore: UInt32
+        package var dimension: UInt32
+        /// Components that differ.
+        package var changedComponents: UInt32
+        /// Euclidean distance between the two, and cosine of the angle (0 where one is zero). Of vectors of one dimension.
+        package var distance: Double
+        package var cosineSimilarity: Double
+        package init(name: String = "", dimensionBefore: UInt32 = 0, dimension: UInt32 = 0, changedComponents: UInt32 = 0, distance: Double = 0, cosineSimilarity: Double = 0) {
+            self.name = name
+            self.dimensionBefore = dimensionBefore
+            self.dimension = dimension
+            self.changedComponents = changedComponents
+            self.distance = distance
+            self.cosineSimilarity = cosineSimilarity
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 160) }
+        package init(_ view: View) {
+            self.name = view.name.string
+            self.dimensionBefore = view.dimensionBefore
+            self.dimension = view.dimension
+            self.changedComponents = view.changedComponents
+            self.distance = view.distance
+            self.cosineSimilarity = view.cosineSimilarity
+        }
+        package func build(_ out: Builder) {
+            out.name.set(self.name)
+            out.dimensionBefore = self.dimensionBefore
+            out.dimension = self.dimension
+            out.changedComponents = self.changedComponents
+            out.distance = self.distance
+            out.cosineSimilarity = self.cosineSimilarity
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.VectorChange.schema }
+            @inlinable package var name: TextView { self.base.text(24) }
+            @inlinable package var dimensionBefore: UInt32 { self.base.load(32) }
+            @inlinable package var dimension: UInt32 { self.base.load(36) }
+            @inlinable package var changedComponents: UInt32 { self.base.load(40) }
+            @inlinable package var distance: Double { self.base.load(48) }
+            @inlinable package var cosineSimilarity: Double { self.base.load(56) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.VectorChange.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.VectorChange.schema }
+            @inlinable package var name: TextSlot { TextSlot(self.base, 24) }
+            @inlinable package var dimensionBefore: UInt32 { get { self.base.load(32) } nonmutating set { self.base.store(newValue, 32) } }
+            @inlinable package var dimension: UInt32 { get { self.base.load(36) } nonmutating set { self.base.store(newValue, 36) } }
+            @inlinable package var changedComponents: UInt32 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
+            @inlinable package var distance: Double { get { self.base.load(48) } nonmutating set { self.base.store(newValue, 48) } }
+            @inlinable package var cosineSimilarity: Double { get { self.base.load(56) } nonmutating set { self.base.store(newValue, 56) } }
+        }
     }
     /// When a replica made an entry searchable.
     package struct Receipt: WireMessage {
+        /// The node's name.
         package var replica: String
         package var firstOffset: UInt64
         package var lastOffset: UInt64
         package var appliedHLC: UInt64
-        package init(replica: String = "", firstOffset: UInt64 = 0, lastOffset: UInt64 = 0, appliedHLC: UInt64 = 0) {
+        /// Shards of the entry's collection that the node holds, of a point asked for its shard alone; a node that holds none has no
+        /// receipt.
+        package var shards: [UInt32]
+        package init(replica: String = "", firstOffset: UInt64 = 0, lastOffset: UInt64 = 0, appliedHLC: UInt64 = 0, shards: [UInt32] = []) {
             self.replica = replica
             self.firstOffset = firstOffset
             self.lastOffset = lastOffset
             self.appliedHLC = appliedHLC
+            self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 155) }
+        package static var schema: MessageSchema { MessageSchema(index: 161) }
         package init(_ view: View) {
             self.replica = view.replica.string
             self.firstOffset = view.firstOffset
             self.lastOffset = view.lastOffset
             self.appliedHLC = view.appliedHLC
+            self.shards = [UInt32](view.shards)
         }
         package func build(_ out: Builder) {
             out.replica.set(self.replica)
             out.firstOffset = self.firstOffset
             out.lastOffset = self.lastOffset
             out.appliedHLC = self.appliedHLC
+            out.shards.set(self.shards)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -139,6 +286,7 @@ extension VecraftV1 {
             @inlinable package var firstOffset: UInt64 { self.base.load(32) }
             @inlinable package var lastOffset: UInt64 { self.base.load(40) }
             @inlinable package var appliedHLC: UInt64 { self.base.load(48) }
+            @inlinable package var shards: UnsafeBufferPointer<UInt32> { self.base.scalars(64, 56) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -149,6 +297,7 @@ extension VecraftV1 {
             @inlinable package var firstOffset: UInt64 { get { self.base.load(32) } nonmutating set { self.base.store(newValue, 32) } }
             @inlinable package var lastOffset: UInt64 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
             @inlinable package var appliedHLC: UInt64 { get { self.base.load(48) } nonmutating set { self.base.store(newValue, 48) } }
+            @inlinable package var shards: ScalarsSlot<UInt32> { ScalarsSlot(self.base, 64, 56) }
         }
     }
     package struct LineageEntry: WireMessage {
@@ -182,7 +331,9 @@ extension VecraftV1 {
         package var refused: String
         /// Of a decision of the control plane: what was changed, why, in which epoch, by which node, as JSON.
         package var decisionJSON: String
-        package init(partition: String = "", offset: UInt64 = 0, term: UInt64 = 0, hlc: UInt64 = 0, operation: String = "", requestID: String = "", idempotencyKey: String = "", principal: String = "", tenant: String = "", collection: String = "", collectionID: UInt64 = 0, shard: UInt32 = 0, tier: UInt32 = 0, traceID: String = "", spanID: String = "", spans: [VecraftV1.Span] = [], points: [VecraftV1.PointChange] = [], pointCount: UInt64 = 0, bodyBytes: UInt64 = 0, receipts: [VecraftV1.Receipt] = [], filterJSON: String = "", current: Bool = false, refused: String = "", decisionJSON: String = "") {
+        /// Of a schema change: {"change": "create" | "update" | "drop", "collection": name, "collection_id": id}.
+        package var ddlJSON: String
+        package init(partition: String = "", offset: UInt64 = 0, term: UInt64 = 0, hlc: UInt64 = 0, operation: String = "", requestID: String = "", idempotencyKey: String = "", principal: String = "", tenant: String = "", collection: String = "", collectionID: UInt64 = 0, shard: UInt32 = 0, tier: UInt32 = 0, traceID: String = "", spanID: String = "", spans: [VecraftV1.Span] = [], points: [VecraftV1.PointChange] = [], pointCount: UInt64 = 0, bodyBytes: UInt64 = 0, receipts: [VecraftV1.Receipt] = [], filterJSON: String = "", current: Bool = false, refused: String = "", decisionJSON: String = "", ddlJSON: String = "") {
             self.partition = partition
             self.offset = offset
             self.term = term
@@ -207,8 +358,9 @@ extension VecraftV1 {
             self.current = current
             self.refused = refused
             self.decisionJSON = decisionJSON
+            self.ddlJSON = ddlJSON
         }
-        package static var schema: MessageSchema { MessageSchema(index: 156) }
+        package static var schema: MessageSchema { MessageSchema(index: 162) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -234,6 +386,7 @@ extension VecraftV1 {
             self.current = view.current
             self.refused = view.refused.string
             self.decisionJSON = view.decisionJSON.string
+            self.ddlJSON = view.ddlJSON.string
         }
         package func build(_ out: Builder) {
             out.partition.set(self.partition)
@@ -260,6 +413,7 @@ extension VecraftV1 {
             out.current = self.current
             out.refused.set(self.refused)
             out.decisionJSON.set(self.decisionJSON)
+            out.ddlJSON.set(self.ddlJSON)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -289,6 +443,7 @@ extension VecraftV1 {
             @inlinable package var current: Bool { self.base.flag(208) }
             @inlinable package var refused: TextView { self.base.text(216) }
             @inlinable package var decisionJSON: TextView { self.base.text(224) }
+            @inlinable package var ddlJSON: TextView { self.base.text(232) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -319,32 +474,38 @@ extension VecraftV1 {
             @inlinable package var current: Bool { get { self.base.flag(208) } nonmutating set { self.base.storeFlag(newValue, 208) } }
             @inlinable package var refused: TextSlot { TextSlot(self.base, 216) }
             @inlinable package var decisionJSON: TextSlot { TextSlot(self.base, 224) }
+            @inlinable package var ddlJSON: TextSlot { TextSlot(self.base, 232) }
         }
     }
     package struct RecordLineageRequest: WireMessage {
         package var collection: String
         package var id: String
         package var tenant: String
+        /// Vectors come with each version.
+        package var withVectors: Bool
         /// At most 1,000; 0 means 100. The newest are kept when there are more, and `truncated` says so. If they are larger than a
         /// message may be: RESOURCE_EXHAUSTED.
         package var limit: UInt32
-        package init(collection: String = "", id: String = "", tenant: String = "", limit: UInt32 = 0) {
+        package init(collection: String = "", id: String = "", tenant: String = "", withVectors: Bool = false, limit: UInt32 = 0) {
             self.collection = collection
             self.id = id
             self.tenant = tenant
+            self.withVectors = withVectors
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 157) }
+        package static var schema: MessageSchema { MessageSchema(index: 163) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.id = view.id.string
             self.tenant = view.tenant.string
+            self.withVectors = view.withVectors
             self.limit = view.limit
         }
         package func build(_ out: Builder) {
             out.collection.set(self.collection)
             out.id.set(self.id)
             out.tenant.set(self.tenant)
+            out.withVectors = self.withVectors
             out.limit = self.limit
         }
         package struct View: WireView {
@@ -354,7 +515,8 @@ extension VecraftV1 {
             @inlinable package var collection: TextView { self.base.text(24) }
             @inlinable package var id: TextView { self.base.text(32) }
             @inlinable package var tenant: TextView { self.base.text(40) }
-            @inlinable package var limit: UInt32 { self.base.load(48) }
+            @inlinable package var withVectors: Bool { self.base.flag(48) }
+            @inlinable package var limit: UInt32 { self.base.load(52) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -364,7 +526,8 @@ extension VecraftV1 {
             @inlinable package var collection: TextSlot { TextSlot(self.base, 24) }
             @inlinable package var id: TextSlot { TextSlot(self.base, 32) }
             @inlinable package var tenant: TextSlot { TextSlot(self.base, 40) }
-            @inlinable package var limit: UInt32 { get { self.base.load(48) } nonmutating set { self.base.store(newValue, 48) } }
+            @inlinable package var withVectors: Bool { get { self.base.flag(48) } nonmutating set { self.base.storeFlag(newValue, 48) } }
+            @inlinable package var limit: UInt32 { get { self.base.load(52) } nonmutating set { self.base.store(newValue, 52) } }
         }
     }
     package struct RequestLineageRequest: WireMessage {
@@ -374,7 +537,7 @@ extension VecraftV1 {
             self.requestID = requestID
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 158) }
+        package static var schema: MessageSchema { MessageSchema(index: 164) }
         package init(_ view: View) {
             self.requestID = view.requestID.string
             self.limit = view.limit
@@ -407,7 +570,7 @@ extension VecraftV1 {
             self.traceID = traceID
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 159) }
+        package static var schema: MessageSchema { MessageSchema(index: 165) }
         package init(_ view: View) {
             self.traceID = view.traceID.string
             self.limit = view.limit
@@ -439,7 +602,7 @@ extension VecraftV1 {
             self.partition = partition
             self.offset = offset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 160) }
+        package static var schema: MessageSchema { MessageSchema(index: 166) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -469,21 +632,40 @@ extension VecraftV1 {
         package var truncated: Bool
         /// Entries read to find the answer.
         package var scanned: UInt64
-        package init(entries: [VecraftV1.LineageEntry] = [], truncated: Bool = false, scanned: UInt64 = 0) {
+        /// Nodes that could not be asked, or did not answer in time: their receipts are missing.
+        package var unansweredNodes: [String]
+        /// Of `Between`: where the next page begins; empty at the end.
+        package var nextPageToken: String
+        /// Journal segments that there are, and those that were looked into.
+        package var segments: UInt64
+        package var segmentsRead: UInt64
+        package init(entries: [VecraftV1.LineageEntry] = [], truncated: Bool = false, scanned: UInt64 = 0, unansweredNodes: [String] = [], nextPageToken: String = "", segments: UInt64 = 0, segmentsRead: UInt64 = 0) {
             self.entries = entries
             self.truncated = truncated
             self.scanned = scanned
+            self.unansweredNodes = unansweredNodes
+            self.nextPageToken = nextPageToken
+            self.segments = segments
+            self.segmentsRead = segmentsRead
         }
-        package static var schema: MessageSchema { MessageSchema(index: 161) }
+        package static var schema: MessageSchema { MessageSchema(index: 167) }
         package init(_ view: View) {
             self.entries = view.entries.map(VecraftV1.LineageEntry.init)
             self.truncated = view.truncated
             self.scanned = view.scanned
+            self.unansweredNodes = view.unansweredNodes.map(\.string)
+            self.nextPageToken = view.nextPageToken.string
+            self.segments = view.segments
+            self.segmentsRead = view.segmentsRead
         }
         package func build(_ out: Builder) {
             out.entries.set(self.entries)
             out.truncated = self.truncated
             out.scanned = self.scanned
+            out.unansweredNodes.set(self.unansweredNodes)
+            out.nextPageToken.set(self.nextPageToken)
+            out.segments = self.segments
+            out.segmentsRead = self.segmentsRead
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -492,6 +674,10 @@ extension VecraftV1 {
             @inlinable package var entries: RepeatedView<VecraftV1.LineageEntry.View> { self.base.repeated(32, 24) }
             @inlinable package var truncated: Bool { self.base.flag(40) }
             @inlinable package var scanned: UInt64 { self.base.load(48) }
+            @inlinable package var unansweredNodes: RepeatedText { self.base.texts(64, 56) }
+            @inlinable package var nextPageToken: TextView { self.base.text(72) }
+            @inlinable package var segments: UInt64 { self.base.load(80) }
+            @inlinable package var segmentsRead: UInt64 { self.base.load(88) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -501,26 +687,652 @@ extension VecraftV1 {
             @inlinable package var entries: RepeatedSlot<VecraftV1.LineageEntry.Builder> { RepeatedSlot(self.base, 32, 24) }
             @inlinable package var truncated: Bool { get { self.base.flag(40) } nonmutating set { self.base.storeFlag(newValue, 40) } }
             @inlinable package var scanned: UInt64 { get { self.base.load(48) } nonmutating set { self.base.store(newValue, 48) } }
+            @inlinable package var unansweredNodes: RepeatedTextSlot { RepeatedTextSlot(self.base, 64, 56) }
+            @inlinable package var nextPageToken: TextSlot { TextSlot(self.base, 72) }
+            @inlinable package var segments: UInt64 { get { self.base.load(80) } nonmutating set { self.base.store(newValue, 80) } }
+            @inlinable package var segmentsRead: UInt64 { get { self.base.load(88) } nonmutating set { self.base.store(newValue, 88) } }
+        }
+    }
+    package struct BetweenRequest: WireMessage {
+        /// Inclusive. 0: from the beginning.
+        package var fromHLC: UInt64
+        /// Exclusive. 0: up to what is known to be whole now.
+        package var toHLC: UInt64
+        /// What is empty selects nothing away. A collection is looked up in its tenant ("default" if that is empty), or, of a collection that
+        /// was dropped, given by its id in `collection_id`.
+        package var tenant: String
+        package var collection: String
+        package var collectionID: UInt64
+        /// "upsert", "delete", "delete_by_filter", "ddl", "decision", ...
+        package var operations: [String]
+        package var principal: String
+        /// At most 1,000; 0 means 100.
+        package var limit: UInt32
+        /// Of an earlier page of the same question.
+        package var pageToken: String
+        package init(fromHLC: UInt64 = 0, toHLC: UInt64 = 0, tenant: String = "", collection: String = "", collectionID: UInt64 = 0, operations: [String] = [], principal: String = "", limit: UInt32 = 0, pageToken: String = "") {
+            self.fromHLC = fromHLC
+            self.toHLC = toHLC
+            self.tenant = tenant
+            self.collection = collection
+            self.collectionID = collectionID
+            self.operations = operations
+            self.principal = principal
+            self.limit = limit
+            self.pageToken = pageToken
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 168) }
+        package init(_ view: View) {
+            self.fromHLC = view.fromHLC
+            self.toHLC = view.toHLC
+            self.tenant = view.tenant.string
+            self.collection = view.collection.string
+            self.collectionID = view.collectionID
+            self.operations = view.operations.map(\.string)
+            self.principal = view.principal.string
+            self.limit = view.limit
+            self.pageToken = view.pageToken.string
+        }
+        package func build(_ out: Builder) {
+            out.fromHLC = self.fromHLC
+            out.toHLC = self.toHLC
+            out.tenant.set(self.tenant)
+            out.collection.set(self.collection)
+            out.collectionID = self.collectionID
+            out.operations.set(self.operations)
+            out.principal.set(self.principal)
+            out.limit = self.limit
+            out.pageToken.set(self.pageToken)
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.BetweenRequest.schema }
+            @inlinable package var fromHLC: UInt64 { self.base.load(24) }
+            @inlinable package var toHLC: UInt64 { self.base.load(32) }
+            @inlinable package var tenant: TextView { self.base.text(40) }
+            @inlinable package var collection: TextView { self.base.text(48) }
+            @inlinable package var collectionID: UInt64 { self.base.load(56) }
+            @inlinable package var operations: RepeatedText { self.base.texts(72, 64) }
+            @inlinable package var principal: TextView { self.base.text(80) }
+            @inlinable package var limit: UInt32 { self.base.load(88) }
+            @inlinable package var pageToken: TextView { self.base.text(96) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.BetweenRequest.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.BetweenRequest.schema }
+            @inlinable package var fromHLC: UInt64 { get { self.base.load(24) } nonmutating set { self.base.store(newValue, 24) } }
+            @inlinable package var toHLC: UInt64 { get { self.base.load(32) } nonmutating set { self.base.store(newValue, 32) } }
+            @inlinable package var tenant: TextSlot { TextSlot(self.base, 40) }
+            @inlinable package var collection: TextSlot { TextSlot(self.base, 48) }
+            @inlinable package var collectionID: UInt64 { get { self.base.load(56) } nonmutating set { self.base.store(newValue, 56) } }
+            @inlinable package var operations: RepeatedTextSlot { RepeatedTextSlot(self.base, 72, 64) }
+            @inlinable package var principal: TextSlot { TextSlot(self.base, 80) }
+            @inlinable package var limit: UInt32 { get { self.base.load(88) } nonmutating set { self.base.store(newValue, 88) } }
+            @inlinable package var pageToken: TextSlot { TextSlot(self.base, 96) }
+        }
+    }
+    package struct WatchRequest: WireMessage {
+        /// As in `BetweenRequest`.
+        package var tenant: String
+        package var collection: String
+        package var collectionID: UInt64
+        package var operations: [String]
+        /// Of the last answer that was taken: goes on behind it. Wins over `from_hlc`. OUT_OF_RANGE, reason TRIMMED: the journal does not reach
+        /// back so far.
+        package var resumeToken: String
+        /// 0: from now on.
+        package var fromHLC: UInt64
+        /// All points of an entry come, with their vectors; else at most 100, without.
+        package var whole: Bool
+        package init(tenant: String = "", collection: String = "", collectionID: UInt64 = 0, operations: [String] = [], resumeToken: String = "", fromHLC: UInt64 = 0, whole: Bool = false) {
+            self.tenant = tenant
+            self.collection = collection
+            self.collectionID = collectionID
+            self.operations = operations
+            self.resumeToken = resumeToken
+            self.fromHLC = fromHLC
+            self.whole = whole
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 169) }
+        package init(_ view: View) {
+            self.tenant = view.tenant.string
+            self.collection = view.collection.string
+            self.collectionID = view.collectionID
+            self.operations = view.operations.map(\.string)
+            self.resumeToken = view.resumeToken.string
+            self.fromHLC = view.fromHLC
+            self.whole = view.whole
+        }
+        package func build(_ out: Builder) {
+            out.tenant.set(self.tenant)
+            out.collection.set(self.collection)
+            out.collectionID = self.collectionID
+            out.operations.set(self.operations)
+            out.resumeToken.set(self.resumeToken)
+            out.fromHLC = self.fromHLC
+            out.whole = self.whole
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.WatchRequest.schema }
+            @inlinable package var tenant: TextView { self.base.text(24) }
+            @inlinable package var collection: TextView { self.base.text(32) }
+            @inlinable package var collectionID: UInt64 { self.base.load(40) }
+            @inlinable package var operations: RepeatedText { self.base.texts(56, 48) }
+            @inlinable package var resumeToken: TextView { self.base.text(64) }
+            @inlinable package var fromHLC: UInt64 { self.base.load(72) }
+            @inlinable package var whole: Bool { self.base.flag(80) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.WatchRequest.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.WatchRequest.schema }
+            @inlinable package var tenant: TextSlot { TextSlot(self.base, 24) }
+            @inlinable package var collection: TextSlot { TextSlot(self.base, 32) }
+            @inlinable package var collectionID: UInt64 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
+            @inlinable package var operations: RepeatedTextSlot { RepeatedTextSlot(self.base, 56, 48) }
+            @inlinable package var resumeToken: TextSlot { TextSlot(self.base, 64) }
+            @inlinable package var fromHLC: UInt64 { get { self.base.load(72) } nonmutating set { self.base.store(newValue, 72) } }
+            @inlinable package var whole: Bool { get { self.base.flag(80) } nonmutating set { self.base.storeFlag(newValue, 80) } }
+        }
+    }
+    package struct WatchResponse: WireMessage {
+        /// Absent of a sign of life, which comes every second when nothing else does.
+        package var entry: VecraftV1.LineageEntry?
+        package var resumeToken: String
+        /// Nothing that comes later has an HLC below this.
+        package var closedHLC: UInt64
+        package init(entry: VecraftV1.LineageEntry? = nil, resumeToken: String = "", closedHLC: UInt64 = 0) {
+            self.entry = entry
+            self.resumeToken = resumeToken
+            self.closedHLC = closedHLC
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 170) }
+        package init(_ view: View) {
+            self.entry = view.entry.map(VecraftV1.LineageEntry.init)
+            self.resumeToken = view.resumeToken.string
+            self.closedHLC = view.closedHLC
+        }
+        package func build(_ out: Builder) {
+            if let v = self.entry { v.build(out.entry.make()) }
+            out.resumeToken.set(self.resumeToken)
+            out.closedHLC = self.closedHLC
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.WatchResponse.schema }
+            @inlinable package var entry: VecraftV1.LineageEntry.View? { self.base.message(24) }
+            @inlinable package var resumeToken: TextView { self.base.text(32) }
+            @inlinable package var closedHLC: UInt64 { self.base.load(40) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.WatchResponse.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.WatchResponse.schema }
+            @inlinable package var entry: MessageSlot<VecraftV1.LineageEntry.Builder> { MessageSlot(self.base, 24) }
+            @inlinable package var resumeToken: TextSlot { TextSlot(self.base, 32) }
+            @inlinable package var closedHLC: UInt64 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
+        }
+    }
+    package struct SearchLineageRequest: WireMessage {
+        package var requestID: String
+        package init(requestID: String = "") {
+            self.requestID = requestID
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 171) }
+        package init(_ view: View) {
+            self.requestID = view.requestID.string
+        }
+        package func build(_ out: Builder) {
+            out.requestID.set(self.requestID)
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.SearchLineageRequest.schema }
+            @inlinable package var requestID: TextView { self.base.text(24) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.SearchLineageRequest.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.SearchLineageRequest.schema }
+            @inlinable package var requestID: TextSlot { TextSlot(self.base, 24) }
+        }
+    }
+    package struct SearchLineageResponse: WireMessage {
+        /// Oldest first.
+        package var reads: [VecraftV1.AnsweredRead]
+        package var unansweredNodes: [String]
+        package init(reads: [VecraftV1.AnsweredRead] = [], unansweredNodes: [String] = []) {
+            self.reads = reads
+            self.unansweredNodes = unansweredNodes
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 172) }
+        package init(_ view: View) {
+            self.reads = view.reads.map(VecraftV1.AnsweredRead.init)
+            self.unansweredNodes = view.unansweredNodes.map(\.string)
+        }
+        package func build(_ out: Builder) {
+            out.reads.set(self.reads)
+            out.unansweredNodes.set(self.unansweredNodes)
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.SearchLineageResponse.schema }
+            @inlinable package var reads: RepeatedView<VecraftV1.AnsweredRead.View> { self.base.repeated(32, 24) }
+            @inlinable package var unansweredNodes: RepeatedText { self.base.texts(48, 40) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.SearchLineageResponse.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.SearchLineageResponse.schema }
+            @inlinable package var reads: RepeatedSlot<VecraftV1.AnsweredRead.Builder> { RepeatedSlot(self.base, 32, 24) }
+            @inlinable package var unansweredNodes: RepeatedTextSlot { RepeatedTextSlot(self.base, 48, 40) }
+        }
+    }
+    /// A read as a gateway answered it. Kept for reads that came with an `x-request-id`, as far as `lineage.read_log_bytes` reaches.
+    package struct AnsweredRead: WireMessage {
+        package var requestID: String
+        /// The gateway's node.
+        package var node: String
+        /// When it was answered.
+        package var hlc: UInt64
+        /// "search", "get", "count", "scroll".
+        package var operation: String
+        package var tenant: String
+        package var collection: String
+        package var collectionID: UInt64
+        package var traceID: String
+        package var principal: String
+        package var requested: VecraftV1.ConsistencyLevel
+        package var achieved: VecraftV1.ConsistencyLevel
+        package var stalenessMs: UInt32
+        package var durationUs: UInt64
+        /// "OK", or the name of the error's code.
+        package var status: String
+        package var shards: [VecraftV1.ShardVersion]
+        package init(requestID: String = "", node: String = "", hlc: UInt64 = 0, operation: String = "", tenant: String = "", collection: String = "", collectionID: UInt64 = 0, traceID: String = "", principal: String = "", requested: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), achieved: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), stalenessMs: UInt32 = 0, durationUs: UInt64 = 0, status: String = "", shards: [VecraftV1.ShardVersion] = []) {
+            self.requestID = requestID
+            self.node = node
+            self.hlc = hlc
+            self.operation = operation
+            self.tenant = tenant
+            self.collection = collection
+            self.collectionID = collectionID
+            self.traceID = traceID
+            self.principal = principal
+            self.requested = requested
+            self.achieved = achieved
+            self.stalenessMs = stalenessMs
+            self.durationUs = durationUs
+            self.status = status
+            self.shards = shards
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 173) }
+        package init(_ view: View) {
+            self.requestID = view.requestID.string
+            self.node = view.node.string
+            self.hlc = view.hlc
+            self.operation = view.operation.string
+            self.tenant = view.tenant.string
+            self.collection = view.collection.string
+            self.collectionID = view.collectionID
+            self.traceID = view.traceID.string
+            self.principal = view.principal.string
+            self.requested = view.requested
+            self.achieved = view.achieved
+            self.stalenessMs = view.stalenessMs
+            self.durationUs = view.durationUs
+            self.status = view.status.string
+            self.shards = view.shards.map(VecraftV1.ShardVersion.init)
+        }
+        package func build(_ out: Builder) {
+            out.requestID.set(self.requestID)
+            out.node.set(self.node)
+            out.hlc = self.hlc
+            out.operation.set(self.operation)
+            out.tenant.set(self.tenant)
+            out.collection.set(self.collection)
+            out.collectionID = self.collectionID
+            out.traceID.set(self.traceID)
+            out.principal.set(self.principal)
+            out.requested = self.requested
+            out.achieved = self.achieved
+            out.stalenessMs = self.stalenessMs
+            out.durationUs = self.durationUs
+            out.status.set(self.status)
+            out.shards.set(self.shards)
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.AnsweredRead.schema }
+            @inlinable package var requestID: TextView { self.base.text(24) }
+            @inlinable package var node: TextView { self.base.text(32) }
+            @inlinable package var hlc: UInt64 { self.base.load(40) }
+            @inlinable package var operation: TextView { self.base.text(48) }
+            @inlinable package var tenant: TextView { self.base.text(56) }
+            @inlinable package var collection: TextView { self.base.text(64) }
+            @inlinable package var collectionID: UInt64 { self.base.load(72) }
+            @inlinable package var traceID: TextView { self.base.text(80) }
+            @inlinable package var principal: TextView { self.base.text(88) }
+            @inlinable package var requested: VecraftV1.ConsistencyLevel { VecraftV1.ConsistencyLevel(rawValue: self.base.load(96)) }
+            @inlinable package var achieved: VecraftV1.ConsistencyLevel { VecraftV1.ConsistencyLevel(rawValue: self.base.load(100)) }
+            @inlinable package var stalenessMs: UInt32 { self.base.load(104) }
+            @inlinable package var durationUs: UInt64 { self.base.load(112) }
+            @inlinable package var status: TextView { self.base.text(120) }
+            @inlinable package var shards: RepeatedView<VecraftV1.ShardVersion.View> { self.base.repeated(136, 128) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.AnsweredRead.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.AnsweredRead.schema }
+            @inlinable package var requestID: TextSlot { TextSlot(self.base, 24) }
+            @inlinable package var node: TextSlot { TextSlot(self.base, 32) }
+            @inlinable package var hlc: UInt64 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
+            @inlinable package var operation: TextSlot { TextSlot(self.base, 48) }
+            @inlinable package var tenant: TextSlot { TextSlot(self.base, 56) }
+            @inlinable package var collection: TextSlot { TextSlot(self.base, 64) }
+            @inlinable package var collectionID: UInt64 { get { self.base.load(72) } nonmutating set { self.base.store(newValue, 72) } }
+            @inlinable package var traceID: TextSlot { TextSlot(self.base, 80) }
+            @inlinable package var principal: TextSlot { TextSlot(self.base, 88) }
+            @inlinable package var requested: VecraftV1.ConsistencyLevel { get { VecraftV1.ConsistencyLevel(rawValue: self.base.load(96)) } nonmutating set { self.base.store(newValue.rawValue, 96) } }
+            @inlinable package var achieved: VecraftV1.ConsistencyLevel { get { VecraftV1.ConsistencyLevel(rawValue: self.base.load(100)) } nonmutating set { self.base.store(newValue.rawValue, 100) } }
+            @inlinable package var stalenessMs: UInt32 { get { self.base.load(104) } nonmutating set { self.base.store(newValue, 104) } }
+            @inlinable package var durationUs: UInt64 { get { self.base.load(112) } nonmutating set { self.base.store(newValue, 112) } }
+            @inlinable package var status: TextSlot { TextSlot(self.base, 120) }
+            @inlinable package var shards: RepeatedSlot<VecraftV1.ShardVersion.Builder> { RepeatedSlot(self.base, 136, 128) }
+        }
+    }
+    package struct ShardVersion: WireMessage {
+        package var shard: UInt32
+        /// The node that answered for it.
+        package var replica: String
+        package var partition: String
+        /// Offset up to which it had applied the partition.
+        package var indexVersion: UInt64
+        package init(shard: UInt32 = 0, replica: String = "", partition: String = "", indexVersion: UInt64 = 0) {
+            self.shard = shard
+            self.replica = replica
+            self.partition = partition
+            self.indexVersion = indexVersion
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 174) }
+        package init(_ view: View) {
+            self.shard = view.shard
+            self.replica = view.replica.string
+            self.partition = view.partition.string
+            self.indexVersion = view.indexVersion
+        }
+        package func build(_ out: Builder) {
+            out.shard = self.shard
+            out.replica.set(self.replica)
+            out.partition.set(self.partition)
+            out.indexVersion = self.indexVersion
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.ShardVersion.schema }
+            @inlinable package var shard: UInt32 { self.base.load(24) }
+            @inlinable package var replica: TextView { self.base.text(32) }
+            @inlinable package var partition: TextView { self.base.text(40) }
+            @inlinable package var indexVersion: UInt64 { self.base.load(48) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.ShardVersion.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.ShardVersion.schema }
+            @inlinable package var shard: UInt32 { get { self.base.load(24) } nonmutating set { self.base.store(newValue, 24) } }
+            @inlinable package var replica: TextSlot { TextSlot(self.base, 32) }
+            @inlinable package var partition: TextSlot { TextSlot(self.base, 40) }
+            @inlinable package var indexVersion: UInt64 { get { self.base.load(48) } nonmutating set { self.base.store(newValue, 48) } }
+        }
+    }
+    package struct ReplayRequest: WireMessage {
+        package var collection: String
+        package var tenant: String
+        /// State after all entries with an HLC of at most this. 0: now.
+        package var toHLC: UInt64
+        package var withVectors: Bool
+        package init(collection: String = "", tenant: String = "", toHLC: UInt64 = 0, withVectors: Bool = false) {
+            self.collection = collection
+            self.tenant = tenant
+            self.toHLC = toHLC
+            self.withVectors = withVectors
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 175) }
+        package init(_ view: View) {
+            self.collection = view.collection.string
+            self.tenant = view.tenant.string
+            self.toHLC = view.toHLC
+            self.withVectors = view.withVectors
+        }
+        package func build(_ out: Builder) {
+            out.collection.set(self.collection)
+            out.tenant.set(self.tenant)
+            out.toHLC = self.toHLC
+            out.withVectors = self.withVectors
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.ReplayRequest.schema }
+            @inlinable package var collection: TextView { self.base.text(24) }
+            @inlinable package var tenant: TextView { self.base.text(32) }
+            @inlinable package var toHLC: UInt64 { self.base.load(40) }
+            @inlinable package var withVectors: Bool { self.base.flag(48) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.ReplayRequest.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.ReplayRequest.schema }
+            @inlinable package var collection: TextSlot { TextSlot(self.base, 24) }
+            @inlinable package var tenant: TextSlot { TextSlot(self.base, 32) }
+            @inlinable package var toHLC: UInt64 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
+            @inlinable package var withVectors: Bool { get { self.base.flag(48) } nonmutating set { self.base.storeFlag(newValue, 48) } }
+        }
+    }
+    package struct ReplayResponse: WireMessage {
+        /// In id order. Ends when `done`.
+        package var points: [VecraftV1.StoredPoint]
+        package var done: Bool
+        /// Of the last message: how many there are, the last entry that counted, and how many were read.
+        package var count: UInt64
+        package var offset: UInt64
+        package var hlc: UInt64
+        package var scanned: UInt64
+        package init(points: [VecraftV1.StoredPoint] = [], done: Bool = false, count: UInt64 = 0, offset: UInt64 = 0, hlc: UInt64 = 0, scanned: UInt64 = 0) {
+            self.points = points
+            self.done = done
+            self.count = count
+            self.offset = offset
+            self.hlc = hlc
+            self.scanned = scanned
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 176) }
+        package init(_ view: View) {
+            self.points = view.points.map(VecraftV1.StoredPoint.init)
+            self.done = view.done
+            self.count = view.count
+            self.offset = view.offset
+            self.hlc = view.hlc
+            self.scanned = view.scanned
+        }
+        package func build(_ out: Builder) {
+            out.points.set(self.points)
+            out.done = self.done
+            out.count = self.count
+            out.offset = self.offset
+            out.hlc = self.hlc
+            out.scanned = self.scanned
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.ReplayResponse.schema }
+            @inlinable package var points: RepeatedView<VecraftV1.StoredPoint.View> { self.base.repeated(32, 24) }
+            @inlinable package var done: Bool { self.base.flag(40) }
+            @inlinable package var count: UInt64 { self.base.load(48) }
+            @inlinable package var offset: UInt64 { self.base.load(56) }
+            @inlinable package var hlc: UInt64 { self.base.load(64) }
+            @inlinable package var scanned: UInt64 { self.base.load(72) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.ReplayResponse.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.ReplayResponse.schema }
+            @inlinable package var points: RepeatedSlot<VecraftV1.StoredPoint.Builder> { RepeatedSlot(self.base, 32, 24) }
+            @inlinable package var done: Bool { get { self.base.flag(40) } nonmutating set { self.base.storeFlag(newValue, 40) } }
+            @inlinable package var count: UInt64 { get { self.base.load(48) } nonmutating set { self.base.store(newValue, 48) } }
+            @inlinable package var offset: UInt64 { get { self.base.load(56) } nonmutating set { self.base.store(newValue, 56) } }
+            @inlinable package var hlc: UInt64 { get { self.base.load(64) } nonmutating set { self.base.store(newValue, 64) } }
+            @inlinable package var scanned: UInt64 { get { self.base.load(72) } nonmutating set { self.base.store(newValue, 72) } }
+        }
+    }
+    package struct Acknowledged: WireMessage {
+        package var partition: String
+        package var offset: UInt64
+        package var hlc: UInt64
+        /// Empty: not looked at.
+        package var requestID: String
+        package init(partition: String = "", offset: UInt64 = 0, hlc: UInt64 = 0, requestID: String = "") {
+            self.partition = partition
+            self.offset = offset
+            self.hlc = hlc
+            self.requestID = requestID
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 177) }
+        package init(_ view: View) {
+            self.partition = view.partition.string
+            self.offset = view.offset
+            self.hlc = view.hlc
+            self.requestID = view.requestID.string
+        }
+        package func build(_ out: Builder) {
+            out.partition.set(self.partition)
+            out.offset = self.offset
+            out.hlc = self.hlc
+            out.requestID.set(self.requestID)
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.Acknowledged.schema }
+            @inlinable package var partition: TextView { self.base.text(24) }
+            @inlinable package var offset: UInt64 { self.base.load(32) }
+            @inlinable package var hlc: UInt64 { self.base.load(40) }
+            @inlinable package var requestID: TextView { self.base.text(48) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.Acknowledged.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.Acknowledged.schema }
+            @inlinable package var partition: TextSlot { TextSlot(self.base, 24) }
+            @inlinable package var offset: UInt64 { get { self.base.load(32) } nonmutating set { self.base.store(newValue, 32) } }
+            @inlinable package var hlc: UInt64 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
+            @inlinable package var requestID: TextSlot { TextSlot(self.base, 48) }
+        }
+    }
+    package struct CoverRequest: WireMessage {
+        /// At most 10,000.
+        package var writes: [VecraftV1.Acknowledged]
+        package init(writes: [VecraftV1.Acknowledged] = []) {
+            self.writes = writes
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 178) }
+        package init(_ view: View) {
+            self.writes = view.writes.map(VecraftV1.Acknowledged.init)
+        }
+        package func build(_ out: Builder) {
+            out.writes.set(self.writes)
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.CoverRequest.schema }
+            @inlinable package var writes: RepeatedView<VecraftV1.Acknowledged.View> { self.base.repeated(32, 24) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.CoverRequest.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.CoverRequest.schema }
+            @inlinable package var writes: RepeatedSlot<VecraftV1.Acknowledged.Builder> { RepeatedSlot(self.base, 32, 24) }
+        }
+    }
+    package struct CoverResponse: WireMessage {
+        package var found: UInt64
+        /// Writes that the journal does not have as they were acknowledged.
+        package var missing: [VecraftV1.Acknowledged]
+        package init(found: UInt64 = 0, missing: [VecraftV1.Acknowledged] = []) {
+            self.found = found
+            self.missing = missing
+        }
+        package static var schema: MessageSchema { MessageSchema(index: 179) }
+        package init(_ view: View) {
+            self.found = view.found
+            self.missing = view.missing.map(VecraftV1.Acknowledged.init)
+        }
+        package func build(_ out: Builder) {
+            out.found = self.found
+            out.missing.set(self.missing)
+        }
+        package struct View: WireView {
+            package let base: MessagePointer
+            @inlinable package init(base: MessagePointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.CoverResponse.schema }
+            @inlinable package var found: UInt64 { self.base.load(24) }
+            @inlinable package var missing: RepeatedView<VecraftV1.Acknowledged.View> { self.base.repeated(40, 32) }
+        }
+        package struct Builder: WireBuilder {
+            package let base: BuilderPointer
+            package typealias View = VecraftV1.CoverResponse.View
+            @inlinable package init(base: BuilderPointer) { self.base = base }
+            package static var schema: MessageSchema { VecraftV1.CoverResponse.schema }
+            @inlinable package var found: UInt64 { get { self.base.load(24) } nonmutating set { self.base.store(newValue, 24) } }
+            @inlinable package var missing: RepeatedSlot<VecraftV1.Acknowledged.Builder> { RepeatedSlot(self.base, 40, 32) }
         }
     }
     package struct VerifyRequest: WireMessage {
         /// Empty: all partitions.
         package var partition: String
-        package init(partition: String = "") {
+        /// This node alone.
+        package var local: Bool
+        package init(partition: String = "", local: Bool = false) {
             self.partition = partition
+            self.local = local
         }
-        package static var schema: MessageSchema { MessageSchema(index: 162) }
+        package static var schema: MessageSchema { MessageSchema(index: 180) }
         package init(_ view: View) {
             self.partition = view.partition.string
+            self.local = view.local
         }
         package func build(_ out: Builder) {
             out.partition.set(self.partition)
+            out.local = self.local
         }
         package struct View: WireView {
             package let base: MessagePointer
             @inlinable package init(base: MessagePointer) { self.base = base }
             package static var schema: MessageSchema { VecraftV1.VerifyRequest.schema }
             @inlinable package var partition: TextView { self.base.text(24) }
+            @inlinable package var local: Bool { self.base.flag(32) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -528,6 +1340,7 @@ extension VecraftV1 {
             @inlinable package init(base: BuilderPointer) { self.base = base }
             package static var schema: MessageSchema { VecraftV1.VerifyRequest.schema }
             @inlinable package var partition: TextSlot { TextSlot(self.base, 24) }
+            @inlinable package var local: Bool { get { self.base.flag(32) } nonmutating set { self.base.storeFlag(newValue, 32) } }
         }
     }
     package struct PartitionReport: WireMessage {
@@ -539,7 +1352,9 @@ extension VecraftV1 {
         package var segments: UInt64
         /// One line a fault: file, byte, what is wrong.
         package var faults: [String]
-        package init(partition: String = "", firstOffset: UInt64 = 0, lastOffset: UInt64 = 0, entries: UInt64 = 0, bytes: UInt64 = 0, segments: UInt64 = 0, faults: [String] = []) {
+        /// Whose copy it is.
+        package var node: String
+        package init(partition: String = "", firstOffset: UInt64 = 0, lastOffset: UInt64 = 0, entries: UInt64 = 0, bytes: UInt64 = 0, segments: UInt64 = 0, faults: [String] = [], node: String = "") {
             self.partition = partition
             self.firstOffset = firstOffset
             self.lastOffset = lastOffset
@@ -547,8 +1362,9 @@ extension VecraftV1 {
             self.bytes = bytes
             self.segments = segments
             self.faults = faults
+            self.node = node
         }
-        package static var schema: MessageSchema { MessageSchema(index: 163) }
+        package static var schema: MessageSchema { MessageSchema(index: 181) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.firstOffset = view.firstOffset
@@ -557,6 +1373,7 @@ extension VecraftV1 {
             self.bytes = view.bytes
             self.segments = view.segments
             self.faults = view.faults.map(\.string)
+            self.node = view.node.string
         }
         package func build(_ out: Builder) {
             out.partition.set(self.partition)
@@ -566,6 +1383,7 @@ extension VecraftV1 {
             out.bytes = self.bytes
             out.segments = self.segments
             out.faults.set(self.faults)
+            out.node.set(self.node)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -578,6 +1396,7 @@ extension VecraftV1 {
             @inlinable package var bytes: UInt64 { self.base.load(56) }
             @inlinable package var segments: UInt64 { self.base.load(64) }
             @inlinable package var faults: RepeatedText { self.base.texts(80, 72) }
+            @inlinable package var node: TextView { self.base.text(88) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -591,23 +1410,29 @@ extension VecraftV1 {
             @inlinable package var bytes: UInt64 { get { self.base.load(56) } nonmutating set { self.base.store(newValue, 56) } }
             @inlinable package var segments: UInt64 { get { self.base.load(64) } nonmutating set { self.base.store(newValue, 64) } }
             @inlinable package var faults: RepeatedTextSlot { RepeatedTextSlot(self.base, 80, 72) }
+            @inlinable package var node: TextSlot { TextSlot(self.base, 88) }
         }
     }
     package struct VerifyResponse: WireMessage {
+        /// All copies that were looked at are right, and every node answered.
         package var ok: Bool
         package var partitions: [VecraftV1.PartitionReport]
-        package init(ok: Bool = false, partitions: [VecraftV1.PartitionReport] = []) {
+        package var unansweredNodes: [String]
+        package init(ok: Bool = false, partitions: [VecraftV1.PartitionReport] = [], unansweredNodes: [String] = []) {
             self.ok = ok
             self.partitions = partitions
+            self.unansweredNodes = unansweredNodes
         }
-        package static var schema: MessageSchema { MessageSchema(index: 164) }
+        package static var schema: MessageSchema { MessageSchema(index: 182) }
         package init(_ view: View) {
             self.ok = view.ok
             self.partitions = view.partitions.map(VecraftV1.PartitionReport.init)
+            self.unansweredNodes = view.unansweredNodes.map(\.string)
         }
         package func build(_ out: Builder) {
             out.ok = self.ok
             out.partitions.set(self.partitions)
+            out.unansweredNodes.set(self.unansweredNodes)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -615,6 +1440,7 @@ extension VecraftV1 {
             package static var schema: MessageSchema { VecraftV1.VerifyResponse.schema }
             @inlinable package var ok: Bool { self.base.flag(24) }
             @inlinable package var partitions: RepeatedView<VecraftV1.PartitionReport.View> { self.base.repeated(40, 32) }
+            @inlinable package var unansweredNodes: RepeatedText { self.base.texts(56, 48) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -623,12 +1449,17 @@ extension VecraftV1 {
             package static var schema: MessageSchema { VecraftV1.VerifyResponse.schema }
             @inlinable package var ok: Bool { get { self.base.flag(24) } nonmutating set { self.base.storeFlag(newValue, 24) } }
             @inlinable package var partitions: RepeatedSlot<VecraftV1.PartitionReport.Builder> { RepeatedSlot(self.base, 40, 32) }
+            @inlinable package var unansweredNodes: RepeatedTextSlot { RepeatedTextSlot(self.base, 56, 48) }
         }
     }
-    /// Lineage: which entries made what is stored. Answered from the journal itself.
+    /// Lineage: which entries made what is stored. Answered from the journal itself, by way of an index of each segment's points, requests
+    /// and traces, so that a question reads only the segments that can answer it.
+    ///
+    /// Of a cluster every node answers for all partitions. What only other nodes know (when an entry became searchable there, what their
+    /// gateways answered) is asked of them for at most a second; who did not answer is named in `unanswered_nodes`.
     package enum Lineage {
         package static let serviceName = "vecraft.v1.Lineage"
-        /// Every entry that touched one point, oldest first.
+        /// Every entry that touched one point, oldest first, with what each changed.
         package static let record = MethodDescriptor(service: "vecraft.v1.Lineage", name: "Record", request: "vecraft.v1.RecordLineageRequest", response: "vecraft.v1.LineageResponse", clientStreaming: false, serverStreaming: false)
         /// Every entry that one request wrote.
         package static let request = MethodDescriptor(service: "vecraft.v1.Lineage", name: "Request", request: "vecraft.v1.RequestLineageRequest", response: "vecraft.v1.LineageResponse", clientStreaming: false, serverStreaming: false)
@@ -636,8 +1467,18 @@ extension VecraftV1 {
         package static let trace = MethodDescriptor(service: "vecraft.v1.Lineage", name: "Trace", request: "vecraft.v1.TraceLineageRequest", response: "vecraft.v1.LineageResponse", clientStreaming: false, serverStreaming: false)
         /// One entry, whole.
         package static let entry = MethodDescriptor(service: "vecraft.v1.Lineage", name: "Entry", request: "vecraft.v1.EntryLineageRequest", response: "vecraft.v1.LineageResponse", clientStreaming: false, serverStreaming: false)
-        /// Reads a partition (or all) from end to end: checksums, gaps in offsets, order of HLCs.
+        /// Entries between two times, of all partitions in one order: (HLC, partition, offset). In pages.
+        package static let between = MethodDescriptor(service: "vecraft.v1.Lineage", name: "Between", request: "vecraft.v1.BetweenRequest", response: "vecraft.v1.LineageResponse", clientStreaming: false, serverStreaming: false)
+        /// The same followed live, as change data capture: in that order, each entry once, resumable by token.
+        package static let watch = MethodDescriptor(service: "vecraft.v1.Lineage", name: "Watch", request: "vecraft.v1.WatchRequest", response: "vecraft.v1.WatchResponse", clientStreaming: false, serverStreaming: true)
+        /// Which index version of each shard answered the reads of a request.
+        package static let search = MethodDescriptor(service: "vecraft.v1.Lineage", name: "Search", request: "vecraft.v1.SearchLineageRequest", response: "vecraft.v1.SearchLineageResponse", clientStreaming: false, serverStreaming: false)
+        /// A collection's points as they stood at a time, made from the journal's entries.
+        package static let replay = MethodDescriptor(service: "vecraft.v1.Lineage", name: "Replay", request: "vecraft.v1.ReplayRequest", response: "vecraft.v1.ReplayResponse", clientStreaming: false, serverStreaming: true)
+        /// Whether writes that were acknowledged stand in the journal.
+        package static let cover = MethodDescriptor(service: "vecraft.v1.Lineage", name: "Cover", request: "vecraft.v1.CoverRequest", response: "vecraft.v1.CoverResponse", clientStreaming: false, serverStreaming: false)
+        /// Reads a partition (or all) from end to end, on every node: checksums, gaps in offsets, order of HLCs.
         package static let verify = MethodDescriptor(service: "vecraft.v1.Lineage", name: "Verify", request: "vecraft.v1.VerifyRequest", response: "vecraft.v1.VerifyResponse", clientStreaming: false, serverStreaming: false)
-        package static let descriptor = ServiceDescriptor(name: serviceName, file: "vecraft/v1/lineage.proto", methods: [Self.record, Self.request, Self.trace, Self.entry, Self.verify])
+        package static let descriptor = ServiceDescriptor(name: serviceName, file: "vecraft/v1/lineage.proto", methods: [Self.record, Self.request, Self.trace, Self.entry, Self.between, Self.watch, Self.search, Self.replay, Self.cover, Self.verify])
     }
 }

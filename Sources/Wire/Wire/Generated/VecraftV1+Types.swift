@@ -52,7 +52,7 @@ extension VecraftV1 {
             self.values = values
             self.packed = packed
         }
-        package static var schema: MessageSchema { MessageSchema(index: 180) }
+        package static var schema: MessageSchema { MessageSchema(index: 198) }
         package init(_ view: View) {
             self.values = [Float](view.values)
             self.packed = [UInt8](view.packed)
@@ -83,7 +83,7 @@ extension VecraftV1 {
         package init(json: [UInt8] = []) {
             self.json = json
         }
-        package static var schema: MessageSchema { MessageSchema(index: 181) }
+        package static var schema: MessageSchema { MessageSchema(index: 199) }
         package init(_ view: View) {
             self.json = [UInt8](view.json)
         }
@@ -110,7 +110,7 @@ extension VecraftV1 {
         package init(kind: Kind? = nil) {
             self.kind = kind
         }
-        package static var schema: MessageSchema { MessageSchema(index: 182) }
+        package static var schema: MessageSchema { MessageSchema(index: 200) }
         package enum Kind: Sendable, Equatable {
             case stringValue(String)
             case integerValue(Int64)
@@ -172,7 +172,7 @@ extension VecraftV1 {
         package init(values: [VecraftV1.Value] = []) {
             self.values = values
         }
-        package static var schema: MessageSchema { MessageSchema(index: 183) }
+        package static var schema: MessageSchema { MessageSchema(index: 201) }
         package init(_ view: View) {
             self.values = view.values.map(VecraftV1.Value.init)
         }
@@ -199,7 +199,7 @@ extension VecraftV1 {
         package init(values: [String] = []) {
             self.values = values
         }
-        package static var schema: MessageSchema { MessageSchema(index: 184) }
+        package static var schema: MessageSchema { MessageSchema(index: 202) }
         package init(_ view: View) {
             self.values = view.values.map(\.string)
         }
@@ -236,7 +236,7 @@ extension VecraftV1 {
             self.vectors = vectors
             self.payload = payload
         }
-        package static var schema: MessageSchema { MessageSchema(index: 185) }
+        package static var schema: MessageSchema { MessageSchema(index: 203) }
         package init(_ view: View) {
             self.id = view.id.string
             self.vector = view.vector.map(VecraftV1.Vector.init)
@@ -269,7 +269,7 @@ extension VecraftV1 {
             @inlinable package var payload: MessageSlot<VecraftV1.Payload.Builder> { MessageSlot(self.base, 56) }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 186) }
+            package static var schema: MessageSchema { MessageSchema(index: 204) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -305,7 +305,7 @@ extension VecraftV1 {
             self.vectors = vectors
             self.payload = payload
         }
-        package static var schema: MessageSchema { MessageSchema(index: 187) }
+        package static var schema: MessageSchema { MessageSchema(index: 205) }
         package init(_ view: View) {
             self.id = view.id.string
             self.version = view.version
@@ -342,7 +342,7 @@ extension VecraftV1 {
             @inlinable package var payload: MessageSlot<VecraftV1.Payload.Builder> { MessageSlot(self.base, 64) }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 188) }
+            package static var schema: MessageSchema { MessageSchema(index: 206) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -371,7 +371,7 @@ extension VecraftV1 {
             self.should = should
             self.mustNot = mustNot
         }
-        package static var schema: MessageSchema { MessageSchema(index: 189) }
+        package static var schema: MessageSchema { MessageSchema(index: 207) }
         package init(_ view: View) {
             self.must = view.must.map(VecraftV1.Condition.init)
             self.should = view.should.map(VecraftV1.Condition.init)
@@ -409,7 +409,7 @@ extension VecraftV1 {
             self.key = key
             self.test = test
         }
-        package static var schema: MessageSchema { MessageSchema(index: 190) }
+        package static var schema: MessageSchema { MessageSchema(index: 208) }
         package enum Test: Sendable, Equatable {
             case match(VecraftV1.Match)
             case range(VecraftV1.Range)
@@ -482,7 +482,7 @@ extension VecraftV1 {
         package init(kind: Kind? = nil) {
             self.kind = kind
         }
-        package static var schema: MessageSchema { MessageSchema(index: 191) }
+        package static var schema: MessageSchema { MessageSchema(index: 209) }
         package enum Kind: Sendable, Equatable {
             case value(VecraftV1.Value)
             /// Equal to one of these (at most 16,384).
@@ -540,7 +540,7 @@ extension VecraftV1 {
         package init(value: Double = 0) {
             self.value = value
         }
-        package static var schema: MessageSchema { MessageSchema(index: 192) }
+        package static var schema: MessageSchema { MessageSchema(index: 210) }
         package init(_ view: View) {
             self.value = view.value
         }
@@ -573,7 +573,7 @@ extension VecraftV1 {
             self.lt = lt
             self.lte = lte
         }
-        package static var schema: MessageSchema { MessageSchema(index: 193) }
+        package static var schema: MessageSchema { MessageSchema(index: 211) }
         package init(_ view: View) {
             self.gt = view.gt.map(VecraftV1.Number.init)
             self.gte = view.gte.map(VecraftV1.Number.init)
@@ -612,7 +612,7 @@ extension VecraftV1 {
         package init(key: String = "") {
             self.key = key
         }
-        package static var schema: MessageSchema { MessageSchema(index: 194) }
+        package static var schema: MessageSchema { MessageSchema(index: 212) }
         package init(_ view: View) {
             self.key = view.key.string
         }
@@ -649,7 +649,7 @@ extension VecraftV1 {
             self.sessionToken = sessionToken
             self.allowPartial = allowPartial
         }
-        package static var schema: MessageSchema { MessageSchema(index: 195) }
+        package static var schema: MessageSchema { MessageSchema(index: 213) }
         package init(_ view: View) {
             self.consistency = view.consistency
             self.maxStalenessMs = view.maxStalenessMs
@@ -691,7 +691,7 @@ extension VecraftV1 {
             self.partition = partition
             self.offset = offset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 196) }
+        package static var schema: MessageSchema { MessageSchema(index: 214) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -745,7 +745,7 @@ extension VecraftV1 {
             self.serverTimeUs = serverTimeUs
             self.missingShards = missingShards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 197) }
+        package static var schema: MessageSchema { MessageSchema(index: 215) }
         package init(_ view: View) {
             self.requested = view.requested
             self.achieved = view.achieved
@@ -822,7 +822,7 @@ extension VecraftV1 {
             self.traceID = traceID
             self.replayed = replayed
         }
-        package static var schema: MessageSchema { MessageSchema(index: 198) }
+        package static var schema: MessageSchema { MessageSchema(index: 216) }
         package init(_ view: View) {
             self.hlc = view.hlc
             self.partition = view.partition.string

@@ -59,6 +59,12 @@ void   vecraft__v1__point_change__vectors_entry__init
   static const Vecraft__V1__PointChange__VectorsEntry init_value = VECRAFT__V1__POINT_CHANGE__VECTORS_ENTRY__INIT;
   *message = init_value;
 }
+void   vecraft__v1__point_change__values_entry__init
+                     (Vecraft__V1__PointChange__ValuesEntry         *message)
+{
+  static const Vecraft__V1__PointChange__ValuesEntry init_value = VECRAFT__V1__POINT_CHANGE__VALUES_ENTRY__INIT;
+  *message = init_value;
+}
 void   vecraft__v1__point_change__init
                      (Vecraft__V1__PointChange         *message)
 {
@@ -102,6 +108,96 @@ void   vecraft__v1__point_change__free_unpacked
   if(!message)
     return;
   assert(message->base.descriptor == &vecraft__v1__point_change__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__payload_change__init
+                     (Vecraft__V1__PayloadChange         *message)
+{
+  static const Vecraft__V1__PayloadChange init_value = VECRAFT__V1__PAYLOAD_CHANGE__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__payload_change__get_packed_size
+                     (const Vecraft__V1__PayloadChange *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__payload_change__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__payload_change__pack
+                     (const Vecraft__V1__PayloadChange *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__payload_change__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__payload_change__pack_to_buffer
+                     (const Vecraft__V1__PayloadChange *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__payload_change__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__PayloadChange *
+       vecraft__v1__payload_change__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__PayloadChange *)
+     protobuf_c_message_unpack (&vecraft__v1__payload_change__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__payload_change__free_unpacked
+                     (Vecraft__V1__PayloadChange *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__payload_change__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__vector_change__init
+                     (Vecraft__V1__VectorChange         *message)
+{
+  static const Vecraft__V1__VectorChange init_value = VECRAFT__V1__VECTOR_CHANGE__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__vector_change__get_packed_size
+                     (const Vecraft__V1__VectorChange *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__vector_change__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__vector_change__pack
+                     (const Vecraft__V1__VectorChange *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__vector_change__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__vector_change__pack_to_buffer
+                     (const Vecraft__V1__VectorChange *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__vector_change__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__VectorChange *
+       vecraft__v1__vector_change__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__VectorChange *)
+     protobuf_c_message_unpack (&vecraft__v1__vector_change__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__vector_change__free_unpacked
+                     (Vecraft__V1__VectorChange *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__vector_change__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 void   vecraft__v1__receipt__init
@@ -419,6 +515,546 @@ void   vecraft__v1__lineage_response__free_unpacked
   assert(message->base.descriptor == &vecraft__v1__lineage_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   vecraft__v1__between_request__init
+                     (Vecraft__V1__BetweenRequest         *message)
+{
+  static const Vecraft__V1__BetweenRequest init_value = VECRAFT__V1__BETWEEN_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__between_request__get_packed_size
+                     (const Vecraft__V1__BetweenRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__between_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__between_request__pack
+                     (const Vecraft__V1__BetweenRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__between_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__between_request__pack_to_buffer
+                     (const Vecraft__V1__BetweenRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__between_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__BetweenRequest *
+       vecraft__v1__between_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__BetweenRequest *)
+     protobuf_c_message_unpack (&vecraft__v1__between_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__between_request__free_unpacked
+                     (Vecraft__V1__BetweenRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__between_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__watch_request__init
+                     (Vecraft__V1__WatchRequest         *message)
+{
+  static const Vecraft__V1__WatchRequest init_value = VECRAFT__V1__WATCH_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__watch_request__get_packed_size
+                     (const Vecraft__V1__WatchRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__watch_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__watch_request__pack
+                     (const Vecraft__V1__WatchRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__watch_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__watch_request__pack_to_buffer
+                     (const Vecraft__V1__WatchRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__watch_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__WatchRequest *
+       vecraft__v1__watch_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__WatchRequest *)
+     protobuf_c_message_unpack (&vecraft__v1__watch_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__watch_request__free_unpacked
+                     (Vecraft__V1__WatchRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__watch_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__watch_response__init
+                     (Vecraft__V1__WatchResponse         *message)
+{
+  static const Vecraft__V1__WatchResponse init_value = VECRAFT__V1__WATCH_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__watch_response__get_packed_size
+                     (const Vecraft__V1__WatchResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__watch_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__watch_response__pack
+                     (const Vecraft__V1__WatchResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__watch_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__watch_response__pack_to_buffer
+                     (const Vecraft__V1__WatchResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__watch_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__WatchResponse *
+       vecraft__v1__watch_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__WatchResponse *)
+     protobuf_c_message_unpack (&vecraft__v1__watch_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__watch_response__free_unpacked
+                     (Vecraft__V1__WatchResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__watch_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__search_lineage_request__init
+                     (Vecraft__V1__SearchLineageRequest         *message)
+{
+  static const Vecraft__V1__SearchLineageRequest init_value = VECRAFT__V1__SEARCH_LINEAGE_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__search_lineage_request__get_packed_size
+                     (const Vecraft__V1__SearchLineageRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__search_lineage_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__search_lineage_request__pack
+                     (const Vecraft__V1__SearchLineageRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__search_lineage_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__search_lineage_request__pack_to_buffer
+                     (const Vecraft__V1__SearchLineageRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__search_lineage_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__SearchLineageRequest *
+       vecraft__v1__search_lineage_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__SearchLineageRequest *)
+     protobuf_c_message_unpack (&vecraft__v1__search_lineage_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__search_lineage_request__free_unpacked
+                     (Vecraft__V1__SearchLineageRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__search_lineage_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__search_lineage_response__init
+                     (Vecraft__V1__SearchLineageResponse         *message)
+{
+  static const Vecraft__V1__SearchLineageResponse init_value = VECRAFT__V1__SEARCH_LINEAGE_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__search_lineage_response__get_packed_size
+                     (const Vecraft__V1__SearchLineageResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__search_lineage_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__search_lineage_response__pack
+                     (const Vecraft__V1__SearchLineageResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__search_lineage_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__search_lineage_response__pack_to_buffer
+                     (const Vecraft__V1__SearchLineageResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__search_lineage_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__SearchLineageResponse *
+       vecraft__v1__search_lineage_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__SearchLineageResponse *)
+     protobuf_c_message_unpack (&vecraft__v1__search_lineage_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__search_lineage_response__free_unpacked
+                     (Vecraft__V1__SearchLineageResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__search_lineage_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__answered_read__init
+                     (Vecraft__V1__AnsweredRead         *message)
+{
+  static const Vecraft__V1__AnsweredRead init_value = VECRAFT__V1__ANSWERED_READ__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__answered_read__get_packed_size
+                     (const Vecraft__V1__AnsweredRead *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__answered_read__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__answered_read__pack
+                     (const Vecraft__V1__AnsweredRead *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__answered_read__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__answered_read__pack_to_buffer
+                     (const Vecraft__V1__AnsweredRead *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__answered_read__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__AnsweredRead *
+       vecraft__v1__answered_read__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__AnsweredRead *)
+     protobuf_c_message_unpack (&vecraft__v1__answered_read__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__answered_read__free_unpacked
+                     (Vecraft__V1__AnsweredRead *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__answered_read__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__shard_version__init
+                     (Vecraft__V1__ShardVersion         *message)
+{
+  static const Vecraft__V1__ShardVersion init_value = VECRAFT__V1__SHARD_VERSION__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__shard_version__get_packed_size
+                     (const Vecraft__V1__ShardVersion *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_version__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__shard_version__pack
+                     (const Vecraft__V1__ShardVersion *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_version__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__shard_version__pack_to_buffer
+                     (const Vecraft__V1__ShardVersion *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__shard_version__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__ShardVersion *
+       vecraft__v1__shard_version__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__ShardVersion *)
+     protobuf_c_message_unpack (&vecraft__v1__shard_version__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__shard_version__free_unpacked
+                     (Vecraft__V1__ShardVersion *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__shard_version__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__replay_request__init
+                     (Vecraft__V1__ReplayRequest         *message)
+{
+  static const Vecraft__V1__ReplayRequest init_value = VECRAFT__V1__REPLAY_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__replay_request__get_packed_size
+                     (const Vecraft__V1__ReplayRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__replay_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__replay_request__pack
+                     (const Vecraft__V1__ReplayRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__replay_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__replay_request__pack_to_buffer
+                     (const Vecraft__V1__ReplayRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__replay_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__ReplayRequest *
+       vecraft__v1__replay_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__ReplayRequest *)
+     protobuf_c_message_unpack (&vecraft__v1__replay_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__replay_request__free_unpacked
+                     (Vecraft__V1__ReplayRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__replay_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__replay_response__init
+                     (Vecraft__V1__ReplayResponse         *message)
+{
+  static const Vecraft__V1__ReplayResponse init_value = VECRAFT__V1__REPLAY_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__replay_response__get_packed_size
+                     (const Vecraft__V1__ReplayResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__replay_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__replay_response__pack
+                     (const Vecraft__V1__ReplayResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__replay_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__replay_response__pack_to_buffer
+                     (const Vecraft__V1__ReplayResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__replay_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__ReplayResponse *
+       vecraft__v1__replay_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__ReplayResponse *)
+     protobuf_c_message_unpack (&vecraft__v1__replay_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__replay_response__free_unpacked
+                     (Vecraft__V1__ReplayResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__replay_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__acknowledged__init
+                     (Vecraft__V1__Acknowledged         *message)
+{
+  static const Vecraft__V1__Acknowledged init_value = VECRAFT__V1__ACKNOWLEDGED__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__acknowledged__get_packed_size
+                     (const Vecraft__V1__Acknowledged *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__acknowledged__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__acknowledged__pack
+                     (const Vecraft__V1__Acknowledged *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__acknowledged__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__acknowledged__pack_to_buffer
+                     (const Vecraft__V1__Acknowledged *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__acknowledged__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__Acknowledged *
+       vecraft__v1__acknowledged__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__Acknowledged *)
+     protobuf_c_message_unpack (&vecraft__v1__acknowledged__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__acknowledged__free_unpacked
+                     (Vecraft__V1__Acknowledged *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__acknowledged__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__cover_request__init
+                     (Vecraft__V1__CoverRequest         *message)
+{
+  static const Vecraft__V1__CoverRequest init_value = VECRAFT__V1__COVER_REQUEST__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__cover_request__get_packed_size
+                     (const Vecraft__V1__CoverRequest *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__cover_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__cover_request__pack
+                     (const Vecraft__V1__CoverRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__cover_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__cover_request__pack_to_buffer
+                     (const Vecraft__V1__CoverRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__cover_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__CoverRequest *
+       vecraft__v1__cover_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__CoverRequest *)
+     protobuf_c_message_unpack (&vecraft__v1__cover_request__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__cover_request__free_unpacked
+                     (Vecraft__V1__CoverRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__cover_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   vecraft__v1__cover_response__init
+                     (Vecraft__V1__CoverResponse         *message)
+{
+  static const Vecraft__V1__CoverResponse init_value = VECRAFT__V1__COVER_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t vecraft__v1__cover_response__get_packed_size
+                     (const Vecraft__V1__CoverResponse *message)
+{
+  assert(message->base.descriptor == &vecraft__v1__cover_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t vecraft__v1__cover_response__pack
+                     (const Vecraft__V1__CoverResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &vecraft__v1__cover_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t vecraft__v1__cover_response__pack_to_buffer
+                     (const Vecraft__V1__CoverResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &vecraft__v1__cover_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Vecraft__V1__CoverResponse *
+       vecraft__v1__cover_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Vecraft__V1__CoverResponse *)
+     protobuf_c_message_unpack (&vecraft__v1__cover_response__descriptor,
+                                allocator, len, data);
+}
+void   vecraft__v1__cover_response__free_unpacked
+                     (Vecraft__V1__CoverResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &vecraft__v1__cover_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   vecraft__v1__verify_request__init
                      (Vecraft__V1__VerifyRequest         *message)
 {
@@ -669,7 +1305,58 @@ const ProtobufCMessageDescriptor vecraft__v1__point_change__vectors_entry__descr
   (ProtobufCMessageInit) vecraft__v1__point_change__vectors_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__point_change__field_descriptors[4] =
+static const ProtobufCFieldDescriptor vecraft__v1__point_change__values_entry__field_descriptors[2] =
+{
+  {
+    "key",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PointChange__ValuesEntry, key),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PointChange__ValuesEntry, value),
+    &vecraft__v1__vector__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__point_change__values_entry__field_indices_by_name[] = {
+  0,   /* field[0] = key */
+  1,   /* field[1] = value */
+};
+static const ProtobufCIntRange vecraft__v1__point_change__values_entry__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__point_change__values_entry__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.PointChange.ValuesEntry",
+  "ValuesEntry",
+  "Vecraft__V1__PointChange__ValuesEntry",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__PointChange__ValuesEntry),
+  2,
+  vecraft__v1__point_change__values_entry__field_descriptors,
+  vecraft__v1__point_change__values_entry__field_indices_by_name,
+  1,  vecraft__v1__point_change__values_entry__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__point_change__values_entry__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__point_change__field_descriptors[7] =
 {
   {
     "id",
@@ -719,17 +1406,56 @@ static const ProtobufCFieldDescriptor vecraft__v1__point_change__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "values",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__PointChange, n_values),
+    offsetof(Vecraft__V1__PointChange, values),
+    &vecraft__v1__point_change__values_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "payload_changes",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__PointChange, n_payload_changes),
+    offsetof(Vecraft__V1__PointChange, payload_changes),
+    &vecraft__v1__payload_change__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "vector_changes",
+    7,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__PointChange, n_vector_changes),
+    offsetof(Vecraft__V1__PointChange, vector_changes),
+    &vecraft__v1__vector_change__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__point_change__field_indices_by_name[] = {
   0,   /* field[0] = id */
   1,   /* field[1] = operation */
   2,   /* field[2] = payload */
+  5,   /* field[5] = payload_changes */
+  4,   /* field[4] = values */
+  6,   /* field[6] = vector_changes */
   3,   /* field[3] = vectors */
 };
 static const ProtobufCIntRange vecraft__v1__point_change__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__point_change__descriptor =
 {
@@ -739,14 +1465,181 @@ const ProtobufCMessageDescriptor vecraft__v1__point_change__descriptor =
   "Vecraft__V1__PointChange",
   "vecraft.v1",
   sizeof(Vecraft__V1__PointChange),
-  4,
+  7,
   vecraft__v1__point_change__field_descriptors,
   vecraft__v1__point_change__field_indices_by_name,
   1,  vecraft__v1__point_change__number_ranges,
   (ProtobufCMessageInit) vecraft__v1__point_change__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__receipt__field_descriptors[4] =
+static const ProtobufCFieldDescriptor vecraft__v1__payload_change__field_descriptors[3] =
+{
+  {
+    "path",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PayloadChange, path),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "before_json",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PayloadChange, before_json),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "after_json",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PayloadChange, after_json),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__payload_change__field_indices_by_name[] = {
+  2,   /* field[2] = after_json */
+  1,   /* field[1] = before_json */
+  0,   /* field[0] = path */
+};
+static const ProtobufCIntRange vecraft__v1__payload_change__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__payload_change__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.PayloadChange",
+  "PayloadChange",
+  "Vecraft__V1__PayloadChange",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__PayloadChange),
+  3,
+  vecraft__v1__payload_change__field_descriptors,
+  vecraft__v1__payload_change__field_indices_by_name,
+  1,  vecraft__v1__payload_change__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__payload_change__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__vector_change__field_descriptors[6] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__VectorChange, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "dimension_before",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__VectorChange, dimension_before),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "dimension",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__VectorChange, dimension),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "changed_components",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__VectorChange, changed_components),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "distance",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__VectorChange, distance),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "cosine_similarity",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__VectorChange, cosine_similarity),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__vector_change__field_indices_by_name[] = {
+  3,   /* field[3] = changed_components */
+  5,   /* field[5] = cosine_similarity */
+  2,   /* field[2] = dimension */
+  1,   /* field[1] = dimension_before */
+  4,   /* field[4] = distance */
+  0,   /* field[0] = name */
+};
+static const ProtobufCIntRange vecraft__v1__vector_change__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__vector_change__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.VectorChange",
+  "VectorChange",
+  "Vecraft__V1__VectorChange",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__VectorChange),
+  6,
+  vecraft__v1__vector_change__field_descriptors,
+  vecraft__v1__vector_change__field_indices_by_name,
+  1,  vecraft__v1__vector_change__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__vector_change__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__receipt__field_descriptors[5] =
 {
   {
     "replica",
@@ -796,17 +1689,30 @@ static const ProtobufCFieldDescriptor vecraft__v1__receipt__field_descriptors[4]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "shards",
+    5,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Vecraft__V1__Receipt, n_shards),
+    offsetof(Vecraft__V1__Receipt, shards),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__receipt__field_indices_by_name[] = {
   3,   /* field[3] = applied_hlc */
   1,   /* field[1] = first_offset */
   2,   /* field[2] = last_offset */
   0,   /* field[0] = replica */
+  4,   /* field[4] = shards */
 };
 static const ProtobufCIntRange vecraft__v1__receipt__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__receipt__descriptor =
 {
@@ -816,14 +1722,14 @@ const ProtobufCMessageDescriptor vecraft__v1__receipt__descriptor =
   "Vecraft__V1__Receipt",
   "vecraft.v1",
   sizeof(Vecraft__V1__Receipt),
-  4,
+  5,
   vecraft__v1__receipt__field_descriptors,
   vecraft__v1__receipt__field_indices_by_name,
   1,  vecraft__v1__receipt__number_ranges,
   (ProtobufCMessageInit) vecraft__v1__receipt__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__lineage_entry__field_descriptors[24] =
+static const ProtobufCFieldDescriptor vecraft__v1__lineage_entry__field_descriptors[25] =
 {
   {
     "partition",
@@ -1113,12 +2019,25 @@ static const ProtobufCFieldDescriptor vecraft__v1__lineage_entry__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "ddl_json",
+    25,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__LineageEntry, ddl_json),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__lineage_entry__field_indices_by_name[] = {
   18,   /* field[18] = body_bytes */
   9,   /* field[9] = collection */
   10,   /* field[10] = collection_id */
   21,   /* field[21] = current */
+  24,   /* field[24] = ddl_json */
   23,   /* field[23] = decision_json */
   20,   /* field[20] = filter_json */
   3,   /* field[3] = hlc */
@@ -1143,7 +2062,7 @@ static const unsigned vecraft__v1__lineage_entry__field_indices_by_name[] = {
 static const ProtobufCIntRange vecraft__v1__lineage_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 24 }
+  { 0, 25 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__lineage_entry__descriptor =
 {
@@ -1153,14 +2072,14 @@ const ProtobufCMessageDescriptor vecraft__v1__lineage_entry__descriptor =
   "Vecraft__V1__LineageEntry",
   "vecraft.v1",
   sizeof(Vecraft__V1__LineageEntry),
-  24,
+  25,
   vecraft__v1__lineage_entry__field_descriptors,
   vecraft__v1__lineage_entry__field_indices_by_name,
   1,  vecraft__v1__lineage_entry__number_ranges,
   (ProtobufCMessageInit) vecraft__v1__lineage_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__record_lineage_request__field_descriptors[4] =
+static const ProtobufCFieldDescriptor vecraft__v1__record_lineage_request__field_descriptors[5] =
 {
   {
     "collection",
@@ -1210,17 +2129,30 @@ static const ProtobufCFieldDescriptor vecraft__v1__record_lineage_request__field
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "with_vectors",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__RecordLineageRequest, with_vectors),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__record_lineage_request__field_indices_by_name[] = {
   0,   /* field[0] = collection */
   1,   /* field[1] = id */
   3,   /* field[3] = limit */
   2,   /* field[2] = tenant */
+  4,   /* field[4] = with_vectors */
 };
 static const ProtobufCIntRange vecraft__v1__record_lineage_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__record_lineage_request__descriptor =
 {
@@ -1230,7 +2162,7 @@ const ProtobufCMessageDescriptor vecraft__v1__record_lineage_request__descriptor
   "Vecraft__V1__RecordLineageRequest",
   "vecraft.v1",
   sizeof(Vecraft__V1__RecordLineageRequest),
-  4,
+  5,
   vecraft__v1__record_lineage_request__field_descriptors,
   vecraft__v1__record_lineage_request__field_indices_by_name,
   1,  vecraft__v1__record_lineage_request__number_ranges,
@@ -1390,7 +2322,7 @@ const ProtobufCMessageDescriptor vecraft__v1__entry_lineage_request__descriptor 
   (ProtobufCMessageInit) vecraft__v1__entry_lineage_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__lineage_response__field_descriptors[3] =
+static const ProtobufCFieldDescriptor vecraft__v1__lineage_response__field_descriptors[7] =
 {
   {
     "entries",
@@ -1428,16 +2360,68 @@ static const ProtobufCFieldDescriptor vecraft__v1__lineage_response__field_descr
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "unanswered_nodes",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__V1__LineageResponse, n_unanswered_nodes),
+    offsetof(Vecraft__V1__LineageResponse, unanswered_nodes),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "next_page_token",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__LineageResponse, next_page_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "segments",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__LineageResponse, segments),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "segments_read",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__LineageResponse, segments_read),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__lineage_response__field_indices_by_name[] = {
   0,   /* field[0] = entries */
+  4,   /* field[4] = next_page_token */
   2,   /* field[2] = scanned */
+  5,   /* field[5] = segments */
+  6,   /* field[6] = segments_read */
   1,   /* field[1] = truncated */
+  3,   /* field[3] = unanswered_nodes */
 };
 static const ProtobufCIntRange vecraft__v1__lineage_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__lineage_response__descriptor =
 {
@@ -1447,14 +2431,1068 @@ const ProtobufCMessageDescriptor vecraft__v1__lineage_response__descriptor =
   "Vecraft__V1__LineageResponse",
   "vecraft.v1",
   sizeof(Vecraft__V1__LineageResponse),
-  3,
+  7,
   vecraft__v1__lineage_response__field_descriptors,
   vecraft__v1__lineage_response__field_indices_by_name,
   1,  vecraft__v1__lineage_response__number_ranges,
   (ProtobufCMessageInit) vecraft__v1__lineage_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__verify_request__field_descriptors[1] =
+static const ProtobufCFieldDescriptor vecraft__v1__between_request__field_descriptors[9] =
+{
+  {
+    "from_hlc",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__BetweenRequest, from_hlc),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "to_hlc",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__BetweenRequest, to_hlc),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tenant",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__BetweenRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "collection",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__BetweenRequest, collection),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "collection_id",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__BetweenRequest, collection_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "operations",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__V1__BetweenRequest, n_operations),
+    offsetof(Vecraft__V1__BetweenRequest, operations),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "principal",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__BetweenRequest, principal),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "limit",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__BetweenRequest, limit),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "page_token",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__BetweenRequest, page_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__between_request__field_indices_by_name[] = {
+  3,   /* field[3] = collection */
+  4,   /* field[4] = collection_id */
+  0,   /* field[0] = from_hlc */
+  7,   /* field[7] = limit */
+  5,   /* field[5] = operations */
+  8,   /* field[8] = page_token */
+  6,   /* field[6] = principal */
+  2,   /* field[2] = tenant */
+  1,   /* field[1] = to_hlc */
+};
+static const ProtobufCIntRange vecraft__v1__between_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__between_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.BetweenRequest",
+  "BetweenRequest",
+  "Vecraft__V1__BetweenRequest",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__BetweenRequest),
+  9,
+  vecraft__v1__between_request__field_descriptors,
+  vecraft__v1__between_request__field_indices_by_name,
+  1,  vecraft__v1__between_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__between_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__watch_request__field_descriptors[7] =
+{
+  {
+    "tenant",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__WatchRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "collection",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__WatchRequest, collection),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "collection_id",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__WatchRequest, collection_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "operations",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__V1__WatchRequest, n_operations),
+    offsetof(Vecraft__V1__WatchRequest, operations),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "resume_token",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__WatchRequest, resume_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "from_hlc",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__WatchRequest, from_hlc),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "whole",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__WatchRequest, whole),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__watch_request__field_indices_by_name[] = {
+  1,   /* field[1] = collection */
+  2,   /* field[2] = collection_id */
+  5,   /* field[5] = from_hlc */
+  3,   /* field[3] = operations */
+  4,   /* field[4] = resume_token */
+  0,   /* field[0] = tenant */
+  6,   /* field[6] = whole */
+};
+static const ProtobufCIntRange vecraft__v1__watch_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__watch_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.WatchRequest",
+  "WatchRequest",
+  "Vecraft__V1__WatchRequest",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__WatchRequest),
+  7,
+  vecraft__v1__watch_request__field_descriptors,
+  vecraft__v1__watch_request__field_indices_by_name,
+  1,  vecraft__v1__watch_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__watch_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__watch_response__field_descriptors[3] =
+{
+  {
+    "entry",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__WatchResponse, entry),
+    &vecraft__v1__lineage_entry__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "resume_token",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__WatchResponse, resume_token),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "closed_hlc",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__WatchResponse, closed_hlc),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__watch_response__field_indices_by_name[] = {
+  2,   /* field[2] = closed_hlc */
+  0,   /* field[0] = entry */
+  1,   /* field[1] = resume_token */
+};
+static const ProtobufCIntRange vecraft__v1__watch_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__watch_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.WatchResponse",
+  "WatchResponse",
+  "Vecraft__V1__WatchResponse",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__WatchResponse),
+  3,
+  vecraft__v1__watch_response__field_descriptors,
+  vecraft__v1__watch_response__field_indices_by_name,
+  1,  vecraft__v1__watch_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__watch_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__search_lineage_request__field_descriptors[1] =
+{
+  {
+    "request_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__SearchLineageRequest, request_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__search_lineage_request__field_indices_by_name[] = {
+  0,   /* field[0] = request_id */
+};
+static const ProtobufCIntRange vecraft__v1__search_lineage_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__search_lineage_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.SearchLineageRequest",
+  "SearchLineageRequest",
+  "Vecraft__V1__SearchLineageRequest",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__SearchLineageRequest),
+  1,
+  vecraft__v1__search_lineage_request__field_descriptors,
+  vecraft__v1__search_lineage_request__field_indices_by_name,
+  1,  vecraft__v1__search_lineage_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__search_lineage_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__search_lineage_response__field_descriptors[2] =
+{
+  {
+    "reads",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__SearchLineageResponse, n_reads),
+    offsetof(Vecraft__V1__SearchLineageResponse, reads),
+    &vecraft__v1__answered_read__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unanswered_nodes",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__V1__SearchLineageResponse, n_unanswered_nodes),
+    offsetof(Vecraft__V1__SearchLineageResponse, unanswered_nodes),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__search_lineage_response__field_indices_by_name[] = {
+  0,   /* field[0] = reads */
+  1,   /* field[1] = unanswered_nodes */
+};
+static const ProtobufCIntRange vecraft__v1__search_lineage_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__search_lineage_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.SearchLineageResponse",
+  "SearchLineageResponse",
+  "Vecraft__V1__SearchLineageResponse",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__SearchLineageResponse),
+  2,
+  vecraft__v1__search_lineage_response__field_descriptors,
+  vecraft__v1__search_lineage_response__field_indices_by_name,
+  1,  vecraft__v1__search_lineage_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__search_lineage_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__answered_read__field_descriptors[15] =
+{
+  {
+    "request_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, request_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "node",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, node),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hlc",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, hlc),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "operation",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, operation),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tenant",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "collection",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, collection),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "collection_id",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, collection_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "trace_id",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, trace_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "principal",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, principal),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "requested",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, requested),
+    &vecraft__v1__consistency_level__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "achieved",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, achieved),
+    &vecraft__v1__consistency_level__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "staleness_ms",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, staleness_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "duration_us",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, duration_us),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "status",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, status),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "shards",
+    15,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__AnsweredRead, n_shards),
+    offsetof(Vecraft__V1__AnsweredRead, shards),
+    &vecraft__v1__shard_version__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__answered_read__field_indices_by_name[] = {
+  10,   /* field[10] = achieved */
+  5,   /* field[5] = collection */
+  6,   /* field[6] = collection_id */
+  12,   /* field[12] = duration_us */
+  2,   /* field[2] = hlc */
+  1,   /* field[1] = node */
+  3,   /* field[3] = operation */
+  8,   /* field[8] = principal */
+  0,   /* field[0] = request_id */
+  9,   /* field[9] = requested */
+  14,   /* field[14] = shards */
+  11,   /* field[11] = staleness_ms */
+  13,   /* field[13] = status */
+  4,   /* field[4] = tenant */
+  7,   /* field[7] = trace_id */
+};
+static const ProtobufCIntRange vecraft__v1__answered_read__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 15 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__answered_read__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.AnsweredRead",
+  "AnsweredRead",
+  "Vecraft__V1__AnsweredRead",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__AnsweredRead),
+  15,
+  vecraft__v1__answered_read__field_descriptors,
+  vecraft__v1__answered_read__field_indices_by_name,
+  1,  vecraft__v1__answered_read__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__answered_read__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__shard_version__field_descriptors[4] =
+{
+  {
+    "shard",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardVersion, shard),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "replica",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardVersion, replica),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "partition",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardVersion, partition),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "index_version",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ShardVersion, index_version),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__shard_version__field_indices_by_name[] = {
+  3,   /* field[3] = index_version */
+  2,   /* field[2] = partition */
+  1,   /* field[1] = replica */
+  0,   /* field[0] = shard */
+};
+static const ProtobufCIntRange vecraft__v1__shard_version__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__shard_version__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.ShardVersion",
+  "ShardVersion",
+  "Vecraft__V1__ShardVersion",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__ShardVersion),
+  4,
+  vecraft__v1__shard_version__field_descriptors,
+  vecraft__v1__shard_version__field_indices_by_name,
+  1,  vecraft__v1__shard_version__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__shard_version__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__replay_request__field_descriptors[4] =
+{
+  {
+    "collection",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ReplayRequest, collection),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tenant",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ReplayRequest, tenant),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "to_hlc",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ReplayRequest, to_hlc),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "with_vectors",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ReplayRequest, with_vectors),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__replay_request__field_indices_by_name[] = {
+  0,   /* field[0] = collection */
+  1,   /* field[1] = tenant */
+  2,   /* field[2] = to_hlc */
+  3,   /* field[3] = with_vectors */
+};
+static const ProtobufCIntRange vecraft__v1__replay_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__replay_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.ReplayRequest",
+  "ReplayRequest",
+  "Vecraft__V1__ReplayRequest",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__ReplayRequest),
+  4,
+  vecraft__v1__replay_request__field_descriptors,
+  vecraft__v1__replay_request__field_indices_by_name,
+  1,  vecraft__v1__replay_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__replay_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__replay_response__field_descriptors[6] =
+{
+  {
+    "points",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__ReplayResponse, n_points),
+    offsetof(Vecraft__V1__ReplayResponse, points),
+    &vecraft__v1__stored_point__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "done",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ReplayResponse, done),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "count",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ReplayResponse, count),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offset",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ReplayResponse, offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hlc",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ReplayResponse, hlc),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "scanned",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__ReplayResponse, scanned),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__replay_response__field_indices_by_name[] = {
+  2,   /* field[2] = count */
+  1,   /* field[1] = done */
+  4,   /* field[4] = hlc */
+  3,   /* field[3] = offset */
+  0,   /* field[0] = points */
+  5,   /* field[5] = scanned */
+};
+static const ProtobufCIntRange vecraft__v1__replay_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 6 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__replay_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.ReplayResponse",
+  "ReplayResponse",
+  "Vecraft__V1__ReplayResponse",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__ReplayResponse),
+  6,
+  vecraft__v1__replay_response__field_descriptors,
+  vecraft__v1__replay_response__field_indices_by_name,
+  1,  vecraft__v1__replay_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__replay_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__acknowledged__field_descriptors[4] =
+{
+  {
+    "partition",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__Acknowledged, partition),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "offset",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__Acknowledged, offset),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hlc",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__Acknowledged, hlc),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "request_id",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__Acknowledged, request_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__acknowledged__field_indices_by_name[] = {
+  2,   /* field[2] = hlc */
+  1,   /* field[1] = offset */
+  0,   /* field[0] = partition */
+  3,   /* field[3] = request_id */
+};
+static const ProtobufCIntRange vecraft__v1__acknowledged__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__acknowledged__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.Acknowledged",
+  "Acknowledged",
+  "Vecraft__V1__Acknowledged",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__Acknowledged),
+  4,
+  vecraft__v1__acknowledged__field_descriptors,
+  vecraft__v1__acknowledged__field_indices_by_name,
+  1,  vecraft__v1__acknowledged__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__acknowledged__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__cover_request__field_descriptors[1] =
+{
+  {
+    "writes",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__CoverRequest, n_writes),
+    offsetof(Vecraft__V1__CoverRequest, writes),
+    &vecraft__v1__acknowledged__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__cover_request__field_indices_by_name[] = {
+  0,   /* field[0] = writes */
+};
+static const ProtobufCIntRange vecraft__v1__cover_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__cover_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.CoverRequest",
+  "CoverRequest",
+  "Vecraft__V1__CoverRequest",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__CoverRequest),
+  1,
+  vecraft__v1__cover_request__field_descriptors,
+  vecraft__v1__cover_request__field_indices_by_name,
+  1,  vecraft__v1__cover_request__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__cover_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__cover_response__field_descriptors[2] =
+{
+  {
+    "found",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__CoverResponse, found),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "missing",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Vecraft__V1__CoverResponse, n_missing),
+    offsetof(Vecraft__V1__CoverResponse, missing),
+    &vecraft__v1__acknowledged__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned vecraft__v1__cover_response__field_indices_by_name[] = {
+  0,   /* field[0] = found */
+  1,   /* field[1] = missing */
+};
+static const ProtobufCIntRange vecraft__v1__cover_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor vecraft__v1__cover_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "vecraft.v1.CoverResponse",
+  "CoverResponse",
+  "Vecraft__V1__CoverResponse",
+  "vecraft.v1",
+  sizeof(Vecraft__V1__CoverResponse),
+  2,
+  vecraft__v1__cover_response__field_descriptors,
+  vecraft__v1__cover_response__field_indices_by_name,
+  1,  vecraft__v1__cover_response__number_ranges,
+  (ProtobufCMessageInit) vecraft__v1__cover_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor vecraft__v1__verify_request__field_descriptors[2] =
 {
   {
     "partition",
@@ -1468,14 +3506,27 @@ static const ProtobufCFieldDescriptor vecraft__v1__verify_request__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "local",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__VerifyRequest, local),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__verify_request__field_indices_by_name[] = {
+  1,   /* field[1] = local */
   0,   /* field[0] = partition */
 };
 static const ProtobufCIntRange vecraft__v1__verify_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 2 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__verify_request__descriptor =
 {
@@ -1485,14 +3536,14 @@ const ProtobufCMessageDescriptor vecraft__v1__verify_request__descriptor =
   "Vecraft__V1__VerifyRequest",
   "vecraft.v1",
   sizeof(Vecraft__V1__VerifyRequest),
-  1,
+  2,
   vecraft__v1__verify_request__field_descriptors,
   vecraft__v1__verify_request__field_indices_by_name,
   1,  vecraft__v1__verify_request__number_ranges,
   (ProtobufCMessageInit) vecraft__v1__verify_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__partition_report__field_descriptors[7] =
+static const ProtobufCFieldDescriptor vecraft__v1__partition_report__field_descriptors[8] =
 {
   {
     "partition",
@@ -1578,6 +3629,18 @@ static const ProtobufCFieldDescriptor vecraft__v1__partition_report__field_descr
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "node",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__PartitionReport, node),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__partition_report__field_indices_by_name[] = {
   4,   /* field[4] = bytes */
@@ -1585,13 +3648,14 @@ static const unsigned vecraft__v1__partition_report__field_indices_by_name[] = {
   6,   /* field[6] = faults */
   1,   /* field[1] = first_offset */
   2,   /* field[2] = last_offset */
+  7,   /* field[7] = node */
   0,   /* field[0] = partition */
   5,   /* field[5] = segments */
 };
 static const ProtobufCIntRange vecraft__v1__partition_report__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__partition_report__descriptor =
 {
@@ -1601,14 +3665,14 @@ const ProtobufCMessageDescriptor vecraft__v1__partition_report__descriptor =
   "Vecraft__V1__PartitionReport",
   "vecraft.v1",
   sizeof(Vecraft__V1__PartitionReport),
-  7,
+  8,
   vecraft__v1__partition_report__field_descriptors,
   vecraft__v1__partition_report__field_indices_by_name,
   1,  vecraft__v1__partition_report__number_ranges,
   (ProtobufCMessageInit) vecraft__v1__partition_report__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__verify_response__field_descriptors[2] =
+static const ProtobufCFieldDescriptor vecraft__v1__verify_response__field_descriptors[3] =
 {
   {
     "ok",
@@ -1634,15 +3698,28 @@ static const ProtobufCFieldDescriptor vecraft__v1__verify_response__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "unanswered_nodes",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__V1__VerifyResponse, n_unanswered_nodes),
+    offsetof(Vecraft__V1__VerifyResponse, unanswered_nodes),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__verify_response__field_indices_by_name[] = {
   0,   /* field[0] = ok */
   1,   /* field[1] = partitions */
+  2,   /* field[2] = unanswered_nodes */
 };
 static const ProtobufCIntRange vecraft__v1__verify_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__verify_response__descriptor =
 {
@@ -1652,27 +3729,37 @@ const ProtobufCMessageDescriptor vecraft__v1__verify_response__descriptor =
   "Vecraft__V1__VerifyResponse",
   "vecraft.v1",
   sizeof(Vecraft__V1__VerifyResponse),
-  2,
+  3,
   vecraft__v1__verify_response__field_descriptors,
   vecraft__v1__verify_response__field_indices_by_name,
   1,  vecraft__v1__verify_response__number_ranges,
   (ProtobufCMessageInit) vecraft__v1__verify_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCMethodDescriptor vecraft__v1__lineage__method_descriptors[5] =
+static const ProtobufCMethodDescriptor vecraft__v1__lineage__method_descriptors[10] =
 {
   { "Record", &vecraft__v1__record_lineage_request__descriptor, &vecraft__v1__lineage_response__descriptor },
   { "Request", &vecraft__v1__request_lineage_request__descriptor, &vecraft__v1__lineage_response__descriptor },
   { "Trace", &vecraft__v1__trace_lineage_request__descriptor, &vecraft__v1__lineage_response__descriptor },
   { "Entry", &vecraft__v1__entry_lineage_request__descriptor, &vecraft__v1__lineage_response__descriptor },
+  { "Between", &vecraft__v1__between_request__descriptor, &vecraft__v1__lineage_response__descriptor },
+  { "Watch", &vecraft__v1__watch_request__descriptor, &vecraft__v1__watch_response__descriptor },
+  { "Search", &vecraft__v1__search_lineage_request__descriptor, &vecraft__v1__search_lineage_response__descriptor },
+  { "Replay", &vecraft__v1__replay_request__descriptor, &vecraft__v1__replay_response__descriptor },
+  { "Cover", &vecraft__v1__cover_request__descriptor, &vecraft__v1__cover_response__descriptor },
   { "Verify", &vecraft__v1__verify_request__descriptor, &vecraft__v1__verify_response__descriptor },
 };
 const unsigned vecraft__v1__lineage__method_indices_by_name[] = {
+  4,        /* Between */
+  8,        /* Cover */
   3,        /* Entry */
   0,        /* Record */
+  7,        /* Replay */
   1,        /* Request */
+  6,        /* Search */
   2,        /* Trace */
-  4         /* Verify */
+  9,        /* Verify */
+  5         /* Watch */
 };
 const ProtobufCServiceDescriptor vecraft__v1__lineage__descriptor =
 {
@@ -1681,7 +3768,7 @@ const ProtobufCServiceDescriptor vecraft__v1__lineage__descriptor =
   "Lineage",
   "Vecraft__V1__Lineage",
   "vecraft.v1",
-  5,
+  10,
   vecraft__v1__lineage__method_descriptors,
   vecraft__v1__lineage__method_indices_by_name
 };
@@ -1717,13 +3804,53 @@ void vecraft__v1__lineage__entry(ProtobufCService *service,
   assert(service->descriptor == &vecraft__v1__lineage__descriptor);
   service->invoke(service, 3, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
+void vecraft__v1__lineage__between(ProtobufCService *service,
+                                   const Vecraft__V1__BetweenRequest *input,
+                                   Vecraft__V1__LineageResponse_Closure closure,
+                                   void *closure_data)
+{
+  assert(service->descriptor == &vecraft__v1__lineage__descriptor);
+  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__v1__lineage__watch(ProtobufCService *service,
+                                 const Vecraft__V1__WatchRequest *input,
+                                 Vecraft__V1__WatchResponse_Closure closure,
+                                 void *closure_data)
+{
+  assert(service->descriptor == &vecraft__v1__lineage__descriptor);
+  service->invoke(service, 5, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__v1__lineage__search(ProtobufCService *service,
+                                  const Vecraft__V1__SearchLineageRequest *input,
+                                  Vecraft__V1__SearchLineageResponse_Closure closure,
+                                  void *closure_data)
+{
+  assert(service->descriptor == &vecraft__v1__lineage__descriptor);
+  service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__v1__lineage__replay(ProtobufCService *service,
+                                  const Vecraft__V1__ReplayRequest *input,
+                                  Vecraft__V1__ReplayResponse_Closure closure,
+                                  void *closure_data)
+{
+  assert(service->descriptor == &vecraft__v1__lineage__descriptor);
+  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void vecraft__v1__lineage__cover(ProtobufCService *service,
+                                 const Vecraft__V1__CoverRequest *input,
+                                 Vecraft__V1__CoverResponse_Closure closure,
+                                 void *closure_data)
+{
+  assert(service->descriptor == &vecraft__v1__lineage__descriptor);
+  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
 void vecraft__v1__lineage__verify(ProtobufCService *service,
                                   const Vecraft__V1__VerifyRequest *input,
                                   Vecraft__V1__VerifyResponse_Closure closure,
                                   void *closure_data)
 {
   assert(service->descriptor == &vecraft__v1__lineage__descriptor);
-  service->invoke(service, 4, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void vecraft__v1__lineage__init (Vecraft__V1__Lineage_Service *service,
                                  Vecraft__V1__Lineage_ServiceDestroy destroy)

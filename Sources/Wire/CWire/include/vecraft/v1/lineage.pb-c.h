@@ -15,6 +15,9 @@ PROTOBUF_C__BEGIN_DECLS
 typedef struct Vecraft__V1__Span Vecraft__V1__Span;
 typedef struct Vecraft__V1__PointChange Vecraft__V1__PointChange;
 typedef struct Vecraft__V1__PointChange__VectorsEntry Vecraft__V1__PointChange__VectorsEntry;
+typedef struct Vecraft__V1__PointChange__ValuesEntry Vecraft__V1__PointChange__ValuesEntry;
+typedef struct Vecraft__V1__PayloadChange Vecraft__V1__PayloadChange;
+typedef struct Vecraft__V1__VectorChange Vecraft__V1__VectorChange;
 typedef struct Vecraft__V1__Receipt Vecraft__V1__Receipt;
 typedef struct Vecraft__V1__LineageEntry Vecraft__V1__LineageEntry;
 typedef struct Vecraft__V1__RecordLineageRequest Vecraft__V1__RecordLineageRequest;
@@ -22,6 +25,18 @@ typedef struct Vecraft__V1__RequestLineageRequest Vecraft__V1__RequestLineageReq
 typedef struct Vecraft__V1__TraceLineageRequest Vecraft__V1__TraceLineageRequest;
 typedef struct Vecraft__V1__EntryLineageRequest Vecraft__V1__EntryLineageRequest;
 typedef struct Vecraft__V1__LineageResponse Vecraft__V1__LineageResponse;
+typedef struct Vecraft__V1__BetweenRequest Vecraft__V1__BetweenRequest;
+typedef struct Vecraft__V1__WatchRequest Vecraft__V1__WatchRequest;
+typedef struct Vecraft__V1__WatchResponse Vecraft__V1__WatchResponse;
+typedef struct Vecraft__V1__SearchLineageRequest Vecraft__V1__SearchLineageRequest;
+typedef struct Vecraft__V1__SearchLineageResponse Vecraft__V1__SearchLineageResponse;
+typedef struct Vecraft__V1__AnsweredRead Vecraft__V1__AnsweredRead;
+typedef struct Vecraft__V1__ShardVersion Vecraft__V1__ShardVersion;
+typedef struct Vecraft__V1__ReplayRequest Vecraft__V1__ReplayRequest;
+typedef struct Vecraft__V1__ReplayResponse Vecraft__V1__ReplayResponse;
+typedef struct Vecraft__V1__Acknowledged Vecraft__V1__Acknowledged;
+typedef struct Vecraft__V1__CoverRequest Vecraft__V1__CoverRequest;
+typedef struct Vecraft__V1__CoverResponse Vecraft__V1__CoverResponse;
 typedef struct Vecraft__V1__VerifyRequest Vecraft__V1__VerifyRequest;
 typedef struct Vecraft__V1__PartitionReport Vecraft__V1__PartitionReport;
 typedef struct Vecraft__V1__VerifyResponse Vecraft__V1__VerifyResponse;
@@ -61,6 +76,17 @@ struct  Vecraft__V1__PointChange__VectorsEntry
     , (char *)protobuf_c_empty_string, 0 }
 
 
+struct  Vecraft__V1__PointChange__ValuesEntry
+{
+  ProtobufCMessage base;
+  char *key;
+  Vecraft__V1__Vector *value;
+};
+#define VECRAFT__V1__POINT_CHANGE__VALUES_ENTRY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__point_change__values_entry__descriptor) \
+    , (char *)protobuf_c_empty_string, NULL }
+
+
 /*
  * What one entry did to one point.
  */
@@ -78,10 +104,73 @@ struct  Vecraft__V1__PointChange
    */
   size_t n_vectors;
   Vecraft__V1__PointChange__VectorsEntry **vectors;
+  /*
+   * Where it was asked for: the vectors themselves.
+   */
+  size_t n_values;
+  Vecraft__V1__PointChange__ValuesEntry **values;
+  /*
+   * Only of `Record`: what is other than before, by field. Nothing of a point that was not there before.
+   */
+  size_t n_payload_changes;
+  Vecraft__V1__PayloadChange **payload_changes;
+  size_t n_vector_changes;
+  Vecraft__V1__VectorChange **vector_changes;
 };
 #define VECRAFT__V1__POINT_CHANGE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__point_change__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, NULL, 0,NULL, 0,NULL, 0,NULL, 0,NULL }
+
+
+/*
+ * A field of a payload that a write changed.
+ */
+struct  Vecraft__V1__PayloadChange
+{
+  ProtobufCMessage base;
+  /*
+   * "author.name": keys of nested objects joined by dots. Arrays are compared as a whole.
+   */
+  char *path;
+  /*
+   * JSON; empty where the field was not there.
+   */
+  char *before_json;
+  /*
+   * JSON; empty where the field is gone.
+   */
+  char *after_json;
+};
+#define VECRAFT__V1__PAYLOAD_CHANGE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__payload_change__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+
+
+/*
+ * A vector that a write changed.
+ */
+struct  Vecraft__V1__VectorChange
+{
+  ProtobufCMessage base;
+  char *name;
+  /*
+   * 0: there was none, or there is none any more.
+   */
+  uint32_t dimension_before;
+  uint32_t dimension;
+  /*
+   * Components that differ.
+   */
+  uint32_t changed_components;
+  /*
+   * Euclidean distance between the two, and cosine of the angle (0 where one is zero). Of vectors of one dimension.
+   */
+  double distance;
+  double cosine_similarity;
+};
+#define VECRAFT__V1__VECTOR_CHANGE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__vector_change__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0 }
 
 
 /*
@@ -90,14 +179,23 @@ struct  Vecraft__V1__PointChange
 struct  Vecraft__V1__Receipt
 {
   ProtobufCMessage base;
+  /*
+   * The node's name.
+   */
   char *replica;
   uint64_t first_offset;
   uint64_t last_offset;
   uint64_t applied_hlc;
+  /*
+   * Shards of the entry's collection that the node holds, of a point asked for its shard alone; a node that holds none has no
+   * receipt.
+   */
+  size_t n_shards;
+  uint32_t *shards;
 };
 #define VECRAFT__V1__RECEIPT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__receipt__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0,NULL }
 
 
 struct  Vecraft__V1__LineageEntry
@@ -146,10 +244,14 @@ struct  Vecraft__V1__LineageEntry
    * Of a decision of the control plane: what was changed, why, in which epoch, by which node, as JSON.
    */
   char *decision_json;
+  /*
+   * Of a schema change: {"change": "create" | "update" | "drop", "collection": name, "collection_id": id}.
+   */
+  char *ddl_json;
 };
 #define VECRAFT__V1__LINEAGE_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__lineage_entry__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, 0, 0,NULL, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, 0, 0,NULL, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 
 struct  Vecraft__V1__RecordLineageRequest
@@ -159,6 +261,10 @@ struct  Vecraft__V1__RecordLineageRequest
   char *id;
   char *tenant;
   /*
+   * Vectors come with each version.
+   */
+  protobuf_c_boolean with_vectors;
+  /*
    * At most 1,000; 0 means 100. The newest are kept when there are more, and `truncated` says so. If they are larger than a
    * message may be: RESOURCE_EXHAUSTED.
    */
@@ -166,7 +272,7 @@ struct  Vecraft__V1__RecordLineageRequest
 };
 #define VECRAFT__V1__RECORD_LINEAGE_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__record_lineage_request__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0 }
 
 
 struct  Vecraft__V1__RequestLineageRequest
@@ -215,10 +321,278 @@ struct  Vecraft__V1__LineageResponse
    * Entries read to find the answer.
    */
   uint64_t scanned;
+  /*
+   * Nodes that could not be asked, or did not answer in time: their receipts are missing.
+   */
+  size_t n_unanswered_nodes;
+  char **unanswered_nodes;
+  /*
+   * Of `Between`: where the next page begins; empty at the end.
+   */
+  char *next_page_token;
+  /*
+   * Journal segments that there are, and those that were looked into.
+   */
+  uint64_t segments;
+  uint64_t segments_read;
 };
 #define VECRAFT__V1__LINEAGE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__lineage_response__descriptor) \
-    , 0,NULL, 0, 0 }
+    , 0,NULL, 0, 0, 0,NULL, (char *)protobuf_c_empty_string, 0, 0 }
+
+
+struct  Vecraft__V1__BetweenRequest
+{
+  ProtobufCMessage base;
+  /*
+   * Inclusive. 0: from the beginning.
+   */
+  uint64_t from_hlc;
+  /*
+   * Exclusive. 0: up to what is known to be whole now.
+   */
+  uint64_t to_hlc;
+  /*
+   * What is empty selects nothing away. A collection is looked up in its tenant ("default" if that is empty), or, of a collection that
+   * was dropped, given by its id in `collection_id`.
+   */
+  char *tenant;
+  char *collection;
+  uint64_t collection_id;
+  /*
+   * "upsert", "delete", "delete_by_filter", "ddl", "decision", ...
+   */
+  size_t n_operations;
+  char **operations;
+  char *principal;
+  /*
+   * At most 1,000; 0 means 100.
+   */
+  uint32_t limit;
+  /*
+   * Of an earlier page of the same question.
+   */
+  char *page_token;
+};
+#define VECRAFT__V1__BETWEEN_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__between_request__descriptor) \
+    , 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string }
+
+
+struct  Vecraft__V1__WatchRequest
+{
+  ProtobufCMessage base;
+  /*
+   * As in `BetweenRequest`.
+   */
+  char *tenant;
+  char *collection;
+  uint64_t collection_id;
+  size_t n_operations;
+  char **operations;
+  /*
+   * Of the last answer that was taken: goes on behind it. Wins over `from_hlc`. OUT_OF_RANGE, reason TRIMMED: the journal does not reach
+   * back so far.
+   */
+  char *resume_token;
+  /*
+   * 0: from now on.
+   */
+  uint64_t from_hlc;
+  /*
+   * All points of an entry come, with their vectors; else at most 100, without.
+   */
+  protobuf_c_boolean whole;
+};
+#define VECRAFT__V1__WATCH_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__watch_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0,NULL, (char *)protobuf_c_empty_string, 0, 0 }
+
+
+struct  Vecraft__V1__WatchResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Absent of a sign of life, which comes every second when nothing else does.
+   */
+  Vecraft__V1__LineageEntry *entry;
+  char *resume_token;
+  /*
+   * Nothing that comes later has an HLC below this.
+   */
+  uint64_t closed_hlc;
+};
+#define VECRAFT__V1__WATCH_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__watch_response__descriptor) \
+    , NULL, (char *)protobuf_c_empty_string, 0 }
+
+
+struct  Vecraft__V1__SearchLineageRequest
+{
+  ProtobufCMessage base;
+  char *request_id;
+};
+#define VECRAFT__V1__SEARCH_LINEAGE_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__search_lineage_request__descriptor) \
+    , (char *)protobuf_c_empty_string }
+
+
+struct  Vecraft__V1__SearchLineageResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Oldest first.
+   */
+  size_t n_reads;
+  Vecraft__V1__AnsweredRead **reads;
+  size_t n_unanswered_nodes;
+  char **unanswered_nodes;
+};
+#define VECRAFT__V1__SEARCH_LINEAGE_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__search_lineage_response__descriptor) \
+    , 0,NULL, 0,NULL }
+
+
+/*
+ * A read as a gateway answered it. Kept for reads that came with an `x-request-id`, as far as `lineage.read_log_bytes` reaches.
+ */
+struct  Vecraft__V1__AnsweredRead
+{
+  ProtobufCMessage base;
+  char *request_id;
+  /*
+   * The gateway's node.
+   */
+  char *node;
+  /*
+   * When it was answered.
+   */
+  uint64_t hlc;
+  /*
+   * "search", "get", "count", "scroll".
+   */
+  char *operation;
+  char *tenant;
+  char *collection;
+  uint64_t collection_id;
+  char *trace_id;
+  char *principal;
+  Vecraft__V1__ConsistencyLevel requested;
+  Vecraft__V1__ConsistencyLevel achieved;
+  uint32_t staleness_ms;
+  uint64_t duration_us;
+  /*
+   * "OK", or the name of the error's code.
+   */
+  char *status;
+  size_t n_shards;
+  Vecraft__V1__ShardVersion **shards;
+};
+#define VECRAFT__V1__ANSWERED_READ__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__answered_read__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, 0, 0, (char *)protobuf_c_empty_string, 0,NULL }
+
+
+struct  Vecraft__V1__ShardVersion
+{
+  ProtobufCMessage base;
+  uint32_t shard;
+  /*
+   * The node that answered for it.
+   */
+  char *replica;
+  char *partition;
+  /*
+   * Offset up to which it had applied the partition.
+   */
+  uint64_t index_version;
+};
+#define VECRAFT__V1__SHARD_VERSION__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__shard_version__descriptor) \
+    , 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+
+
+struct  Vecraft__V1__ReplayRequest
+{
+  ProtobufCMessage base;
+  char *collection;
+  char *tenant;
+  /*
+   * State after all entries with an HLC of at most this. 0: now.
+   */
+  uint64_t to_hlc;
+  protobuf_c_boolean with_vectors;
+};
+#define VECRAFT__V1__REPLAY_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__replay_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0 }
+
+
+struct  Vecraft__V1__ReplayResponse
+{
+  ProtobufCMessage base;
+  /*
+   * In id order. Ends when `done`.
+   */
+  size_t n_points;
+  Vecraft__V1__StoredPoint **points;
+  protobuf_c_boolean done;
+  /*
+   * Of the last message: how many there are, the last entry that counted, and how many were read.
+   */
+  uint64_t count;
+  uint64_t offset;
+  uint64_t hlc;
+  uint64_t scanned;
+};
+#define VECRAFT__V1__REPLAY_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__replay_response__descriptor) \
+    , 0,NULL, 0, 0, 0, 0, 0 }
+
+
+struct  Vecraft__V1__Acknowledged
+{
+  ProtobufCMessage base;
+  char *partition;
+  uint64_t offset;
+  uint64_t hlc;
+  /*
+   * Empty: not looked at.
+   */
+  char *request_id;
+};
+#define VECRAFT__V1__ACKNOWLEDGED__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__acknowledged__descriptor) \
+    , (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string }
+
+
+struct  Vecraft__V1__CoverRequest
+{
+  ProtobufCMessage base;
+  /*
+   * At most 10,000.
+   */
+  size_t n_writes;
+  Vecraft__V1__Acknowledged **writes;
+};
+#define VECRAFT__V1__COVER_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__cover_request__descriptor) \
+    , 0,NULL }
+
+
+struct  Vecraft__V1__CoverResponse
+{
+  ProtobufCMessage base;
+  uint64_t found;
+  /*
+   * Writes that the journal does not have as they were acknowledged.
+   */
+  size_t n_missing;
+  Vecraft__V1__Acknowledged **missing;
+};
+#define VECRAFT__V1__COVER_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__cover_response__descriptor) \
+    , 0, 0,NULL }
 
 
 struct  Vecraft__V1__VerifyRequest
@@ -228,10 +602,14 @@ struct  Vecraft__V1__VerifyRequest
    * Empty: all partitions.
    */
   char *partition;
+  /*
+   * This node alone.
+   */
+  protobuf_c_boolean local;
 };
 #define VECRAFT__V1__VERIFY_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__verify_request__descriptor) \
-    , (char *)protobuf_c_empty_string }
+    , (char *)protobuf_c_empty_string, 0 }
 
 
 struct  Vecraft__V1__PartitionReport
@@ -248,22 +626,31 @@ struct  Vecraft__V1__PartitionReport
    */
   size_t n_faults;
   char **faults;
+  /*
+   * Whose copy it is.
+   */
+  char *node;
 };
 #define VECRAFT__V1__PARTITION_REPORT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__partition_report__descriptor) \
-    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0,NULL }
+    , (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0,NULL, (char *)protobuf_c_empty_string }
 
 
 struct  Vecraft__V1__VerifyResponse
 {
   ProtobufCMessage base;
+  /*
+   * All copies that were looked at are right, and every node answered.
+   */
   protobuf_c_boolean ok;
   size_t n_partitions;
   Vecraft__V1__PartitionReport **partitions;
+  size_t n_unanswered_nodes;
+  char **unanswered_nodes;
 };
 #define VECRAFT__V1__VERIFY_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__verify_response__descriptor) \
-    , 0, 0,NULL }
+    , 0, 0,NULL, 0,NULL }
 
 
 /* Vecraft__V1__Span methods */
@@ -288,6 +675,9 @@ void   vecraft__v1__span__free_unpacked
 /* Vecraft__V1__PointChange__VectorsEntry methods */
 void   vecraft__v1__point_change__vectors_entry__init
                      (Vecraft__V1__PointChange__VectorsEntry         *message);
+/* Vecraft__V1__PointChange__ValuesEntry methods */
+void   vecraft__v1__point_change__values_entry__init
+                     (Vecraft__V1__PointChange__ValuesEntry         *message);
 /* Vecraft__V1__PointChange methods */
 void   vecraft__v1__point_change__init
                      (Vecraft__V1__PointChange         *message);
@@ -306,6 +696,44 @@ Vecraft__V1__PointChange *
                       const uint8_t       *data);
 void   vecraft__v1__point_change__free_unpacked
                      (Vecraft__V1__PointChange *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__PayloadChange methods */
+void   vecraft__v1__payload_change__init
+                     (Vecraft__V1__PayloadChange         *message);
+size_t vecraft__v1__payload_change__get_packed_size
+                     (const Vecraft__V1__PayloadChange   *message);
+size_t vecraft__v1__payload_change__pack
+                     (const Vecraft__V1__PayloadChange   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__payload_change__pack_to_buffer
+                     (const Vecraft__V1__PayloadChange   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__PayloadChange *
+       vecraft__v1__payload_change__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__payload_change__free_unpacked
+                     (Vecraft__V1__PayloadChange *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__VectorChange methods */
+void   vecraft__v1__vector_change__init
+                     (Vecraft__V1__VectorChange         *message);
+size_t vecraft__v1__vector_change__get_packed_size
+                     (const Vecraft__V1__VectorChange   *message);
+size_t vecraft__v1__vector_change__pack
+                     (const Vecraft__V1__VectorChange   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__vector_change__pack_to_buffer
+                     (const Vecraft__V1__VectorChange   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__VectorChange *
+       vecraft__v1__vector_change__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__vector_change__free_unpacked
+                     (Vecraft__V1__VectorChange *message,
                       ProtobufCAllocator *allocator);
 /* Vecraft__V1__Receipt methods */
 void   vecraft__v1__receipt__init
@@ -440,6 +868,234 @@ Vecraft__V1__LineageResponse *
 void   vecraft__v1__lineage_response__free_unpacked
                      (Vecraft__V1__LineageResponse *message,
                       ProtobufCAllocator *allocator);
+/* Vecraft__V1__BetweenRequest methods */
+void   vecraft__v1__between_request__init
+                     (Vecraft__V1__BetweenRequest         *message);
+size_t vecraft__v1__between_request__get_packed_size
+                     (const Vecraft__V1__BetweenRequest   *message);
+size_t vecraft__v1__between_request__pack
+                     (const Vecraft__V1__BetweenRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__between_request__pack_to_buffer
+                     (const Vecraft__V1__BetweenRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__BetweenRequest *
+       vecraft__v1__between_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__between_request__free_unpacked
+                     (Vecraft__V1__BetweenRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__WatchRequest methods */
+void   vecraft__v1__watch_request__init
+                     (Vecraft__V1__WatchRequest         *message);
+size_t vecraft__v1__watch_request__get_packed_size
+                     (const Vecraft__V1__WatchRequest   *message);
+size_t vecraft__v1__watch_request__pack
+                     (const Vecraft__V1__WatchRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__watch_request__pack_to_buffer
+                     (const Vecraft__V1__WatchRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__WatchRequest *
+       vecraft__v1__watch_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__watch_request__free_unpacked
+                     (Vecraft__V1__WatchRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__WatchResponse methods */
+void   vecraft__v1__watch_response__init
+                     (Vecraft__V1__WatchResponse         *message);
+size_t vecraft__v1__watch_response__get_packed_size
+                     (const Vecraft__V1__WatchResponse   *message);
+size_t vecraft__v1__watch_response__pack
+                     (const Vecraft__V1__WatchResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__watch_response__pack_to_buffer
+                     (const Vecraft__V1__WatchResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__WatchResponse *
+       vecraft__v1__watch_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__watch_response__free_unpacked
+                     (Vecraft__V1__WatchResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__SearchLineageRequest methods */
+void   vecraft__v1__search_lineage_request__init
+                     (Vecraft__V1__SearchLineageRequest         *message);
+size_t vecraft__v1__search_lineage_request__get_packed_size
+                     (const Vecraft__V1__SearchLineageRequest   *message);
+size_t vecraft__v1__search_lineage_request__pack
+                     (const Vecraft__V1__SearchLineageRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__search_lineage_request__pack_to_buffer
+                     (const Vecraft__V1__SearchLineageRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__SearchLineageRequest *
+       vecraft__v1__search_lineage_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__search_lineage_request__free_unpacked
+                     (Vecraft__V1__SearchLineageRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__SearchLineageResponse methods */
+void   vecraft__v1__search_lineage_response__init
+                     (Vecraft__V1__SearchLineageResponse         *message);
+size_t vecraft__v1__search_lineage_response__get_packed_size
+                     (const Vecraft__V1__SearchLineageResponse   *message);
+size_t vecraft__v1__search_lineage_response__pack
+                     (const Vecraft__V1__SearchLineageResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__search_lineage_response__pack_to_buffer
+                     (const Vecraft__V1__SearchLineageResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__SearchLineageResponse *
+       vecraft__v1__search_lineage_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__search_lineage_response__free_unpacked
+                     (Vecraft__V1__SearchLineageResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__AnsweredRead methods */
+void   vecraft__v1__answered_read__init
+                     (Vecraft__V1__AnsweredRead         *message);
+size_t vecraft__v1__answered_read__get_packed_size
+                     (const Vecraft__V1__AnsweredRead   *message);
+size_t vecraft__v1__answered_read__pack
+                     (const Vecraft__V1__AnsweredRead   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__answered_read__pack_to_buffer
+                     (const Vecraft__V1__AnsweredRead   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__AnsweredRead *
+       vecraft__v1__answered_read__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__answered_read__free_unpacked
+                     (Vecraft__V1__AnsweredRead *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__ShardVersion methods */
+void   vecraft__v1__shard_version__init
+                     (Vecraft__V1__ShardVersion         *message);
+size_t vecraft__v1__shard_version__get_packed_size
+                     (const Vecraft__V1__ShardVersion   *message);
+size_t vecraft__v1__shard_version__pack
+                     (const Vecraft__V1__ShardVersion   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__shard_version__pack_to_buffer
+                     (const Vecraft__V1__ShardVersion   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__ShardVersion *
+       vecraft__v1__shard_version__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__shard_version__free_unpacked
+                     (Vecraft__V1__ShardVersion *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__ReplayRequest methods */
+void   vecraft__v1__replay_request__init
+                     (Vecraft__V1__ReplayRequest         *message);
+size_t vecraft__v1__replay_request__get_packed_size
+                     (const Vecraft__V1__ReplayRequest   *message);
+size_t vecraft__v1__replay_request__pack
+                     (const Vecraft__V1__ReplayRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__replay_request__pack_to_buffer
+                     (const Vecraft__V1__ReplayRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__ReplayRequest *
+       vecraft__v1__replay_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__replay_request__free_unpacked
+                     (Vecraft__V1__ReplayRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__ReplayResponse methods */
+void   vecraft__v1__replay_response__init
+                     (Vecraft__V1__ReplayResponse         *message);
+size_t vecraft__v1__replay_response__get_packed_size
+                     (const Vecraft__V1__ReplayResponse   *message);
+size_t vecraft__v1__replay_response__pack
+                     (const Vecraft__V1__ReplayResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__replay_response__pack_to_buffer
+                     (const Vecraft__V1__ReplayResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__ReplayResponse *
+       vecraft__v1__replay_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__replay_response__free_unpacked
+                     (Vecraft__V1__ReplayResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__Acknowledged methods */
+void   vecraft__v1__acknowledged__init
+                     (Vecraft__V1__Acknowledged         *message);
+size_t vecraft__v1__acknowledged__get_packed_size
+                     (const Vecraft__V1__Acknowledged   *message);
+size_t vecraft__v1__acknowledged__pack
+                     (const Vecraft__V1__Acknowledged   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__acknowledged__pack_to_buffer
+                     (const Vecraft__V1__Acknowledged   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__Acknowledged *
+       vecraft__v1__acknowledged__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__acknowledged__free_unpacked
+                     (Vecraft__V1__Acknowledged *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__CoverRequest methods */
+void   vecraft__v1__cover_request__init
+                     (Vecraft__V1__CoverRequest         *message);
+size_t vecraft__v1__cover_request__get_packed_size
+                     (const Vecraft__V1__CoverRequest   *message);
+size_t vecraft__v1__cover_request__pack
+                     (const Vecraft__V1__CoverRequest   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__cover_request__pack_to_buffer
+                     (const Vecraft__V1__CoverRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__CoverRequest *
+       vecraft__v1__cover_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__cover_request__free_unpacked
+                     (Vecraft__V1__CoverRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Vecraft__V1__CoverResponse methods */
+void   vecraft__v1__cover_response__init
+                     (Vecraft__V1__CoverResponse         *message);
+size_t vecraft__v1__cover_response__get_packed_size
+                     (const Vecraft__V1__CoverResponse   *message);
+size_t vecraft__v1__cover_response__pack
+                     (const Vecraft__V1__CoverResponse   *message,
+                      uint8_t             *out);
+size_t vecraft__v1__cover_response__pack_to_buffer
+                     (const Vecraft__V1__CoverResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Vecraft__V1__CoverResponse *
+       vecraft__v1__cover_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   vecraft__v1__cover_response__free_unpacked
+                     (Vecraft__V1__CoverResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Vecraft__V1__VerifyRequest methods */
 void   vecraft__v1__verify_request__init
                      (Vecraft__V1__VerifyRequest         *message);
@@ -505,8 +1161,17 @@ typedef void (*Vecraft__V1__Span_Closure)
 typedef void (*Vecraft__V1__PointChange__VectorsEntry_Closure)
                  (const Vecraft__V1__PointChange__VectorsEntry *message,
                   void *closure_data);
+typedef void (*Vecraft__V1__PointChange__ValuesEntry_Closure)
+                 (const Vecraft__V1__PointChange__ValuesEntry *message,
+                  void *closure_data);
 typedef void (*Vecraft__V1__PointChange_Closure)
                  (const Vecraft__V1__PointChange *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__PayloadChange_Closure)
+                 (const Vecraft__V1__PayloadChange *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__VectorChange_Closure)
+                 (const Vecraft__V1__VectorChange *message,
                   void *closure_data);
 typedef void (*Vecraft__V1__Receipt_Closure)
                  (const Vecraft__V1__Receipt *message,
@@ -528,6 +1193,42 @@ typedef void (*Vecraft__V1__EntryLineageRequest_Closure)
                   void *closure_data);
 typedef void (*Vecraft__V1__LineageResponse_Closure)
                  (const Vecraft__V1__LineageResponse *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__BetweenRequest_Closure)
+                 (const Vecraft__V1__BetweenRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__WatchRequest_Closure)
+                 (const Vecraft__V1__WatchRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__WatchResponse_Closure)
+                 (const Vecraft__V1__WatchResponse *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__SearchLineageRequest_Closure)
+                 (const Vecraft__V1__SearchLineageRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__SearchLineageResponse_Closure)
+                 (const Vecraft__V1__SearchLineageResponse *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__AnsweredRead_Closure)
+                 (const Vecraft__V1__AnsweredRead *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__ShardVersion_Closure)
+                 (const Vecraft__V1__ShardVersion *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__ReplayRequest_Closure)
+                 (const Vecraft__V1__ReplayRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__ReplayResponse_Closure)
+                 (const Vecraft__V1__ReplayResponse *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__Acknowledged_Closure)
+                 (const Vecraft__V1__Acknowledged *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__CoverRequest_Closure)
+                 (const Vecraft__V1__CoverRequest *message,
+                  void *closure_data);
+typedef void (*Vecraft__V1__CoverResponse_Closure)
+                 (const Vecraft__V1__CoverResponse *message,
                   void *closure_data);
 typedef void (*Vecraft__V1__VerifyRequest_Closure)
                  (const Vecraft__V1__VerifyRequest *message,
@@ -561,6 +1262,26 @@ struct Vecraft__V1__Lineage_Service
                 const Vecraft__V1__EntryLineageRequest *input,
                 Vecraft__V1__LineageResponse_Closure closure,
                 void *closure_data);
+  void (*between)(Vecraft__V1__Lineage_Service *service,
+                  const Vecraft__V1__BetweenRequest *input,
+                  Vecraft__V1__LineageResponse_Closure closure,
+                  void *closure_data);
+  void (*watch)(Vecraft__V1__Lineage_Service *service,
+                const Vecraft__V1__WatchRequest *input,
+                Vecraft__V1__WatchResponse_Closure closure,
+                void *closure_data);
+  void (*search)(Vecraft__V1__Lineage_Service *service,
+                 const Vecraft__V1__SearchLineageRequest *input,
+                 Vecraft__V1__SearchLineageResponse_Closure closure,
+                 void *closure_data);
+  void (*replay)(Vecraft__V1__Lineage_Service *service,
+                 const Vecraft__V1__ReplayRequest *input,
+                 Vecraft__V1__ReplayResponse_Closure closure,
+                 void *closure_data);
+  void (*cover)(Vecraft__V1__Lineage_Service *service,
+                const Vecraft__V1__CoverRequest *input,
+                Vecraft__V1__CoverResponse_Closure closure,
+                void *closure_data);
   void (*verify)(Vecraft__V1__Lineage_Service *service,
                  const Vecraft__V1__VerifyRequest *input,
                  Vecraft__V1__VerifyResponse_Closure closure,
@@ -577,6 +1298,11 @@ void vecraft__v1__lineage__init (Vecraft__V1__Lineage_Service *service,
       function_prefix__ ## request,\
       function_prefix__ ## trace,\
       function_prefix__ ## entry,\
+      function_prefix__ ## between,\
+      function_prefix__ ## watch,\
+      function_prefix__ ## search,\
+      function_prefix__ ## replay,\
+      function_prefix__ ## cover,\
       function_prefix__ ## verify  }
 void vecraft__v1__lineage__record(ProtobufCService *service,
                                   const Vecraft__V1__RecordLineageRequest *input,
@@ -594,6 +1320,26 @@ void vecraft__v1__lineage__entry(ProtobufCService *service,
                                  const Vecraft__V1__EntryLineageRequest *input,
                                  Vecraft__V1__LineageResponse_Closure closure,
                                  void *closure_data);
+void vecraft__v1__lineage__between(ProtobufCService *service,
+                                   const Vecraft__V1__BetweenRequest *input,
+                                   Vecraft__V1__LineageResponse_Closure closure,
+                                   void *closure_data);
+void vecraft__v1__lineage__watch(ProtobufCService *service,
+                                 const Vecraft__V1__WatchRequest *input,
+                                 Vecraft__V1__WatchResponse_Closure closure,
+                                 void *closure_data);
+void vecraft__v1__lineage__search(ProtobufCService *service,
+                                  const Vecraft__V1__SearchLineageRequest *input,
+                                  Vecraft__V1__SearchLineageResponse_Closure closure,
+                                  void *closure_data);
+void vecraft__v1__lineage__replay(ProtobufCService *service,
+                                  const Vecraft__V1__ReplayRequest *input,
+                                  Vecraft__V1__ReplayResponse_Closure closure,
+                                  void *closure_data);
+void vecraft__v1__lineage__cover(ProtobufCService *service,
+                                 const Vecraft__V1__CoverRequest *input,
+                                 Vecraft__V1__CoverResponse_Closure closure,
+                                 void *closure_data);
 void vecraft__v1__lineage__verify(ProtobufCService *service,
                                   const Vecraft__V1__VerifyRequest *input,
                                   Vecraft__V1__VerifyResponse_Closure closure,
@@ -604,6 +1350,9 @@ void vecraft__v1__lineage__verify(ProtobufCService *service,
 extern const ProtobufCMessageDescriptor vecraft__v1__span__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__point_change__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__point_change__vectors_entry__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__point_change__values_entry__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__payload_change__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__vector_change__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__receipt__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__lineage_entry__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__record_lineage_request__descriptor;
@@ -611,6 +1360,18 @@ extern const ProtobufCMessageDescriptor vecraft__v1__request_lineage_request__de
 extern const ProtobufCMessageDescriptor vecraft__v1__trace_lineage_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__entry_lineage_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__lineage_response__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__between_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__watch_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__watch_response__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__search_lineage_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__search_lineage_response__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__answered_read__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__shard_version__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__replay_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__replay_response__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__acknowledged__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__cover_request__descriptor;
+extern const ProtobufCMessageDescriptor vecraft__v1__cover_response__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__verify_request__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__partition_report__descriptor;
 extern const ProtobufCMessageDescriptor vecraft__v1__verify_response__descriptor;

@@ -1,0 +1,96 @@
+package import GRPC
+internal import Lineage
+internal import Observability
+internal import Primitives
+internal import Wire
+
+extension Gateway {
+    /// The unary methods of `vecraft.v1.Lineage`, by name.
+    var lineageHandlers: [String: GRPCUnaryHandler] {
+        let lineage = self.lineage
+        let operation = self.operations.lineage
+        return [
+            "Record": self.background(operation) { (request, context) async throws(VecraftError) in
+                try await lineage.record(request, deadline: context.deadline)
+            },
+            "Request": self.background(operation) { (request, context) async throws(VecraftError) in
+                try await lineage.request(request, deadline: context.deadline)
+            },
+            "Trace": self.background(operation) { (request, context) async throws(VecraftError) in
+                try await lineage.trace(request, deadline: context.deadline)
+            },
+            "Entry": self.background(operation) {
+                (request: VecraftV1.EntryLineageRequest, _) async throws(VecraftError) in
+                try await lineage.entry(request)
+            },
+            "Between": self.background(operation) { (request, context) async throws(VecraftError) in
+                try await lineage.between(request, deadline: context.deadline)
+            },
+            "Search": self.background(operation) {
+                (request: VecraftV1.SearchLineageRequest, _) async throws(VecraftError) in
+                try await lineage.search(request)
+            },
+            "Cover": self.background(operation) { (request, context) async throws(VecraftError) in
+                try lineage.cover(request, deadline: context.deadline)
+            },
+            "Verify": self.background(self.operations.verify) { (request, context) async throws(VecraftError) in
+                try await lineage.verify(request, deadline: context.deadline)
+            },
+        ]
+    }
+
+    /// What other nodes ask: `vecraft.internal.v1.Lineage`, by name.
+    package var peerLineageHandlers: [String: GRPCUnaryHandler] {
+        let lineage = self.lineage
+        let operation = self.operations.lineage
+        return [
+            "Receipts": self.background(operation) {
+                (request: VecraftInternalV1.ReceiptsRequest, _) async throws(VecraftError) in
+                try lineage.receipts(request)
+            },
+            "Reads": self.background(operation) {
+                (request: VecraftV1.SearchLineageRequest, _) async throws(VecraftError) in
+                try await lineage.search(request, local: true)
+            },
+            "Verify": self.background(self.operations.verify) {
+                (request: VecraftV1.VerifyRequest, context) async throws(VecraftError) in
+                try await lineage.verify(.init(partition: request.partition, local: true), deadline: context.deadline)
+            },
+        ]
+    }
+
+    /// Longest silence of a stream of changes.
+    private static let signOfLife: Duration = .seconds(1)
+    /// How long an entry waits for others that may come before it, before it is looked at again.
+    private static let orderPause: Duration = .milliseconds(5)
+
+    var watchMethod: GRPCMethod {
+        .serverStreaming { [self] (call) throws(VecraftError) in
+            let request = try await call.request().decodeMessage(VecraftV1.WatchRequest.self)
+            let share = try self.watchers.take(1)
+            defer { withExtendedLifetime(share) {} }
+            let watch = try self.lineage.watch(request)
+            var lastSent = SystemTime.monotonicNanoseconds
+            while !call.isCancelled {
+                for answer in try watch.step() {
+                    let isSign = answer.entry == nil
+                    if isSign, SystemTime.monotonicNanoseconds &- lastSent < 900_000_000 { continue }
+                    try await call.send(answer.encode())
+                    lastSent = SystemTime.monotonicNanoseconds
+                }
+                await watch.wait(atMost: watch.isBehind ? Self.orderPause : Self.signOfLife)
+            }
+        }
+    }
+
+    var replayMethod: GRPCMethod {
+        .serverStreaming { [self] (call) throws(VecraftError) in
+            let context = try self.context(metadata: call.metadata, peer: call.peer, deadline: call.deadline)
+            let request = try await call.request().decodeMessage(VecraftV1.ReplayRequest.self)
+            let share = try self.exports.take(1)
+            defer { withExtendedLifetime(share) {} }
+            let replay = try self.lineage.replay(request, deadline: context.deadline)
+            try await replay.forEachPage { (page) async throws(VecraftError) in try await call.send(page.encode()) }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+import ClusterSupport
+import Foundation
+import GRPC
+import Primitives
+import TestSupport
+import Testing
+import Wire
+
+extension RealClusters {
+    /// Lineage of a cluster under load with kills: every acknowledged write is found, on every node, and what is missing is said.
+    @Suite("Lineage of a cluster", .serialized, .enabled(if: EtcdProcess.binary != nil, "\(EtcdProcess.missing)"))
+    struct LineageClusterTests {
+        @Test(.timeLimit(.minutes(10))) func everyAcknowledgedWriteIsFoundOnEveryNode() async throws {
+            let etcd = try await EtcdProcess.start()
+            let run = try await ClusterRun.start(shards: 4) {
+                $0.etcd = etcd
+                $0.settings.append("cluster.down_after_ms=60000")
+            }
+            let cluster = run.cluster
+            // Registers of their own, written by one client that keeps their whole history.
+            let history = try await HistoryKeeper.write(
+                to: cluster, collection: ClusterRun.collection, points: 100, rounds: 12
+            ) { round in
+                guard [3, 6, 9].contains(round) else { return }
+                let victim = cluster[1 + round / 3 % 3]
+                await victim.kill()
+                try await victim.start()
+            }
+            for node in cluster.nodes { try await node.awaitReady() }
+            #expect(history.acknowledged.count >= 1_000)
+            for node in cluster.nodes {
+                // A follower learns of the last commits a moment later.
+                let cover = try await eventually("all are found at node \(node.id)", every: .milliseconds(100)) {
+                    let cover: VecraftV1.CoverResponse = try await node.call(
+                        "vecraft.v1.Lineage/Cover", VecraftV1.CoverRequest(writes: history.acknowledged),
+                        timeout: .seconds(30))
+                    return cover.missing.isEmpty ? cover : nil
+                }
+                #expect(cover.found == UInt64(history.acknowledged.count))
+                for (id, offsets) in history.offsets {
+                    let record: VecraftV1.LineageResponse = try await node.call(
+                        "vecraft.v1.Lineage/Record",
+                        VecraftV1.RecordLineageRequest(collection: ClusterRun.collection, id: id, limit: 1_000),
+                        timeout: .seconds(30))
+                    // An attempt whose answer was lost may stand there as well, once.
+                    #expect(offsets.isSubset(of: record.entries.map(\.offset)), "\(id) at node \(node.id)")
+                    #expect(record.entries.count <= offsets.count + history.unanswered[id, default: 0])
+                    #expect(record.unansweredNodes.isEmpty)
+                }
+            }
+            let id = try #require(history.offsets.keys.sorted().first)
+            let question = VecraftV1.RecordLineageRequest(collection: ClusterRun.collection, id: id, limit: 1_000)
+            // Two copies of each shard: two replicas made each version searchable, whichever node is asked.
+            for node in cluster.nodes {
+                let record = try await eventually("both receipts are there", every: .milliseconds(100)) {
+                    let record: VecraftV1.LineageResponse = try await node.call(
+                        "vecraft.v1.Lineage/Record", question, timeout: .seconds(30))
+                    return record.entries.last?.receipts.count == 2 ? record : nil
+                }
+                let receipts = try #require(record.entries.last?.receipts)
+                #expect(
+                    Set(receipts.map(\.replica)).count == 2 && receipts.allSatisfy { $0.replica.hasPrefix("node-") })
+                #expect(receipts[0].shards == receipts[1].shards && receipts[0].shards.count == 1)
+            }
+            let verified: VecraftV1.VerifyResponse = try await cluster[1].call(
+                "vecraft.v1.Lineage/Verify", VecraftV1.VerifyRequest(), timeout: .seconds(60))
+            #expect(verified.ok && Set(verified.partitions.map(\.node)) == ["node-1", "node-2", "node-3"])
+            let between: VecraftV1.LineageResponse = try await cluster[2].call(
+                "vecraft.v1.Lineage/Between", VecraftV1.BetweenRequest(operations: ["upsert"], limit: 1_000),
+                timeout: .seconds(60))
+            #expect(between.entries.map(\.hlc) == between.entries.map(\.hlc).sorted())
+
+            // A node is away: what it alone knows is missing, and that is said.
+            await cluster[3].kill()
+            let without: VecraftV1.LineageResponse = try await cluster[1].call(
+                "vecraft.v1.Lineage/Record", question, timeout: .seconds(30))
+            #expect(without.unansweredNodes == ["node-3"] && !without.entries.isEmpty)
+            let half: VecraftV1.VerifyResponse = try await cluster[1].call(
+                "vecraft.v1.Lineage/Verify", VecraftV1.VerifyRequest(), timeout: .seconds(60))
+            #expect(!half.ok && half.unansweredNodes == ["node-3"] && half.partitions.allSatisfy { $0.faults.isEmpty })
+
+            // A read that several nodes answered says who answered for which shard.
+            try await cluster[3].start()
+            try await cluster[3].awaitReady()
+            let _: VecraftV1.CountResponse = try await cluster[1].call(
+                "vecraft.v1.Points/Count", VecraftV1.CountRequest(collection: ClusterRun.collection),
+                metadata: ["x-request-id": "who-counted"], timeout: .seconds(30))
+            let reads: VecraftV1.SearchLineageResponse = try await cluster[2].call(
+                "vecraft.v1.Lineage/Search", VecraftV1.SearchLineageRequest(requestID: "who-counted"),
+                timeout: .seconds(30))
+            let read = try #require(reads.reads.first)
+            #expect(reads.reads.count == 1 && read.node == "node-1" && read.shards.map(\.shard) == [0, 1, 2, 3])
+            #expect(read.shards.allSatisfy { $0.replica.hasPrefix("node-") && $0.indexVersion > 0 })
+            _ = etcd
+        }
+    }
+}
+
+/// What a client that writes points over and over was told.
+struct HistoryKeeper {
+    var acknowledged: [VecraftV1.Acknowledged] = []
+    var offsets: [String: Set<UInt64>] = [:]
+    /// Attempts whose outcome is not known, by point.
+    var unanswered: [String: Int] = [:]
+
+    static func write(
+        to cluster: TestCluster, collection: String, points: Int, rounds: Int,
+        _ fault: @escaping @Sendable (Int) async throws -> Void
+    ) async throws -> HistoryKeeper {
+        var history = HistoryKeeper()
+        for round in 0..<rounds {
+            async let disturbed: Void = fault(round)
+            for i in 0..<points {
+                let id = "kept-\(i)"
+                let request = "kept-\(i)-\(round)"
+                var attempt = 0
+                while true {
+                    let node = cluster.nodes[(i + round + attempt) % cluster.nodes.count]
+                    do {
+                        let answer: VecraftV1.UpsertResponse = try await node.call(
+                            "vecraft.v1.Points/Upsert",
+                            VecraftV1.UpsertRequest(
+                                collection: collection,
+                                points: [
+                                    .init(
+                                        id: id, vector: .init(values: [Float(i), 1, 0, Float(round)]),
+                                        payload: .init(json: Array(#"{"round":\#(round),"pad":"\#(String(repeating: "x", count: 1_000))"}"#.utf8)))
+                                ],
+                                idempotencyKey: request),
+                            metadata: ["x-request-id": request], timeout: .seconds(5))
+                        if let write = answer.write {
+                            history.acknowledged.append(
+                                .init(
+                                    partition: write.partition, offset: write.offset, hlc: write.hlc, requestID: request
+                                ))
+                            history.offsets[id, default: []].insert(write.offset)
+                        }
+                        break
+                    } catch {
+                        attempt += 1
+                        guard attempt < 600 else { throw error }
+                        try await Task.sleep(for: .milliseconds(50))
+                    }
+                }
+            }
+            try await disturbed
+        }
+        return history
+    }
+}
