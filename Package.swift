@@ -115,11 +115,13 @@ let package = Package(
             "JournalStore", "MetaManager", "QueryProcessor", "StorageNode", "ShardEngine", "Lineage", nioCore, nioPosix, logging,
         ]),
 
+        service("MetricsExporter", ["Primitives", "Observability", nioSSL]),
+
         .executableTarget(
             name: "vecraft",
             dependencies: [
                 "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Metadata", "Observability", "ServiceHost", "FileStore",
-                "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine", "Lineage", "Gateway",
+                "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine", "Lineage", "Gateway", "MetricsExporter",
                 "ControlPlane", "Placement", "Etcd", "PeerTransport", "Raft", "CPlatform", "CZlib", arguments, logging, metrics, nioCore, nioPosix,
             ],
             path: "Sources/vecraft", swiftSettings: strict),
@@ -176,7 +178,8 @@ let package = Package(
             "TestSupport",
         ]),
         tests("ControlPlane", ["ControlPlane", "Metadata", "Placement", "FileStore", "Primitives", "TestSupport"]),
-        tests("Gateway", ["Gateway", "Primitives"]),
+        tests("Gateway", ["Gateway", "JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Observability", "QueryProcessor", "Primitives", "TestSupport"]),
+        tests("MetricsExporter", ["MetricsExporter", "Observability", "Primitives", "TestSupport"]),
         tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
         tests("Cluster", ["vecraft", "ClusterSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire", nioPosix]),
         tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport", nioCore, nioPosix]),

@@ -29,7 +29,7 @@ struct Vecraft: AsyncParsableCommand {
                 ]),
             CommandGroup(
                 name: "Looking inside",
-                subcommands: [LineageCommand.self, JournalCommand.self, HealthCommand.self, VersionCommand.self]),
+                subcommands: [LineageCommand.self, JournalCommand.self, HealthCommand.self, MetricsCommand.self, VersionCommand.self]),
         ])
 
     static func main() async {
