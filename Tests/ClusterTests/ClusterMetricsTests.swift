@@ -46,6 +46,31 @@ extension RealClusters {
                 #expect(
                     Self.value("vecraft_degradation_active{tier=\"interactive\",reason=\"no_leader\"}", in: page) == 0)
             }
+            // One of three is left: its canary fails, and it says why; nothing it was told was wrong.
+            for id in [2, 3] { await cluster[id].kill() }
+            let alone = try await eventually("the canary of the one that is left fails") { () -> String? in
+                guard let page = await cluster[1].answer("/metrics")?.body else { return nil }
+                let failed =
+                    Self.value("vecraft_canary_checks_total{level=\"strong\",result=\"failed\"}", in: page) ?? 0
+                let said = Self.value("vecraft_degradation_active{tier=\"interactive\",reason=\"no_leader\"}", in: page)
+                return failed >= 1 && said == 1 ? page : nil
+            }
+            #expect(Self.value("vecraft_node_ready", in: alone) == 0)
+            #expect(Self.value("vecraft_node_service_up{service=\"journal\"}", in: alone) == 0)
+            for id in [2, 3] { try await cluster[id].begin() }
+            for id in [2, 3] { try await cluster[id].awaitReady() }
+            let before = Self.value("vecraft_canary_checks_total{level=\"strong\",result=\"ok\"}", in: alone) ?? 0
+            let well = try await eventually("it sings again") { () -> String? in
+                guard let page = await cluster[1].answer("/metrics")?.body else { return nil }
+                let ok = Self.value("vecraft_canary_checks_total{level=\"strong\",result=\"ok\"}", in: page) ?? 0
+                let said = Self.value("vecraft_degradation_active{tier=\"interactive\",reason=\"no_leader\"}", in: page)
+                return ok >= before + 2 && said == 0 ? page : nil
+            }
+            for level in ["eventual", "bounded", "read_your_writes", "strong"] {
+                #expect(
+                    Self.value("vecraft_canary_checks_total{level=\"\(level)\",result=\"violation\"}", in: well) == 0)
+            }
+            #expect(Self.value("vecraft_tracking_writes_lost_total", in: well) == 0)
             await cluster.killAll()
         }
 

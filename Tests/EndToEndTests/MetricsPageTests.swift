@@ -139,6 +139,31 @@ import vecraft
         #expect(await node.stop() == 0)
     }
 
+    /// Replay takes a third of a second: that is lag, and who waits for it waits too long.
+    @Test func slownessSpendsTheBudgetAndLagIsSaid() async throws {
+        let directory = try TemporaryDirectory()
+        let node = try await TestNode(directory.path + "/data", settings: ["storage.apply_delay_ms=300"])
+        try await node.create("c", dimension: 4)
+        for i in 0..<5 { try await node.upsert("c", [point("p\(i)", [1, 0, 0, Float(i)])], wait: .applied) }
+        let page = try await self.page(node.server)
+        // Of this tier nothing was asked but the five writes, all slower than 50 ms: a hundred times what is allowed.
+        let rate = try #require(Self.value("vecraft_slo_burn_rate{tier=\"interactive\",window=\"5m\"}", in: page))
+        #expect(abs(rate - 100) < 1e-6)
+        let left = try #require(Self.value("vecraft_error_budget_remaining{tier=\"interactive\"}", in: page))
+        #expect(abs(left - -99) < 1e-6)
+        #expect(Self.value("vecraft_slo_burn_rate{tier=\"batch\",window=\"5m\"}", in: page) == 0)
+        try await eventually("the lag is said") {
+            try await node.upsert("c", [point("q", [1, 0, 0, 0])])
+            let page = try await self.page(node.server)
+            return Self.value("vecraft_degradation_active{tier=\"critical\",reason=\"replay_lag\"}", in: page) == 1
+        }
+        try await eventually("and taken back") {
+            let page = try await self.page(node.server)
+            return Self.value("vecraft_degradation_active{tier=\"critical\",reason=\"replay_lag\"}", in: page) == 0
+        }
+        #expect(await node.stop() == 0)
+    }
+
     @Test func aJournalAloneShowsItsOwnPartAndItsCertificate() async throws {
         let directory = try TemporaryDirectory()
         let (certificate, key) = (directory.file("cert.pem"), directory.file("key.pem"))
