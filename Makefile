@@ -13,7 +13,7 @@ SWIFT_FILES := $$(git ls-files '*.swift' | grep -v -i generated)
 export PATH := $(CURDIR)/.build/tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: cluster cluster-down help demo test simulate serve build packages proto format lint torture torture-cluster clean
+.PHONY: metrics-docs cluster cluster-down help demo test simulate serve build packages proto format lint torture torture-cluster clean
 .PHONY: bench bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-failover bench-catchup bench-consistency bench-cluster bench-index
 
 help: ## This list
@@ -71,6 +71,9 @@ format: ## Lay out the Swift sources as .swift-format says
 
 lint: ## Say where the layout differs, changing nothing
 	@swift format lint --strict --parallel $(SWIFT_FILES)
+
+metrics-docs: build ## Write docs/METRICS.md from what the program declares
+	@$(VECRAFT) metrics docs >docs/METRICS.md
 
 bench: bench-wire bench-mixed bench-ingest bench-journal bench-recall ## All benchmarks of the server, one after another
 

@@ -90,88 +90,46 @@ let package = Package(
         io("FileStore", ["Primitives", "CPlatform"]),
         io("GRPC", ["Primitives", "CZlib", nioCore, nioPosix, nioHTTP2, nioHPACK, nioSSL]),
         io("Observability", ["Primitives", "HLC", "CPlatform", logging, metrics, tracing]),
-        io(
-            "HTTP",
-            [
-                "Primitives", "Observability", hummingbird, hummingbirdTLS, lifecycle, nioCore, nioPosix, nioHTTP1,
-                nioSSL, logging,
-            ]),
+        io("HTTP", ["Primitives", "Observability", hummingbird, hummingbirdTLS, lifecycle, nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
         io("Metadata", ["Primitives", "CPlatform", sqlite]),
         io("Etcd", ["Primitives", "Metadata", "Wire", "GRPC", nioCore]),
-        io(
-            "PeerTransport", ["Primitives", "JournalFormat", "Raft", "Wire", "GRPC", "Observability", nioCore, logging]),
+        io("PeerTransport", ["Primitives", "JournalFormat", "Raft", "Wire", "GRPC", "Observability", nioCore, logging]),
         io("ServiceHost", ["Primitives", "Observability", yaml, lifecycle, logging]),
 
         // Engine: cores put on disk.
         engine("JournalStore", ["Primitives", "HLC", "JournalFormat", "Raft", "FileStore", "CPlatform"]),
-        engine(
-            "ShardEngine", ["Primitives", "Filter", "PayloadIndex", "HNSW", "JournalFormat", "FileStore", "CPlatform"]),
+        engine("ShardEngine", ["Primitives", "Filter", "PayloadIndex", "HNSW", "JournalFormat", "FileStore", "CPlatform"]),
 
         // Services: drivers and APIs, one folder each.
-        service(
-            "JournalService",
-            [
-                "Primitives", "CPlatform", "HLC", "JournalFormat", "JournalStore", "FileStore", "Raft", "PeerTransport",
-                "Observability", "Wire", "GRPC", nioCore, logging,
-            ]),
-        service(
-            "MetaManager",
-            [
-                "Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "Metadata", "Observability",
-                "Wire", logging,
-            ]),
-        service(
-            "StorageNode",
-            [
-                "Primitives", "HLC", "JournalStore", "JournalFormat", "Filter", "HNSW", "PayloadIndex", "ShardEngine",
-                "FileStore", "CPlatform", "JournalService", "MetaManager", "PeerTransport", "Raft", "Wire", "GRPC",
-                "Observability", nioCore, logging,
-            ]),
-        service(
-            "ControlPlane",
-            [
-                "Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "MetaManager", "StorageNode",
-                "ShardEngine", "Placement",
-                "Metadata", "FileStore", "PeerTransport", "Raft", "Wire", "GRPC", "Observability", nioCore, logging,
-            ]),
-        service(
-            "QueryProcessor",
-            [
-                "Primitives", "HLC", "Filter", "ShardEngine", "StorageNode", "JournalService", "MetaManager",
-                "Observability", logging,
-            ]),
-        service(
-            "Lineage",
-            [
-                "Primitives", "HLC", "JournalFormat", "Filter", "FileStore", "GRPC", "JournalService", "JournalStore",
-                "ShardEngine", "StorageNode", "MetaManager", "Wire", "Observability", logging,
-            ]),
-        service(
-            "Gateway",
-            [
-                "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Observability",
-                "JournalService",
-                "JournalStore", "MetaManager", "QueryProcessor", "StorageNode", "ShardEngine", "Lineage", nioCore,
-                nioPosix, logging,
-            ]),
+        service("JournalService", ["Primitives", "CPlatform", "HLC", "JournalFormat", "JournalStore", "FileStore", "Raft", "PeerTransport", "Observability", "Wire", "GRPC", nioCore, logging]),
+        service("MetaManager", ["Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "Metadata", "Observability", "Wire", logging]),
+        service("StorageNode", ["Primitives", "HLC", "JournalStore", "JournalFormat", "Filter", "HNSW", "PayloadIndex", "ShardEngine", "FileStore", "CPlatform", "JournalService", "MetaManager", "PeerTransport", "Raft", "Wire", "GRPC", "Observability", nioCore, logging]),
+        service("ControlPlane", [
+            "Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "MetaManager", "StorageNode", "ShardEngine", "Placement",
+            "Metadata", "FileStore", "PeerTransport", "Raft", "Wire", "GRPC", "Observability", nioCore, logging,
+        ]),
+        service("QueryProcessor", ["Primitives", "HLC", "Filter", "ShardEngine", "StorageNode", "JournalService", "MetaManager", "Observability", logging]),
+        service("Lineage", ["Primitives", "HLC", "JournalFormat", "Filter", "FileStore", "GRPC", "JournalService", "JournalStore", "ShardEngine", "StorageNode", "MetaManager", "Wire", "Observability", logging]),
+        service("Gateway", [
+            "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Observability", "JournalService",
+            "JournalStore", "MetaManager", "QueryProcessor", "StorageNode", "ShardEngine", "Lineage", nioCore, nioPosix, logging,
+        ]),
+
+        service("MetricsExporter", ["Primitives", "Observability", nioSSL]),
 
         .executableTarget(
             name: "vecraft",
             dependencies: [
-                "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Metadata", "Observability",
-                "ServiceHost", "FileStore",
-                "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine",
-                "Lineage", "Gateway",
-                "ControlPlane", "Placement", "Etcd", "PeerTransport", "Raft", "CPlatform", "CZlib", arguments, logging,
-                metrics, nioCore, nioPosix,
+                "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Metadata", "Observability", "ServiceHost", "FileStore",
+                "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine", "Lineage", "Gateway", "MetricsExporter",
+                "ControlPlane", "Placement", "Etcd", "PeerTransport", "Raft", "CPlatform", "CZlib", arguments, logging, metrics, nioCore, nioPosix,
             ],
             path: "Sources/vecraft", swiftSettings: strict),
 
         .executableTarget(
             name: "server-benchmark",
             dependencies: [
-                "Primitives", "JournalFormat", "GRPC", "Wire", "TestSupport", "ClusterSupport", "Linearizability",
-                nioCore, nioPosix,
+                "Primitives", "JournalFormat", "GRPC", "Wire", "TestSupport", "ClusterSupport", "Linearizability", nioCore, nioPosix,
             ],
             path: "Benchmarks/ServerBenchmark"),
         .executableTarget(
@@ -179,13 +137,10 @@ let package = Package(
 
         layer("Testing", "TestSupport", ["Primitives", "FileStore"]),
         layer("Testing", "Linearizability", []),
-        layer(
-            "Testing", "ClusterSupport",
-            ["Linearizability", "TestSupport", "Primitives", "JournalFormat", "GRPC", "Wire", nioPosix]),
+        layer("Testing", "ClusterSupport", ["Linearizability", "TestSupport", "Primitives", "JournalFormat", "GRPC", "Wire", nioPosix]),
         layer("Testing", "Simulation", ["Primitives", "Raft", "Placement"]),
         .executableTarget(
-            name: "simulate", dependencies: ["Primitives", "Raft", "Placement", "Simulation"],
-            path: "Sources/Testing/Simulate",
+            name: "simulate", dependencies: ["Primitives", "Raft", "Placement", "Simulation"], path: "Sources/Testing/Simulate",
             swiftSettings: strict),
         .executableTarget(
             name: "lease-holder", dependencies: ["Primitives", "Metadata", "Etcd", nioPosix],
@@ -202,65 +157,32 @@ let package = Package(
         tests("HNSW", ["HNSW", "VectorKernels", "Primitives"]),
         tests("Wire", ["Wire", "Filter", "Primitives", "TestSupport"]),
         tests("FileStore", ["FileStore", "TestSupport", "Primitives"]),
-        tests(
-            "GRPC", ["GRPC", "Primitives", "TestSupport", nioCore, nioPosix, nioHTTP2, nioHPACK, nioSSL],
-            resources: ["Python"]),
+        tests("GRPC", ["GRPC", "Primitives", "TestSupport", nioCore, nioPosix, nioHTTP2, nioHPACK, nioSSL], resources: ["Python"]),
         tests("Observability", ["Observability", "Primitives", "TestSupport", logging, metrics, tracing]),
-        tests(
-            "HTTP",
-            ["HTTP", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
+        tests("HTTP", ["HTTP", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
         tests("Metadata", ["Metadata", "Etcd", "GRPC", "Wire", "Primitives", "TestSupport", nioCore, nioPosix]),
-        tests(
-            "PeerTransport",
-            [
-                "PeerTransport", "GRPC", "Wire", "Raft", "JournalFormat", "Observability", "Primitives", "TestSupport",
-                nioCore, nioPosix, logging,
-            ]),
+        tests("PeerTransport", [
+            "PeerTransport", "GRPC", "Wire", "Raft", "JournalFormat", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, logging,
+        ]),
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
         tests("Deploy", ["vecraft", "ServiceHost", "TestSupport", "Primitives", yaml]),
-        tests(
-            "JournalStore",
-            ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
-        tests(
-            "ShardEngine",
-            [
-                "ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum",
-                "PayloadIndex",
-            ]),
-        tests(
-            "JournalService",
-            [
-                "JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Raft", "PeerTransport",
-                "Observability", "Primitives", "TestSupport",
-            ]),
-        tests(
-            "StorageNode",
-            [
-                "StorageNode", "ShardEngine", "JournalService", "JournalStore", "JournalFormat", "HLC", "Observability",
-                "FileStore", "Primitives",
-                "PeerTransport", "Raft", "GRPC", "Wire", "TestSupport", nioCore, nioPosix,
-            ]),
-        tests(
-            "MetaManager",
-            [
-                "MetaManager", "JournalService", "JournalStore", "JournalFormat", "HLC", "Metadata", "Observability",
-                "FileStore", "Primitives",
-                "TestSupport",
-            ]),
+        tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
+        tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
+        tests("JournalService", ["JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Raft", "PeerTransport", "Observability", "Primitives", "TestSupport"]),
+        tests("StorageNode", [
+            "StorageNode", "ShardEngine", "JournalService", "JournalStore", "JournalFormat", "HLC", "Observability", "FileStore", "Primitives",
+            "PeerTransport", "Raft", "GRPC", "Wire", "TestSupport", nioCore, nioPosix,
+        ]),
+        tests("MetaManager", [
+            "MetaManager", "JournalService", "JournalStore", "JournalFormat", "HLC", "Metadata", "Observability", "FileStore", "Primitives",
+            "TestSupport",
+        ]),
         tests("ControlPlane", ["ControlPlane", "Metadata", "Placement", "FileStore", "Primitives", "TestSupport"]),
-        tests("Gateway", ["Gateway", "Primitives"]),
-        tests(
-            "CommandLine",
-            ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
-        tests(
-            "Cluster",
-            ["vecraft", "ClusterSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire", nioPosix]),
-        tests(
-            "EndToEnd",
-            [
-                "vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport",
-                nioCore, nioPosix,
-            ]),
+        tests("Gateway", ["Gateway", "JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Observability", "QueryProcessor", "Primitives", "TestSupport"]),
+        tests("MetricsExporter", ["MetricsExporter", "Observability", "Primitives", "TestSupport"]),
+        tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
+        tests("Cluster", ["vecraft", "ClusterSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire", nioPosix]),
+        tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]
 )

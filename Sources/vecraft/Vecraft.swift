@@ -31,7 +31,7 @@ struct Vecraft: AsyncParsableCommand {
             CommandGroup(
                 name: "Looking inside",
                 subcommands: [
-                    LineageCommand.self, AuditCommand.self, JournalCommand.self, HealthCommand.self,
+                    LineageCommand.self, AuditCommand.self, JournalCommand.self, HealthCommand.self, MetricsCommand.self,
                     VersionCommand.self,
                 ]),
         ])

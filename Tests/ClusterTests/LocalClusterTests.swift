@@ -18,6 +18,8 @@ extension RealClusters {
                 let script = """
                     cd '\(root.path)'
                     export VECRAFT='\(ServerProcess.binary)' FOLDER='\(folder)' BASE_PORT=\(base)
+                    # The nodes' own collection would be counted among the copies.
+                    export VECRAFT_METRICS__CANARY_SECONDS=0
                     trap 'deploy/local-cluster down' EXIT
                     set -e
                     deploy/local-cluster up

@@ -29,7 +29,8 @@ import Testing
     @Test func theLeaderStampsItsSpan() async throws {
         let partition = try open(FaultyFileStore())
         let appended = try await partition.append(entry([1]))
-        let header = try partition.read(from: 1, maxBytes: 1000).view(0).header()
+        let batch = try partition.read(from: 1, maxBytes: 1000)
+        let header = try withExtendedLifetime(batch) { try batch.view(0).header() }
         #expect(header.offset == 1 && header.term == 1 && header.hlc == appended.hlc)
         let span = try #require(header.spans.last)
         #expect(span.name == .appended && span.start < span.end && span.end == appended.hlc)

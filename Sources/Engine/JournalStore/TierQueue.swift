@@ -1,9 +1,9 @@
-internal import Primitives
+package import Primitives
 
 /// How much of the queue's bytes a tier may fill, so that bulk that waits cannot shut out what is urgent.
-enum QueueShare {
+package enum QueueShare {
     /// Sixteenths.
-    static func of(_ tier: Tier) -> Int {
+    package static func of(_ tier: Tier) -> Int {
         switch tier {
         case .critical: 16
         case .interactive: 14

@@ -112,6 +112,18 @@ package final class Histogram: MetricSeries, @unchecked Sendable {
             exemplars: self.exemplars.withLock { $0 })
     }
 
+    /// Observations so far, and those of them above `bound`; nil if no bucket ends there, for then it is not known.
+    package func count(above bound: Double) -> (all: UInt64, above: UInt64)? {
+        guard let at = self.bounds.firstIndex(of: bound) else { return nil }
+        var (all, above): (UInt64, UInt64) = (0, 0)
+        for i in 0...self.bounds.count {
+            let count = self.cells[i].load(ordering: .relaxed)
+            all &+= count
+            if i > at { above &+= count }
+        }
+        return (all, above)
+    }
+
     package func render(_ series: SeriesName, into text: inout ExpositionText) {
         let now = self.snapshot
         var total: UInt64 = 0

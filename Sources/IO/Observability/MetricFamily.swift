@@ -103,6 +103,11 @@ package final class MetricFamily<Series: MetricSeries>: AnyMetricFamily {
         }
     }
 
+    /// Every series with its label values, in no order; for who computes from what is counted. Holds no lock meanwhile.
+    package func forEach(_ body: (_ values: [String], _ series: Series) -> Void) {
+        for entry in self.state.withLock({ $0.entries }) { body(entry.values, entry.series) }
+    }
+
     /// Series held, the shared one included.
     package var seriesCount: Int { self.state.withLock { $0.entries.count } }
 

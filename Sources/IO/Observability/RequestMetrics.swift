@@ -29,10 +29,12 @@ package struct RequestMetrics: Sendable {
     package let duration: HistogramFamily
     /// Requests answered. Counter by tier, operation and status (the gRPC code's name, "OK" included).
     package let total: CounterFamily
+    /// Requests refused because the server had no room for them (``VecraftError/isShed``). Counter by tier and reason.
+    package let shed: CounterFamily
     /// Part of the tier's error budget left, 1 down to 0, and below when overspent. Gauge by tier.
     package let errorBudgetRemaining: GaugeFamily
     /// How many times faster than allowed the budget is spent; 1 spends it exactly. Gauge by tier and window ("5m",
-    /// "1h", "6h", "3d").
+    /// "1h", "6h").
     package let burnRate: GaugeFamily
     /// Used part of what a service can do, 0 to 1. Gauge by tier and service.
     package let capacityUtilization: GaugeFamily
@@ -47,12 +49,20 @@ package struct RequestMetrics: Sendable {
         self.total = registry.counter(
             "vecraft_request_total", help: "Requests answered, by the name of their gRPC status.",
             labels: ["tier", "operation", "status"])
+        self.shed = registry.counter(
+            "vecraft_request_shed_total",
+            help:
+                "Requests refused because the server had no room for them, by reason; they count against availability.",
+            labels: ["tier", "reason"])
         self.errorBudgetRemaining = registry.gauge(
-            "vecraft_error_budget_remaining", help: "Part of the error budget that is left; negative when overspent.",
+            "vecraft_error_budget_remaining",
+            help:
+                "Part of the error budget that is left, of availability or latency the smaller; negative when overspent.",
             labels: ["tier"])
         self.burnRate = registry.gauge(
             "vecraft_slo_burn_rate",
-            help: "Speed at which the error budget is spent; 1 spends it exactly in its period.",
+            help:
+                "Speed at which the error budget is spent, of availability or latency the faster; 1 spends it exactly in its period.",
             labels: ["tier", "window"])
         self.capacityUtilization = registry.gauge(
             "vecraft_capacity_utilization", help: "Used part of the capacity of a service, 0 to 1.",
@@ -101,5 +111,21 @@ package final class OperationMetrics: Sendable {
         let total = self.totals[t].get { self.metrics.total.with(tier.label, self.name, code.name) }
         duration.observe(nanoseconds: nanoseconds, trace: trace)
         total.increment()
+    }
+
+    /// The same of a request that failed; knows whether it was shed.
+    package func record(
+        tier: Tier, level: ConsistencyLabel, error: VecraftError, nanoseconds: UInt64, trace: TraceContext? = nil
+    ) {
+        self.record(tier: tier, level: level, code: error.code, nanoseconds: nanoseconds, trace: trace)
+        if error.isShed { self.metrics.shed.with(tier.label, error.reason ?? "none").increment() }
+    }
+}
+
+extension VecraftError {
+    /// The server had no room: it refuses and says when to come again. What is refused for its own size
+    /// (`ANSWER_TOO_LARGE`, `MESSAGE_TOO_LARGE`) has the same code, and is the caller's affair.
+    package var isShed: Bool {
+        self.code == .resourceExhausted && (self.retryAfter != nil || self.reason == "DISK_FULL")
     }
 }

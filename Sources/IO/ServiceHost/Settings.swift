@@ -94,6 +94,9 @@ package struct Settings: Sendable, Equatable {
         package var level = Logger.Level.info
         package var format = LogFormat.text
     }
+    package struct Metrics: Sendable, Equatable {
+        package var canarySeconds = 10
+    }
     package struct Gateway: Sendable, Equatable {
         package var recentWriters = 100_000
     }
@@ -114,6 +117,7 @@ package struct Settings: Sendable, Equatable {
     package var clock = Clock()
     package var log = Log()
     package var gateway = Gateway()
+    package var metrics = Metrics()
 
     package init() {}
 }
@@ -284,6 +288,10 @@ extension Settings {
         .int(
             "gateway.recent_writers", \.gateway.recentWriters, 0...10_000_000,
             "Callers whose last writes are remembered for read-your-writes without a session token."),
+
+        .int(
+            "metrics.canary_seconds", \.metrics.canarySeconds, 0...86_400,
+            "How often the node writes a point of its own and reads it back at each level, in seconds; 0: never."),
     ]
 
     /// What no single key can say.

@@ -41,7 +41,7 @@ extension Gateway {
                 }
             }
         } catch {
-            metrics.record(context, .interactive, error.code, since: start)
+            metrics.record(context, .interactive, error, since: start)
             throw error
         }
     }
@@ -124,7 +124,7 @@ extension Gateway {
             metrics.record(context, tier, .ok, since: start)
             return (write, appended)
         } catch {
-            metrics.record(context, tier, error.code, since: start)
+            metrics.record(context, tier, error, since: start)
             throw error
         }
     }

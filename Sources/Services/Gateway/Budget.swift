@@ -16,7 +16,7 @@ package final class Budget: Sendable {
         deinit { self.budget.held.withLock { $0 -= self.amount } }
     }
 
-    private let limit: Int
+    package let limit: Int
     private let held = Mutex(0)
     private let refusal: @Sendable (_ held: Int, _ limit: Int) -> VecraftError
 
@@ -24,6 +24,9 @@ package final class Budget: Sendable {
         self.limit = limit
         self.refusal = refusal
     }
+
+    /// Held now.
+    package var used: Int { self.held.withLock { $0 } }
 
     package func take(_ amount: Int) throws(VecraftError) -> Share {
         let before = self.held.withLock { held -> Int? in

@@ -25,7 +25,7 @@ extension Gateway {
         do throws(VecraftError) {
             let received = self.clock.now()
             guard let config = request.config else { throw .invalid("config", "must be given") }
-            let tenant = try Self.tenant(request.tenant)
+            let tenant = context.isOwn ? request.tenant : try Self.tenant(request.tenant)
             let schema = try CollectionSchema(wire: config, id: 0, tenant: tenant, name: request.name)
             var header = try self.header(
                 .ddl, tenant: tenant, collection: 0, partition: .sys, context, key: "", tier: .critical)

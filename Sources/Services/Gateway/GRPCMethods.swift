@@ -91,7 +91,7 @@ extension Gateway {
                 metrics.record(context, .background, .ok, since: start)
                 return .reply
             } catch {
-                metrics.record(context, .background, error.code, since: start)
+                metrics.record(context, .background, error, since: start)
                 throw error
             }
         }
@@ -125,11 +125,11 @@ extension Gateway {
                 let deferred = call.deferred()
                 body(request, ready) { result in
                     deferred.answer(result.map { $0.encode() })
-                    metrics.record(ready, tier, result.code, since: start)
+                    metrics.record(ready, tier, result, since: start)
                 }
                 return .later
             } catch {
-                metrics.record(context, tier, error.code, since: start)
+                metrics.record(context, tier, error, since: start)
                 throw error
             }
         }

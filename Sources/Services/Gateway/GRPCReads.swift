@@ -35,7 +35,7 @@ extension Gateway {
                     return .later
                 }
             } catch {
-                metrics.record(context, .interactive, error.code, since: start)
+                metrics.record(context, .interactive, error, since: start)
                 throw error
             }
         }
@@ -51,7 +51,7 @@ extension Gateway {
                 metrics.record(context, .interactive, .ok, level: ConsistencyLabel(level), since: context.arrived)
                 reply.reply(bytes)
             case .failure(let error):
-                metrics.record(context, .interactive, error.code, since: context.arrived)
+                metrics.record(context, .interactive, error, since: context.arrived)
                 reply.fail(error)
             }
         }
@@ -77,7 +77,7 @@ extension Gateway {
                     context, .interactive, .ok, level: ConsistencyLabel(level), since: context.arrived)
                 reply.reply(bytes)
             case .failure(let error):
-                Op.metrics(self.operations).record(context, .interactive, error.code, since: context.arrived)
+                Op.metrics(self.operations).record(context, .interactive, error, since: context.arrived)
                 reply.fail(error)
             }
         }

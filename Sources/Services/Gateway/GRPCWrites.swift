@@ -62,12 +62,12 @@ extension Gateway {
                     metrics.record(ready, write.tier, .ok, since: start)
                 case .failure(let error):
                     deferred.fail(error)
-                    metrics.record(ready, write.tier, error.code, since: start)
+                    metrics.record(ready, write.tier, error, since: start)
                 }
             }
             return .later
         } catch {
-            metrics.record(context, .interactive, error.code, since: start)
+            metrics.record(context, .interactive, error, since: start)
             throw error
         }
     }
@@ -190,12 +190,10 @@ extension Gateway {
             }
             self.append(write, ready, on: call.eventLoop) { [operations] result in
                 completion(write, ready, result)
-                var code = VecraftError.Code.ok
-                if case .failure(let error) = result { code = error.code }
-                operations.upsert.record(ready, write.tier, code, since: start)
+                operations.upsert.record(ready, write.tier, result, since: start)
             }
         } catch {
-            self.operations.upsert.record(known, .batch, error.code, since: start)
+            self.operations.upsert.record(known, .batch, error, since: start)
             completion(nil, known, .failure(error))
         }
     }

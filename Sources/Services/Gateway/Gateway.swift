@@ -58,13 +58,16 @@ package final class Gateway: Sendable {
     let peers: any ShardPeers
     let fanOut: FanOut
     let cache: ResultCache?
+    let coverage: WriteCoverage?
     let log = Logger(label: "vecraft.gateway")
 
     package init(
         settings: GatewaySettings, clock: HLCClock, journal: any JournalClient, meta: MetaManager, storage: StorageNode,
         query: QueryProcessor, lineage: LineageService, requestMetrics: RequestMetrics, status: NodeStatus,
-        placement: any ShardDirectory, peers: any ShardPeers, fanOutMetrics: FanOutMetrics, cache: ResultCache? = nil
+        placement: any ShardDirectory, peers: any ShardPeers, fanOutMetrics: FanOutMetrics, cache: ResultCache? = nil,
+        coverage: WriteCoverage? = nil
     ) {
+        self.coverage = coverage
         self.cache = cache
         self.placement = placement
         self.peers = peers
@@ -166,9 +169,24 @@ extension OperationMetrics {
         _ context: RequestContext?, _ tier: Tier, _ code: VecraftError.Code, level: ConsistencyLabel = .none,
         since start: UInt64
     ) {
+        if context?.isOwn == true { return }
         self.record(
             tier: tier, level: level, code: code, nanoseconds: SystemTime.monotonicNanoseconds &- start,
             trace: context?.trace)
+    }
+
+    func record(_ context: RequestContext?, _ tier: Tier, _ error: VecraftError, since start: UInt64) {
+        if context?.isOwn == true { return }
+        self.record(
+            tier: tier, level: .none, error: error, nanoseconds: SystemTime.monotonicNanoseconds &- start,
+            trace: context?.trace)
+    }
+
+    func record<R>(_ context: RequestContext?, _ tier: Tier, _ result: Result<R, VecraftError>, since start: UInt64) {
+        switch result {
+        case .success: self.record(context, tier, .ok, since: start)
+        case .failure(let error): self.record(context, tier, error, since: start)
+        }
     }
 }
 
@@ -225,4 +243,14 @@ final class BackgroundJobs: Sendable {
     }
 
     func stop() { self.continuation.finish() }
+}
+
+extension Gateway {
+    /// Looks up writes that were acknowledged a moment ago.
+    package func checkCoverage() async { await self.coverage?.check() }
+
+    /// How much of what the gateway may hold at once is held: by name, used and limit.
+    package var load: [(name: String, used: Int, limit: Int)] {
+        [("writes", self.writes.used, self.writes.limit), ("exports", self.exports.used, self.exports.limit)]
+    }
 }

@@ -193,7 +193,7 @@ extension Gateway {
         let result = await withCheckedContinuation { continuation in
             body { continuation.resume(returning: $0) }
         }
-        metrics.record(context, .background, result.code, since: context.arrived)
+        metrics.record(context, .background, result, since: context.arrived)
         return try result.get()
     }
 

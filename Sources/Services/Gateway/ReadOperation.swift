@@ -164,7 +164,10 @@ extension Gateway {
         version.offset = answer.indexVersion
         info.syncPerformed = answer.syncPerformed
         info.sessionToken.set(answer.session.bytes)
-        info.serverTimeUs = (SystemTime.monotonicNanoseconds &- context.arrived) / 1000
+        let spent = SystemTime.monotonicNanoseconds &- context.arrived
+        info.serverTimeUs = spent / 1000
+        // Parts of an answer are counted where they are put together.
+        if context.scope == nil, !context.isPart, !context.isOwn { self.query.answered(answer, since: spent) }
     }
 }
 

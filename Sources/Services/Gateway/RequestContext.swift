@@ -25,6 +25,10 @@ package struct RequestContext: Sendable {
     package var answersText = false
     /// Most bytes of one page of points.
     package var pageBytes = Limits.scrollPageBytes
+    /// The node itself asks (``Canary``): counted apart, so that it does not mix with what callers see.
+    var isOwn = false
+    /// Of an answer that is put together from several nodes' parts, this node's.
+    var isPart = false
     /// Some shards alone are meant: another node asks.
     var scope: ShardScope?
 

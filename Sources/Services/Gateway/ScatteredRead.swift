@@ -117,7 +117,9 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         do throws(VecraftError) {
             let reply = try ArenaPool.shared.withArena { arena throws(VecraftError) in
                 let request = try self.message.decode(Op.Request.self, in: arena)
-                guard case .answered(let reply, _) = try Op.run(self.gateway, request, self.context, own, arena) else {
+                var context = self.context
+                context.isPart = true
+                guard case .answered(let reply, _) = try Op.run(self.gateway, request, context, own, arena) else {
                     throw VecraftError(.internalError, "a part was woken before its offset was applied")
                 }
                 return reply.encode()
@@ -327,6 +329,7 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         // Shards that are further than others have shown it: the session must not find them behind that again.
         var session = SessionToken()
         var staleness: UInt64 = 0
+        var missed: UInt64 = 0
         var plan = self.read.plan
         for info in infos {
             guard let info, let version = info.indexVersion.first else {
@@ -335,13 +338,14 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
             applied = min(applied, version.offset)
             session.merge(try SessionToken(info.sessionToken))
             staleness = max(staleness, UInt64(info.stalenessMs))
+            if info.achieved != .strong { missed = max(missed, UInt64(info.stalenessMs)) }
             if info.syncPerformed { plan.waited = true }
         }
         guard plan.isSatisfied(by: applied) else {
             throw VecraftError(.internalError, "a node answered at offset \(applied), asked for \(plan.needed)")
         }
         return self.gateway.query.answer(
-            plan, ReadExtent([applied]), stalenessMilliseconds: staleness, session: session)
+            plan, ReadExtent([applied]), stalenessMilliseconds: staleness, missed: missed, session: session)
     }
 
     private func timeOut() {

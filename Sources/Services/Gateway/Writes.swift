@@ -40,7 +40,7 @@ extension Gateway {
         for (i, point) in points.enumerated() { try Self.check(point, i, schema, &size) }
         var header = try self.header(
             .upsert, schema, context, key: request.idempotencyKey,
-            tier: points.count > Self.bulkPoints ? .batch : .interactive)
+            tier: context.isOwn ? .background : points.count > Self.bulkPoints ? .batch : .interactive)
         self.stampSpans(&header, received)
         let entry = EncodedEntry.upsert(header: header, size: size) { writer in
             for point in points { Self.write(point, &writer) }
@@ -102,6 +102,7 @@ extension Gateway {
             }
             // Before the answer: the caller's next read must already know.
             self.recent.wrote(context.caller, partition, appended.offset)
+            self.coverage?.acknowledged(appended, in: partition, requestID: write.requestID, always: context.isOwn)
             guard write.waitApplied, let replay = self.storage.replay(partition) else {
                 completion(result)
                 return
@@ -212,7 +213,11 @@ extension Gateway {
     private func header(
         _ operation: OperationKind, _ schema: CollectionSchema, _ context: RequestContext, key: TextView, tier: Tier
     ) throws(VecraftError) -> EntryHeader {
-        try self.header(
+        guard schema.tenant != CollectionSchema.ownTenant || context.isOwn else {
+            throw VecraftError(
+                .permissionDenied, "tenant: \"\(schema.tenant)\" is the nodes' own", field: "tenant", reason: "TENANT_RESERVED")
+        }
+        return try self.header(
             operation, tenant: schema.tenant, collection: schema.id, partition: schema.partition, context,
             key: key.string, tier: tier)
     }

@@ -53,6 +53,11 @@ package final class JournalReporting: JournalObserver {
         self.failures.withLock { $0.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
     }
 
+    /// The longest of the partitions' queues, in bytes of entries that wait to be written.
+    package var longestQueue: Int {
+        self.handles.withLock { $0.values.reduce(0) { max($0, Int($1.queueBytes.value)) } }
+    }
+
     /// Copies positions into the gauges; for the scrape.
     package func collect(_ journal: any JournalClient) {
         for id in journal.partitions {

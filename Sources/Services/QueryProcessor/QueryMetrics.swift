@@ -10,6 +10,10 @@ package struct QueryMetrics: Sendable {
     package let syncs: CounterFamily
     /// Reads whose deadline ended before the replica had caught up, by level asked for.
     package let behind: CounterFamily
+    /// Reads answered to callers, by level asked for.
+    package let reads: CounterFamily
+    /// Of them, answers that are staler than was asked for.
+    package let boundedViolations: Counter
     /// Distances computed by searches.
     package let visited: Counter
     /// Searches by strategy ("graph", "graph+filter", "exact", ...).
@@ -31,6 +35,11 @@ package struct QueryMetrics: Sendable {
             "vecraft_query_replica_behind_total",
             help: "Reads whose deadline ended before the replica had caught up, by level asked for.",
             labels: ["consistency_level"])
+        self.reads = registry.counter(
+            "vecraft_query_reads_total", help: "Reads answered to callers, by level asked for.", labels: ["level"])
+        self.boundedViolations = registry.counter(
+            "vecraft_query_bounded_violations_total",
+            help: "Answers to bounded reads that say to miss more than was allowed when the read arrived; should be 0.")
         self.visited = registry.counter("vecraft_query_distances_total", help: "Distances computed by searches.")
         self.strategies = registry.counter(
             "vecraft_query_searches_total", help: "Searches by the strategy that answered them.", labels: ["strategy"])

@@ -10,11 +10,29 @@ package struct ReadAnswer: Sendable {
     package var requested: ConsistencyLevel
     package var achieved: ConsistencyLevel
     package var stalenessMilliseconds: UInt64
+    /// The bound of a bounded read; nil of others.
+    package var maxStalenessMilliseconds: UInt64?
+    /// What may be missed by those parts that are not known to hold all that was committed when the read arrived.
+    package var missedMilliseconds: UInt64
     package var partition: PartitionID
     package var indexVersion: JournalOffset
     package var syncPerformed: Bool
     /// The request's token, and as much as any shard has shown.
     package var session: SessionToken
+}
+
+extension ReadAnswer {
+    /// An answer may miss what was older than the bound when the read arrived.
+    ///
+    /// Ages are whole milliseconds, rounded up, on both sides: 2 ms are granted for that.
+    /// - Parameters:
+    ///   - bound: Milliseconds that the read allows; nil: any.
+    ///   - missed: Milliseconds that its answer may miss.
+    ///   - nanoseconds: Since it arrived.
+    package static func breaks(_ bound: UInt64?, missed: UInt64, after nanoseconds: UInt64) -> Bool {
+        guard let bound else { return false }
+        return missed > bound + nanoseconds / 1_000_000 + 2
+    }
 }
 
 /// Decides how fresh a read must be, and answers it from the replica once it is.
@@ -88,6 +106,15 @@ package final class QueryProcessor: Sendable {
 
     package func waited(_ plan: ReadPlan, nanoseconds: UInt64) {
         self.byLevel.wait(plan.requirement.level).observe(nanoseconds: nanoseconds)
+    }
+
+    /// Counts an answer that goes to a caller, and judges whether a bounded read got what it asked for.
+    /// - Parameter nanoseconds: Since the read arrived: so much older may its answer have become meanwhile.
+    package func answered(_ answer: ReadAnswer, since nanoseconds: UInt64) {
+        self.byLevel.reads(answer.requested).increment()
+        if ReadAnswer.breaks(answer.maxStalenessMilliseconds, missed: answer.missedMilliseconds, after: nanoseconds) {
+            self.metrics.boundedViolations.increment()
+        }
     }
 
     /// Why a node does not answer for a shard.
@@ -195,9 +222,10 @@ package final class QueryProcessor: Sendable {
     /// - Parameters:
     ///   - extent: Of every shard that was asked, wherever it is.
     ///   - staleness: Of the stalest.
+    ///   - missed: Of an answer from several nodes: the stalest part that is not strong.
     ///   - session: What the answers of other nodes say that a session has seen with them.
     package func answer(
-        _ plan: ReadPlan, _ extent: ReadExtent, stalenessMilliseconds staleness: UInt64,
+        _ plan: ReadPlan, _ extent: ReadExtent, stalenessMilliseconds staleness: UInt64, missed: UInt64? = nil,
         session parts: SessionToken = SessionToken()
     ) -> ReadAnswer {
         let achieved = plan.achieved(applied: extent.applied, stalenessMilliseconds: staleness)
@@ -207,6 +235,9 @@ package final class QueryProcessor: Sendable {
         session.merge(plan.partition, extent.seen)
         return ReadAnswer(
             requested: plan.requirement.level, achieved: achieved, stalenessMilliseconds: staleness,
+            maxStalenessMilliseconds: plan.requirement.level == .bounded
+                ? plan.requirement.maxStalenessMilliseconds : nil,
+            missedMilliseconds: missed ?? (achieved == .strong ? 0 : staleness),
             partition: plan.partition, indexVersion: extent.applied, syncPerformed: plan.waited, session: session)
     }
 }
@@ -217,6 +248,7 @@ private struct LevelMetrics: Sendable {
     private let waitOf: [Histogram]
     private let syncsOf: [Counter]
     private let behindOf: [Counter]
+    private let readsOf: [Counter]
 
     init(_ metrics: QueryMetrics) {
         let names = ConsistencyLevel.allCases.map(\.name)
@@ -224,10 +256,12 @@ private struct LevelMetrics: Sendable {
         self.waitOf = names.map { metrics.syncWait.with($0) }
         self.syncsOf = names.map { metrics.syncs.with($0) }
         self.behindOf = names.map { metrics.behind.with($0) }
+        self.readsOf = names.map { metrics.reads.with($0) }
     }
     func staleness(_ level: ConsistencyLevel) -> Histogram { self.stalenessOf[Int(level.rawValue) - 1] }
     func wait(_ level: ConsistencyLevel) -> Histogram { self.waitOf[Int(level.rawValue) - 1] }
     func syncs(_ level: ConsistencyLevel) -> Counter { self.syncsOf[Int(level.rawValue) - 1] }
+    func reads(_ level: ConsistencyLevel) -> Counter { self.readsOf[Int(level.rawValue) - 1] }
     func behind(_ level: ConsistencyLevel) -> Counter { self.behindOf[Int(level.rawValue) - 1] }
 }
 

@@ -11,6 +11,7 @@ package enum PythonEnvironment {
         package let name: String
 
         package static let grpc = Module(name: "grpc")
+        package static let prometheus = Module(name: "prometheus_client")
     }
 
     /// What a process left behind.

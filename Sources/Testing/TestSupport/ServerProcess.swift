@@ -76,7 +76,9 @@ package final class ServerProcess: Sendable {
             ] + launch.arguments + launch.settings.flatMap { ["--set", $0] }
         process.executableURL = URL(fileURLWithPath: command[0])
         process.arguments = Array(command.dropFirst())
-        process.environment = ProcessInfo.processInfo.environment.merging(launch.environment) { $1 }
+        // Entries that the node writes by itself would be counted among those of the test.
+        process.environment = ProcessInfo.processInfo.environment
+            .merging(["VECRAFT_METRICS__CANARY_SECONDS": "0"]) { $1 }.merging(launch.environment) { $1 }
         let output = Pipe()
         process.standardOutput = output
         let logPath = launch.dataDirectory + ".log"

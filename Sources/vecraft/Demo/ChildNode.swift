@@ -31,7 +31,7 @@ final class ChildNode: Sendable {
         guard Glibc.pipe(&pipe) == 0 else { throw Self.fault("cannot make a pipe") }
         for end in pipe { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         defer { close(pipe[1]) }
-        let arguments = ["serve", "--data-directory", dataDirectory, "--grpc-port", "0", "--http-port", "0"]
+        let arguments = ["serve", "--data-directory", dataDirectory, "--grpc-port", "0", "--http-port", "0", "--set", "metrics.canary_seconds=0"]
         do throws(VecraftError) {
             self.process = try Self.spawn(arguments, output: pipe[1], log: logFile)
         } catch {

@@ -17,7 +17,7 @@ internal import ServiceHost
 extension ServedNode {
     /// Serves the journal until a signal ends it.
     func runJournal(_ signals: TerminationSignals) async throws {
-        _ = ProcessMetrics(self.registry, version: Build.version, revision: Build.revision)
+        self.exportProcess()
         let directory = try self.prepareDirectory()
         let (journal, reporting) = try await self.openJournal(directory)
         let shutdown = ShutdownTrace(self.log)

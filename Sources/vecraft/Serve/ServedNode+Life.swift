@@ -16,13 +16,16 @@ internal import Primitives
 internal import ServiceHost
 internal import StorageNode
 internal import Synchronization
+internal import Wire
 
 extension ServedNode {
     /// From listening to the signal that ends it.
     func serve(_ parts: Parts, _ signals: TerminationSignals, _ shutdown: ShutdownTrace) async throws {
         self.registerChecks(parts)
         let collector = self.registry.onScrape { parts.storage.collect() }
+        let watch = self.watch(parts)
         defer {
+            watch.cancel()
             collector.cancel()
             for collector in parts.collectors { collector.cancel() }
         }
@@ -128,7 +131,8 @@ extension ServedNode {
     private func registerChecks(_ parts: Parts) {
         self.readiness.add("metadata") {
             if let error = parts.meta.standstill { return .init(ok: false, error.message) }
-            return .init(ok: true, Figures.count(parts.meta.catalog.byID.count, "collection"))
+            let callers = parts.meta.catalog.byID.values.count { $0.tenant != CollectionSchema.ownTenant }
+            return .init(ok: true, Figures.count(callers, "collection"))
         }
         self.readiness.add("replay") {
             var lag: UInt64 = 0

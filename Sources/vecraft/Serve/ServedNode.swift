@@ -69,7 +69,7 @@ final class ServedNode: Sendable {
     }
 
     private func run(_ signals: TerminationSignals) async throws {
-        _ = ProcessMetrics(self.registry, version: Build.version, revision: Build.revision)
+        self.exportProcess()
         // Before all else: a start may take long, and who watches must not take the node for dead.
         let http = try self.httpServer(isStarting: true)
         let (failures, failed) = AsyncStream<any Error>.makeStream(bufferingPolicy: .bufferingNewest(1))
@@ -341,7 +341,8 @@ final class ServedNode: Sendable {
             query: QueryProcessor(storage: storage, journal: journal, metrics: QueryMetrics(self.registry)),
             lineage: lineage,
             requestMetrics: RequestMetrics(self.registry), status: status, placement: placement,
-            peers: peers, fanOutMetrics: FanOutMetrics(self.registry), cache: self.resultCache)
+            peers: peers, fanOutMetrics: FanOutMetrics(self.registry), cache: self.resultCache,
+            coverage: WriteCoverage(journal, CoverageMetrics(self.registry)))
     }
 
     /// How lineage calls this node.

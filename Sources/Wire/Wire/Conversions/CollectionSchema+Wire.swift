@@ -36,6 +36,9 @@ extension CollectionSchema {
         }
     }
 
+    /// The tenant of what the nodes keep for themselves. No request can make a collection of this name: none begins with "_".
+    package static let ownTenant = "_vecraft"
+
     /// A collection's name: 1 to 64 of `[A-Za-z0-9_.-]`, starting with a letter or digit.
     package static func validate(name: String, at field: String = "name") throws(VecraftError) {
         let utf8 = name.utf8
@@ -53,7 +56,7 @@ extension CollectionSchema {
     /// - Parameter partitions: Where its writes may be ordered.
     /// - Throws: `INVALID_ARGUMENT` naming the field below `schema`.
     package func validate(partitions: [PartitionID]) throws(VecraftError) {
-        try Self.validate(name: self.tenant, at: "schema.tenant")
+        if self.tenant != CollectionSchema.ownTenant { try Self.validate(name: self.tenant, at: "schema.tenant") }
         try Self.validate(name: self.name, at: "schema.name")
         guard (1...Limits.namedVectors).contains(self.vectors.count) else {
             throw .invalid("schema.vectors", "\(self.vectors.count) vectors")
