@@ -1,6 +1,6 @@
 """Who is in the cluster, who holds what, and what is decided."""
 
-from .grafana import ORANGE, RED, YELLOW, Board, Row, graph, heat, quantile, rate, stat, states
+from .grafana import ORANGE, RED, YELLOW, Board, Row, counted, graph, quantile, stat, states
 
 CONTROLLER = "and on (cluster, job, instance) vecraft_control_is_controller{@} == 1"
 
@@ -26,12 +26,12 @@ board = Board(
             width=4, limits=[(0.5, ORANGE), (1, "green")], falling=True,
         ),
         stat(
-            "Missing copies", "short", ("max(vecraft_control_missing_replicas{@} " + CONTROLLER + ") or vector(0)", "copies"),
+            "Missing copies", "short", ("max(vecraft_control_missing_replicas{@} " + CONTROLLER + ") or on () vector(0)", "copies"),
             "Copies that shards want and have not. Good: 0. Not 0 for 5 minutes: an alert fires; see Needed and not to be had.",
             width=4, limits=[(1, ORANGE)],
         ),
         stat(
-            "Needed and not to be had", "short", ("max(vecraft_control_blocked{@} " + CONTROLLER + ") or vector(0)", "things"),
+            "Needed and not to be had", "short", ("max(vecraft_control_blocked{@} " + CONTROLLER + ") or on () vector(0)", "things"),
             "What the controller wants and cannot have: too few nodes, no room. `vecraft cluster status` says it in words.", width=4, limits=[(1, RED)],
         ),
         stat(
@@ -57,8 +57,8 @@ board = Board(
         graph(
             "Missing and blocked", "short",
             [
-                ("max(vecraft_control_missing_replicas{@} " + CONTROLLER + ") or vector(0)", "missing"),
-                ("max(vecraft_control_blocked{@} " + CONTROLLER + ") or vector(0)", "blocked"),
+                ("max(vecraft_control_missing_replicas{@} " + CONTROLLER + ") or on () vector(0)", "missing"),
+                ("max(vecraft_control_blocked{@} " + CONTROLLER + ") or on () vector(0)", "blocked"),
             ],
             "Missing falls while copies are made. Blocked stands until somebody adds a node or room.",
         ),
@@ -89,7 +89,7 @@ board = Board(
             "That each node knows. The lines should lie on each other.",
         ),
         graph(
-            "DDL p99", "s", [(quantile(0.99, "vecraft_request_duration_seconds", "operation", 'operation=~".*_collections?"') + " or vector(0)", "{{operation}}")],
+            "DDL p99", "s", [(counted(quantile(0.99, "vecraft_request_duration_seconds", "operation", 'operation=~".*_collections?"')), "{{operation}}")],
             "Collections made, changed, dropped and listed. A creation waits until its copies are live.",
         ),
         graph(

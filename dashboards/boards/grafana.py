@@ -1,7 +1,8 @@
 """The few kinds of panels that the boards are made of, as Grafana's JSON.
 
 In an expression `{@` begins a selector that obeys the variables of its board: `up{@}`, `up{@, role="leader"}`. Seconds are written
-`[$__rate_interval]`, so that a rate fits the zoom and the scrape interval.
+`[$__rate_interval]`, so that a rate fits the zoom and the scrape interval. `or on () vector(0)` stands for what has no series before it
+first happens: one 0, and only if there is nothing else.
 """
 
 GREEN, YELLOW, ORANGE, RED, BLUE = "green", "yellow", "orange", "red", "blue"
@@ -32,6 +33,11 @@ def quantile(q, metric, by="", where=""):
 def quantiles(metric, where=""):
     """p50, p95 and p99, as queries."""
     return [(quantile(q, metric, where=where), f"p{int(q * 100)}") for q in (0.5, 0.95, 0.99)]
+
+
+def counted(quantiles):
+    """Of what was counted in the time, or 0 when nothing was: a quantile of nothing is no number."""
+    return f"{quantiles} >= 0 or on () vector(0)"
 
 
 def share(part, whole):

@@ -42,12 +42,12 @@ board = Board(
             width=4, limits=[(16 << 20, ORANGE), (48 << 20, RED)],
         ),
         stat(
-            "Appends refused", "ops", (f"sum(rate(vecraft_journal_rejected_total{P}[$__rate_interval])) or vector(0)", "refused"),
+            "Appends refused", "ops", (f"sum(rate(vecraft_journal_rejected_total{P}[$__rate_interval])) or on () vector(0)", "refused"),
             "A second, for all reasons. Good: 0. The panel Refused below names the reason.", width=4, limits=[(0.01, ORANGE), (1, RED)],
         ),
         stat(
             "Partitions without leader", "short",
-            (f"count(max by (cluster, partition) (vecraft_raft_has_leader{P}) == 0) or vector(0)", "partitions"),
+            (f"count(max by (cluster, partition) (vecraft_raft_has_leader{P}) == 0) or on () vector(0)", "partitions"),
             "Good: 0. More: their writes wait; `vecraft journal partitions` shows which voters are there.", width=4, limits=[(1, RED)],
         ),
         heat(
@@ -61,7 +61,7 @@ board = Board(
             limits=[(0.01, RED)],
         ),
         graph(
-            "Refused", "ops", [(grown("vecraft_journal_rejected_total", "partition, reason") + " or vector(0)", "{{partition}} {{reason}}")],
+            "Refused", "ops", [(grown("vecraft_journal_rejected_total", "partition, reason") + " or on () vector(0)", "{{partition}} {{reason}}")],
             """By reason. A full queue: writers are faster than the disk. A full disk: see Disk free on the overview. Not the leader: callers
             went to a node that had just lost leadership; harmless if short.""",
         ),
@@ -187,8 +187,8 @@ board = Board(
             "Links made, refused, messages lost", "ops",
             [
                 (rate("vecraft_peer_links_made_total", "instance"), "{{instance}} made"),
-                (rate("vecraft_peer_links_refused_total", "instance, reason") + " or vector(0)", "{{instance}} refused {{reason}}"),
-                (rate("vecraft_peer_messages_dropped_total", "instance, reason") + " or vector(0)", "{{instance}} lost {{reason}}"),
+                (rate("vecraft_peer_links_refused_total", "instance, reason") + " or on () vector(0)", "{{instance}} refused {{reason}}"),
+                (rate("vecraft_peer_messages_dropped_total", "instance, reason") + " or on () vector(0)", "{{instance}} lost {{reason}}"),
             ],
             "Good: nothing once all nodes run. Refused links name why (another cluster, another version). Lost messages are made up for.",
         ),

@@ -1,6 +1,6 @@
 """Whether every write is found, and what tracing costs."""
 
-from .grafana import ORANGE, RED, Board, Row, graph, heat, quantile, rate, share, stat
+from .grafana import ORANGE, RED, Board, Row, graph, heat, quantile, rate, stat
 
 board = Board(
     "vecraft-lineage", "Vecraft DB / Lineage and tracking",
@@ -68,7 +68,7 @@ board = Board(
         ),
         graph("Log lines", "ops", [(rate("vecraft_log_lines_total", "level"), "{{level}}")], "A second, by level.", stacked=True),
         graph(
-            "Label sets folded", "ops", [(rate("vecraft_metrics_label_sets_folded_total", "family") + " or vector(0)", "{{family}}")],
+            "Label sets folded", "ops", [(rate("vecraft_metrics_label_sets_folded_total", "family") + " or on () vector(0)", "{{family}}")],
             "Series counted under the label value other because their family was full. Good: 0; else boards show less than there is.",
         ),
     ],

@@ -7,7 +7,7 @@ from .grafana import (
 
 def firing(severity):
     selector = f'alertname=~"Vecraft.*", alertstate="firing", severity="{severity}", cluster=~"$cluster"'
-    return f"count(ALERTS{{{selector}}}) or vector(0)"
+    return f"count(ALERTS{{{selector}}}) or on () vector(0)"
 
 
 board = Board(
@@ -33,13 +33,13 @@ board = Board(
         ),
         stat(
             "Partitions without leader", "short",
-            ("count(max by (cluster, partition) (vecraft_raft_has_leader{@}) == 0) or vector(0)", "partitions"),
+            ("count(max by (cluster, partition) (vecraft_raft_has_leader{@}) == 0) or on () vector(0)", "partitions"),
             """Partitions of the journal for which no node knows a leader: their writes and strong reads wait. Good: 0, and for less than a
             second after a node died. Longer: a majority of voters is missing; bring nodes back.""",
             limits=[(1, RED)],
         ),
         stat(
-            "Missing copies", "short", ("max(vecraft_control_missing_replicas{@}) or vector(0)", "copies"),
+            "Missing copies", "short", ("max(vecraft_control_missing_replicas{@}) or on () vector(0)", "copies"),
             """Copies that shards want and have not. Good: 0; after a node died it grows and falls to 0 within a minute or so. It stays: see
             the board Control plane, panel Needed and not to be had.""",
             limits=[(1, ORANGE)],

@@ -1,6 +1,6 @@
 """Searches: how fast, and how fresh."""
 
-from .grafana import ORANGE, RED, YELLOW, Board, Row, graph, heat, quantile, quantiles, rate, share, stat
+from .grafana import ORANGE, RED, YELLOW, Board, Row, graph, heat, quantile, quantiles, rate, stat
 
 READS = 'operation=~"search|get|count|scroll"'
 SYNCS, BEHIND = "vecraft_query_syncs_total", "vecraft_query_replica_behind_total"
@@ -29,21 +29,21 @@ board = Board(
         ),
         stat(
             "Syncs that failed", "percentunit",
-            (f"sum(rate({BEHIND}{{@}}[$__rate_interval])) / (sum(rate({SYNCS}{{@}}[$__rate_interval])) > 0) or vector(0)", "failed"),
+            (f"sum(rate({BEHIND}{{@}}[$__rate_interval])) / (sum(rate({SYNCS}{{@}}[$__rate_interval])) > 0) or on () vector(0)", "failed"),
             "Share of the reads that waited for replay whose time ended first. Good: 0; above 5 % an alert fires.", width=4, limits=[(0.01, ORANGE), (0.05, RED)],
         ),
         stat(
             "Beyond their bound", "percentunit",
             (
                 """sum(rate(vecraft_query_bounded_violations_total{@}[$__rate_interval]))
-                / (sum(rate(vecraft_query_reads_total{@, level="bounded"}[$__rate_interval])) > 0) or vector(0)""",
+                / (sum(rate(vecraft_query_reads_total{@, level="bounded"}[$__rate_interval])) > 0) or on () vector(0)""",
                 "violations",
             ),
             "Bounded reads answered staler than they allowed. Good: 0, always; above 2 % an alert fires.", width=4, limits=[(0.001, ORANGE), (0.02, RED)],
         ),
         stat(
             "Canary violations", "short",
-            ('sum(increase(vecraft_canary_checks_total{@, result="violation"}[$__range])) or vector(0)', "violations"),
+            ('sum(increase(vecraft_canary_checks_total{@, result="violation"}[$__range])) or on () vector(0)', "violations"),
             "Reads of the canary that did not see what their level promises, in the time shown. Good: 0. One is a bug to report.", width=4, limits=[(1, RED)],
         ),
         Row("Time"),
@@ -80,7 +80,7 @@ board = Board(
         ),
         graph(
             "Result cache hits", "percentunit",
-            [('sum by (instance) (rate(vecraft_query_result_cache_lookups_total{@, outcome="hit"}[$__rate_interval])) / (sum by (instance) (rate(vecraft_query_result_cache_lookups_total{@}[$__rate_interval])) > 0) or vector(0)', "{{instance}}")],
+            [('sum by (instance) (rate(vecraft_query_result_cache_lookups_total{@, outcome="hit"}[$__rate_interval])) / (sum by (instance) (rate(vecraft_query_result_cache_lookups_total{@}[$__rate_interval])) > 0) or on () vector(0)', "{{instance}}")],
             """The cache is keyed by request and index version: writes to a shard empty it for that shard. Low is normal under writes; 0 also where
             it is off (`query.result_cache_bytes`).""",
             top=1,
@@ -98,7 +98,7 @@ board = Board(
             "Failed ones were asked of another copy. Hedged: a second copy was asked because the first was slow; many point at one slow node.",
         ),
         graph(
-            "Result cache", "bytes", [("sum by (instance) (vecraft_query_result_cache_bytes{@}) or vector(0)", "{{instance}}")],
+            "Result cache", "bytes", [("sum by (instance) (vecraft_query_result_cache_bytes{@}) or on () vector(0)", "{{instance}}")],
             "Bytes of keys and answers kept, up to `query.result_cache_bytes`.",
         ),
         Row("Consistency"),
@@ -124,7 +124,7 @@ board = Board(
             "Deadline ended before the replica had caught up (REPLICA_BEHIND). Good: 0. See Lag in time on Storage and index.", limits=[(0.1, RED)],
         ),
         graph(
-            "Beyond their bound", "ops", [("sum by (instance) (rate(vecraft_query_bounded_violations_total{@}[$__rate_interval])) or vector(0)", "{{instance}}")],
+            "Beyond their bound", "ops", [("sum by (instance) (rate(vecraft_query_bounded_violations_total{@}[$__rate_interval])) or on () vector(0)", "{{instance}}")],
             "Bounded reads answered staler than allowed. Good: 0. They should wait or fail instead.", limits=[(0.001, RED)],
         ),
         graph(

@@ -1,6 +1,6 @@
 """Tiers: objectives, budgets, limits."""
 
-from .grafana import FAULTS, ORANGE, RED, YELLOW, Board, Row, graph, quantile, rate, share, stat, states
+from .grafana import FAULTS, ORANGE, RED, YELLOW, Board, Row, counted, graph, quantile, rate, share, stat, states
 
 #: Tier, p99 objective in seconds, availability objective (design, QoS).
 TIERS = [("critical", 0.025, 0.9999), ("interactive", 0.05, 0.999), ("batch", 0.2, 0.995), ("background", 1, 0.99)]
@@ -18,7 +18,7 @@ def budget(tier):
 def latency(tier, target, _):
     return graph(
         f"p99, {tier}", "s",
-        [(quantile(0.99, "vecraft_request_duration_seconds", "operation", f'tier="{tier}"') + " or vector(0)", "{{operation}}")],
+        [(counted(quantile(0.99, "vecraft_request_duration_seconds", "operation", f'tier="{tier}"')), "{{operation}}")],
         f"The objective is {target * 1000:.0f} ms. Above it, requests that took longer spend the error budget.", width=6, limits=[(target, RED)],
     )
 
@@ -27,7 +27,7 @@ def availability(tier, _, target):
     bad = rate("vecraft_request_total", "tier", f'tier="{tier}", {FAULTS}')
     every = rate("vecraft_request_total", "tier", f'tier="{tier}"')
     return graph(
-        f"Failed, {tier}", "percentunit", [(share(bad, every) + " or vector(0)", "{{tier}}")],
+        f"Failed, {tier}", "percentunit", [(share(bad, every) + " or on () vector(0)", "{{tier}}")],
         f"Share answered by a fault of the server; the objective allows {(1 - target) * 100:.2f} %. Which fault: Answers by status on the overview.",
         width=6, limits=[(1 - target, RED)],
     )
@@ -66,7 +66,7 @@ board = Board(
             yes="degraded", no="normal", good=False,
         ),
         graph(
-            "Turned away", "reqps", [(rate("vecraft_request_total", "tier, operation", 'status="RESOURCE_EXHAUSTED"') + " or vector(0)", "{{tier}} {{operation}}")],
+            "Turned away", "reqps", [(rate("vecraft_request_total", "tier, operation", 'status="RESOURCE_EXHAUSTED"') + " or on () vector(0)", "{{tier}} {{operation}}")],
             "Answered 429 or RESOURCE_EXHAUSTED, with the time after which to try again. Good: 0 for tiers 0 and 1.", limits=[(1, ORANGE)],
         ),
         graph(

@@ -1,6 +1,6 @@
 """Replay, shards, checkpoints, copies on the move."""
 
-from .grafana import ORANGE, RED, YELLOW, Board, Row, graph, heat, quantile, rate, stat
+from .grafana import ORANGE, RED, YELLOW, Board, Row, graph, heat, rate, stat
 
 C = "{@collection}"
 MB = 1 << 20
@@ -21,7 +21,7 @@ def once(metric):
 
 
 def grown(metric, by="collection"):
-    return f"sum by ({by}) (increase({metric}{C}[$__rate_interval])) or vector(0)"
+    return f"sum by ({by}) (increase({metric}{C}[$__rate_interval])) or on () vector(0)"
 
 
 board = Board(
@@ -157,8 +157,8 @@ board = Board(
         graph(
             "Damaged files", "short",
             [
-                (f"sum by (instance) (vecraft_storage_quarantined_files_total{C}) or vector(0)", "{{instance}} put aside"),
-                (f"sum by (instance) (vecraft_storage_rebuilt_files_total{C}) or vector(0)", "{{instance}} rebuilt"),
+                (f"sum by (instance) (vecraft_storage_quarantined_files_total{C}) or on () vector(0)", "{{instance}} put aside"),
+                (f"sum by (instance) (vecraft_storage_rebuilt_files_total{C}) or on () vector(0)", "{{instance}} rebuilt"),
             ],
             "Since the process began. Good: 0. A file whose checksum is wrong is put aside and rebuilt; more than one on a node: suspect its disk.",
             limits=[(1, RED)],
@@ -169,24 +169,24 @@ board = Board(
         ),
         Row("Copies on the move"),
         graph(
-            "Bytes moved", "Bps", [(rate("vecraft_storage_transfer_bytes_total", "instance, direction") + " or vector(0)", "{{instance}} {{direction}}")],
+            "Bytes moved", "Bps", [(rate("vecraft_storage_transfer_bytes_total", "instance, direction") + " or on () vector(0)", "{{instance}} {{direction}}")],
             "Shard files sent to and taken from other nodes, after a node was lost or added.",
         ),
         graph(
-            "Moving now", "short", [("sum by (instance, direction) (vecraft_storage_transfers_running{@}) or vector(0)", "{{instance}} {{direction}}")],
+            "Moving now", "short", [("sum by (instance, direction) (vecraft_storage_transfers_running{@}) or on () vector(0)", "{{instance}} {{direction}}")],
             "Good: 0 at rest. Stands above 0 without Bytes moved: the other end is stuck, see its log.",
         ),
         graph(
             "Moved", "short",
-            [("sum by (direction, outcome) (increase(vecraft_storage_transfers_total{@}[$__rate_interval])) or vector(0)", "{{direction}} {{outcome}}")],
+            [("sum by (direction, outcome) (increase(vecraft_storage_transfers_total{@}[$__rate_interval])) or on () vector(0)", "{{direction}} {{outcome}}")],
             "By outcome. Failed ones are begun again where they stopped.",
         ),
         graph(
-            "Progress", "percentunit", [(f"min by (instance, collection, shard) (vecraft_storage_transfer_progress_ratio{C}) or vector(1)", "{{instance}} {{collection}} {{shard}}")],
+            "Progress", "percentunit", [(f"min by (instance, collection, shard) (vecraft_storage_transfer_progress_ratio{C}) or on () vector(1)", "{{instance}} {{collection}} {{shard}}")],
             "Share of a shard's bytes that has arrived, while it is built. Nothing to build: 100 %.", top=1,
         ),
         graph(
-            "Time left", "s", [(f"max by (instance, collection, shard) (vecraft_storage_transfer_remaining_seconds{C}) or vector(0)", "{{instance}} {{collection}} {{shard}}")],
+            "Time left", "s", [(f"max by (instance, collection, shard) (vecraft_storage_transfer_remaining_seconds{C}) or on () vector(0)", "{{instance}} {{collection}} {{shard}}")],
             "Estimated until a shard's bytes have arrived; 0: nothing to do, or not known yet.",
         ),
         graph(
