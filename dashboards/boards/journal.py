@@ -136,6 +136,10 @@ board = Board(
             "What leaders have on the way to followers. At its limit a leader waits: followers or links are the bottleneck.",
         ),
         graph(
+            "Voters", "short", [(f"min by (partition) (vecraft_raft_voters{P})", "{{partition}}")],
+            "Of each partition's group. Good: 3 or 5. Less than wanted: a node was removed and none has taken its place.",
+        ),
+        graph(
             "Terms", "short", [(worst("vecraft_raft_term"), "{{partition}}")],
             "Grows by one with each election. A staircase says that leadership does not hold.",
         ),
@@ -156,7 +160,7 @@ board = Board(
                 (grown("vecraft_raft_append_rejects_total", "instance"), "{{instance}} appends"),
                 (grown("vecraft_raft_messages_dropped_total", "instance"), "{{instance}} dropped"),
             ],
-            "Some when leadership moves. Steady: two nodes disagree again and again; look at links and clocks.",
+            "Some when leadership moves. Steady: two nodes disagree again and again; look at links and clocks.", width=24,
         ),
         Row("Links between nodes"),
         states(
@@ -213,7 +217,7 @@ board = Board(
         graph(
             "Whole logs sent or taken", "short",
             [
-                ("sum by (instance) (increase(vecraft_raft_log_transfers_total{@partition}[$__rate_interval]))", "{{instance}} transfers"),
+                ("sum by (instance, direction, outcome) (increase(vecraft_peer_log_transfers_total{@}[$__rate_interval])) or on () vector(0)", "{{instance}} {{direction}} {{outcome}}"),
                 ("sum by (instance) (increase(vecraft_raft_trims_total{@partition}[$__rate_interval]))", "{{instance}} trims"),
             ],
             "A follower below the log's start takes the log as a whole. Good: only for new or long-absent nodes.",

@@ -50,11 +50,11 @@ board = Board(
         heat("Time of scans", "vecraft_lineage_scan_duration_seconds", "Of one scan of the journal. Bands that move up: the journal has grown."),
         graph(
             "Entries read", "ops", [(rate("vecraft_lineage_scanned_entries_total", "instance"), "{{instance}}")],
-            "Journal entries read to answer, a second. Much more than answers: questions that scan.",
+            "Journal entries read to answer, a second. Much more than answers: questions that scan.", width=12,
         ),
         graph(
             "Scans", "ops", [(rate("vecraft_lineage_scan_duration_seconds_count", "instance"), "{{instance}}")],
-            "A second, by the node asked.",
+            "A second, by the node asked.", width=12,
         ),
         Row("Traces and logs"),
         graph(

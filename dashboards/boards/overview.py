@@ -133,6 +133,10 @@ board = Board(
             limits=[(0.8, ORANGE)], top=1,
         ),
         graph(
+            "Processors that the process uses", "short", [("sum by (instance) (rate(process_cpu_seconds_total{@}[$__rate_interval]))", "{{instance}}")],
+            "In cores. Much less than Processor says: the machine works for somebody else.",
+        ),
+        graph(
             "Processor time waited or taken away", "percentunit",
             [
                 (
@@ -179,12 +183,12 @@ board = Board(
         graph(
             "Network traffic of the machine", "Bps",
             [("sum by (instance, direction) (rate(vecraft_node_network_bytes_total{@}[$__rate_interval]))", "{{instance}} {{direction}}")],
-            "A leader sends each write to its followers; a node that is built anew receives a whole shard. Compare with the link's limit.",
+            "A leader sends each write to its followers; a node that is built anew receives a whole shard. Compare with the link's limit.", width=12,
         ),
         graph(
             "Warnings and errors logged", "ops",
             [('sum by (instance, level) (rate(vecraft_log_lines_total{@, level=~"warning|error|critical"}[$__rate_interval]))', "{{instance}} {{level}}")],
-            "Lines a second. Good: none, beyond some warnings when nodes come and go. The lines themselves say what and where.",
+            "Lines a second. Good: none, beyond some warnings when nodes come and go. The lines themselves say what and where.", width=12,
         ),
     ],
 )

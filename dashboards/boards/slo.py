@@ -1,6 +1,6 @@
 """Tiers: objectives, budgets, limits."""
 
-from .grafana import FAULTS, ORANGE, RED, YELLOW, Board, Row, counted, graph, quantile, rate, share, stat, states
+from .grafana import FAULTS, ORANGE, RED, YELLOW, Board, Row, counted, graph, quantile, rate, stat, states
 
 #: Tier, p99 objective in seconds, availability objective (design, QoS).
 TIERS = [("critical", 0.025, 0.9999), ("interactive", 0.05, 0.999), ("batch", 0.2, 0.995), ("background", 1, 0.99)]
@@ -24,12 +24,15 @@ def latency(tier, target, _):
 
 
 def availability(tier, _, target):
-    bad = rate("vecraft_request_total", "tier", f'tier="{tier}", {FAULTS}')
     every = rate("vecraft_request_total", "tier", f'tier="{tier}"')
+    failed = rate("vecraft_request_total", "tier", f'tier="{tier}", {FAULTS}')
+    shed = rate("vecraft_request_shed_total", "tier", f'tier="{tier}"')
+    bad = f"(({failed} or 0 * {every}) + ({shed} or 0 * {every}))"
     return graph(
-        f"Failed, {tier}", "percentunit", [(share(bad, every) + " or on () vector(0)", "{{tier}}")],
-        f"Share answered by a fault of the server; the objective allows {(1 - target) * 100:.2f} %. Which fault: Answers by status on the overview.",
-        width=6, limits=[(1 - target, RED)],
+        f"Failed, {tier}", "percentunit", [(f"{bad} / ({every} > 0) or on () vector(0)", "{{tier}}")],
+        f"""Share answered by a fault of the server or turned away for want of room; the objective allows {(1 - target) * 100:.2f} %.
+        Which fault: Answers by status on the overview; what room: Turned away.""",
+        width=6, limits=[(round(1 - target, 6), RED)],
     )
 
 
@@ -66,8 +69,9 @@ board = Board(
             yes="degraded", no="normal", good=False,
         ),
         graph(
-            "Turned away", "reqps", [(rate("vecraft_request_total", "tier, operation", 'status="RESOURCE_EXHAUSTED"') + " or on () vector(0)", "{{tier}} {{operation}}")],
-            "Answered 429 or RESOURCE_EXHAUSTED, with the time after which to try again. Good: 0 for tiers 0 and 1.", limits=[(1, ORANGE)],
+            "Turned away", "reqps", [(rate("vecraft_request_shed_total", "tier, reason") + " or on () vector(0)", "{{tier}} {{reason}}")],
+            "Refused because the server had no room, with the time after which to try again (429), by reason. Good: 0 for tiers 0 and 1.",
+            limits=[(1, ORANGE)],
         ),
         graph(
             "In flight", "short",
@@ -92,6 +96,18 @@ board = Board(
                 ("sum by (instance) (rate(vecraft_grpc_sent_bytes_total{@}[$__rate_interval]))", "{{instance}} out"),
             ],
             "Of gRPC messages at the edge.",
+        ),
+        graph(
+            "gRPC p99 by method", "s", [(quantile(0.99, "vecraft_grpc_request_duration_seconds", "method"), "{{method}}")],
+            "From a call's headers to its status. Streams last as long as their clients like.",
+        ),
+        graph(
+            "gRPC failures by method", "ops", [(rate("vecraft_grpc_requests_total", "method, code", 'code!="OK"') + " or on () vector(0)", "{{method}} {{code}}")],
+            "Calls that did not end with OK, by method and status: who is it that fails, and how.",
+        ),
+        graph(
+            "HTTP failures by route", "ops", [(rate("vecraft_http_requests_total", "route, code", 'code=~"[45].."') + " or on () vector(0)", "{{route}} {{code}}")],
+            "Answers of 400 and above. 4xx are callers' mistakes and load turned away (429); 5xx are ours.",
         ),
         graph(
             "HTTP p99 by route", "s", [(quantile(0.99, "vecraft_http_request_duration_seconds", "route"), "{{route}}")],
