@@ -7,8 +7,8 @@ import Testing
 import Wire
 
 extension RealClusters {
-    /// What `dashboards/` holds, on three real nodes under load and a real Prometheus: every panel has something to show, no alert fires
-    /// while all is well, and one does when a node dies.
+    /// What `dashboards/` holds, on three real nodes under load and a real Prometheus: every panel has something to show, nothing is red
+    /// and no alert fires while all is well, and those fire that should when nodes and etcd are lost.
     @Suite(
         "Dashboards and alerts", .serialized,
         .enabled(
@@ -21,6 +21,8 @@ extension RealClusters {
             "VecraftDiskNearlyFull",
             "VecraftErrorBudgetBurn", "VecraftErrorBudgetLow",
         ]
+        /// Numbers of which the same is true, beside all times and sizes.
+        private static let numbersOfTheMachine: Set = ["Most entries behind", "Reads that wait", "Lowest error budget"]
         /// Metrics that this cluster rightly has not: it is without TLS.
         private static let absent: Set = ["vecraft_tls_certificate_expiry_timestamp_seconds"]
         /// Rules held for so long instead of minutes.
@@ -45,8 +47,10 @@ extension RealClusters {
                 let prometheus = try await PrometheusProcess.start(files: try Self.configuration(for: cluster))
                 try await MonitoredLoad(cluster).run {
                     try await self.awaitEveryPanel(prometheus)
+                    try await self.checkColours(prometheus)
                     try await self.checkRules(prometheus)
-                    try await self.loseANode(cluster, prometheus)
+                    try await self.loseNodes(cluster, prometheus)
+                    try await self.loseEtcd(etcd, prometheus)
                 }
             } catch {
                 let logs = cluster.logs()
@@ -98,6 +102,20 @@ extension RealClusters {
             }
         }
 
+        /// While all is well no number is red: thresholds stand where they should, and the right way round.
+        private func checkColours(_ prometheus: PrometheusProcess) async throws {
+            var looked = 0
+            for panel in try Dashboard.all().flatMap(\.panels)
+            where panel.kind == "stat" && !["s", "bytes"].contains(panel.unit) {
+                if Self.numbersOfTheMachine.contains(panel.title) || panel.title.hasPrefix("Budget left") { continue }
+                let expression = PromQL.withEverythingChosen(panel.expressions[0], rate: "15s", range: "15s")
+                guard let value = try await prometheus.value(expression) else { continue }
+                #expect(panel.colour(of: value) != "red", "\(panel) is red at \(value)")
+                looked += 1
+            }
+            #expect(looked > 15)
+        }
+
         /// Nothing that a rule asks for is missing, and nothing is said to be wrong.
         private func checkRules(_ prometheus: PrometheusProcess) async throws {
             let firing = try await prometheus.alerts().filter { $0.isFiring && !Self.ofTheMachine.contains($0.name) }
@@ -115,19 +133,43 @@ extension RealClusters {
             }
         }
 
-        private func loseANode(_ cluster: TestCluster, _ prometheus: PrometheusProcess) async throws {
-            let lost = cluster[3]
-            await lost.kill()
-            let alert = try await eventually("its alert fires", every: .milliseconds(200)) {
-                try await prometheus.alerts().first { $0.isFiring && $0.name == "VecraftTargetDown" }
+        /// An alert that fires, once it does.
+        private func alert(_ name: String, _ prometheus: PrometheusProcess) async throws -> PrometheusProcess.Alert {
+            try await eventually("\(name) fires", every: .milliseconds(200)) {
+                try await prometheus.alerts().first { $0.isFiring && $0.name == name }
             }
-            #expect(alert.labels["instance"] == "127.0.0.1:\(lost.httpPort)")
-            #expect(alert.labels["severity"] == "critical")
-            #expect(alert.annotations["dashboard_url"] == "http://localhost:3000/d/vecraft-overview?var-cluster=local")
-            try await lost.start()
-            try await eventually("the alert ends", every: .milliseconds(200)) {
-                try await !prometheus.alerts().contains { $0.name == "VecraftTargetDown" }
+        }
+
+        private func awaitEnd(of names: String..., at prometheus: PrometheusProcess) async throws {
+            try await eventually("\(names) end", every: .milliseconds(200)) {
+                try await !prometheus.alerts().contains { names.contains($0.name) }
             }
+        }
+
+        /// First one node, then a majority; and all is well again.
+        private func loseNodes(_ cluster: TestCluster, _ prometheus: PrometheusProcess) async throws {
+            await cluster[3].kill()
+            let down = try await self.alert("VecraftTargetDown", prometheus)
+            #expect(down.labels["instance"] == "127.0.0.1:\(cluster[3].httpPort)")
+            #expect(down.labels["severity"] == "critical")
+            #expect(down.annotations["dashboard_url"] == "http://localhost:3000/d/vecraft-overview?var-cluster=local")
+            #expect(
+                try await !prometheus.alerts().contains { $0.isFiring && $0.name == "VecraftPartitionWithoutLeader" })
+            await cluster[2].kill()
+            let leaderless = try await self.alert("VecraftPartitionWithoutLeader", prometheus)
+            #expect(leaderless.labels["cluster"] == "local")
+            // Together: each needs the other to be ready.
+            async let second: Void = cluster[2].start()
+            try await cluster[3].start()
+            try await second
+            try await self.awaitEnd(of: "VecraftTargetDown", "VecraftPartitionWithoutLeader", at: prometheus)
+        }
+
+        private func loseEtcd(_ etcd: EtcdProcess, _ prometheus: PrometheusProcess) async throws {
+            try await etcd.suspend()
+            _ = try await self.alert("VecraftEtcdUnreachable", prometheus)
+            etcd.resume()
+            try await self.awaitEnd(of: "VecraftEtcdUnreachable", at: prometheus)
         }
     }
 }

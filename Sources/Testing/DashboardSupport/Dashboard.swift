@@ -31,10 +31,18 @@ package struct Dashboard: Sendable, CustomStringConvertible {
 
         package var kind: String { self.json["type"]?.stringValue ?? "" }
         package var title: String { self.json["title"]?.stringValue ?? "" }
+        package var unit: String { self.json["fieldConfig"]?["defaults"]?["unit"]?.stringValue ?? "" }
         /// What it says to the viewer of itself.
         package var text: String { self.json["description"]?.stringValue ?? "" }
         package var description: String { "\(self.board) / \(self.title)" }
         package var targets: [JSONValue] { self.json["targets"]?.arrayValue ?? [] }
         package var expressions: [String] { self.targets.compactMap { $0["expr"]?.stringValue } }
+
+        /// The colour that its thresholds give to a value: that of the highest step that is not above it.
+        package func colour(of value: Double) -> String {
+            let steps = self.json["fieldConfig"]?["defaults"]?["thresholds"]?["steps"]?.arrayValue ?? []
+            let reached = steps.last { $0["value"]?.doubleValue.map { $0 <= value } ?? true }
+            return reached?["color"]?.stringValue ?? ""
+        }
     }
 }
