@@ -106,7 +106,7 @@ board = Board(
             "Calls that did not end with OK, by method and status: who is it that fails, and how.",
         ),
         graph(
-            "HTTP failures by route", "ops", [(rate("vecraft_http_requests_total", "route, code", 'code=~"[45].."') + " or on () vector(0)", "{{route}} {{code}}")],
+            "HTTP failures by route", "ops", [(rate("vecraft_http_requests_total", "route, code", 'code=~"4..|5.."') + " or on () vector(0)", "{{route}} {{code}}")],
             "Answers of 400 and above. 4xx are callers' mistakes and load turned away (429); 5xx are ours.",
         ),
         graph(
