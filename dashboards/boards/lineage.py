@@ -9,8 +9,8 @@ board = Board(
         Row("Tracking"),
         stat(
             "Writes found", "percentunit", ("min(vecraft_tracking_coverage_ratio{@})", "coverage"),
-            """Share of the acknowledged writes that were looked up in lineage and found. The target is 99.99 %; good is 100 %. Less: ask
-            `vecraft lineage request REQUEST` for one that was lost, and verify the journal.""",
+            """Share of the acknowledged writes that were looked up in lineage and found. The target is 99.99 %; good is 100 %. Less: verify the
+            journal of that node (`vecraft journal verify --address NODE`) and follow the runbook of VecraftTrackingLoss.""",
             width=6, limits=[(0.999, ORANGE), (0.9999, "green")], falling=True,
         ),
         stat(
@@ -28,7 +28,7 @@ board = Board(
         ),
         graph(
             "Checked", "ops", [(rate("vecraft_tracking_writes_checked_total", "instance"), "{{instance}}")],
-            "Acknowledged writes looked up, a second. 0 on a node: nothing is checked there; its canary may be off.",
+            "Acknowledged writes looked up, a second: every 64th, and each of the canary's. 0 on a node: it takes no writes and its canary is off.",
         ),
         graph(
             "Lost", "short", [("sum by (instance) (increase(vecraft_tracking_writes_lost_total{@}[$__rate_interval]))", "{{instance}}")],

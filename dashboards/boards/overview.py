@@ -29,7 +29,7 @@ board = Board(
             "Nodes that answer", "percentunit", ("sum(up{@}) / count(up{@})", "up"),
             """Share of the scraped nodes that answer Prometheus. Good: 100 %. Less: `vecraft cluster status` at a node that answers
             names the one that does not; look at its log and its machine.""",
-            limits=[(0.67, ORANGE), (1, "green")], falling=True,
+            limits=[(0.6, ORANGE), (1, "green")], falling=True,
         ),
         stat(
             "Partitions without leader", "short",
