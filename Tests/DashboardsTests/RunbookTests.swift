@@ -57,6 +57,21 @@ import Testing
         }
     }
 
+    @Test func thePanelsTheyNameAreThere() throws {
+        let titles = Set(try Dashboard.all().flatMap(\.panels).map(\.title))
+        var named: Set<String> = []
+        for section in try Self.sections() {
+            // Slanted: what stands between single stars, code and bold apart.
+            let text = section.text.replacing(#/```[^`]*```|`[^`]*`/#, with: "").replacing("**", with: "")
+            for match in text.matches(of: #/\*([^*]+)\*/#) {
+                let name = match.output.1.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+                named.insert(name)
+                #expect(titles.contains(name), "\(section.title): \(name)")
+            }
+        }
+        #expect(named.count > 20)
+    }
+
     /// Commands in the runbooks and in what boards say, each without its arguments.
     private static func commands() throws -> [[String]] {
         let boards = try Dashboard.all().flatMap(\.panels).map(\.text)
