@@ -66,6 +66,10 @@ simulate: ## Whole Raft groups or control planes, one seed each (SEEDS=FROM..TO,
 proto: packages ## Generate again what is made from Proto/
 	@Proto/generate.py
 
+.PHONY: dashboards
+dashboards: ## Write dashboards/grafana again from dashboards/boards
+	@dashboards/generate.py
+
 format: ## Lay out the Swift sources as .swift-format says
 	@swift format format --in-place --parallel $(SWIFT_FILES)
 

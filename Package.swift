@@ -136,6 +136,7 @@ let package = Package(
             name: "index-benchmark", dependencies: ["HNSW", "Primitives"], path: "Benchmarks/Sources/IndexBenchmark"),
 
         layer("Testing", "TestSupport", ["Primitives", "FileStore"]),
+        layer("Testing", "DashboardSupport", ["TestSupport", "Primitives", yaml]),
         layer("Testing", "Linearizability", []),
         layer("Testing", "ClusterSupport", ["Linearizability", "TestSupport", "Primitives", "JournalFormat", "GRPC", "Wire", nioPosix]),
         layer("Testing", "Simulation", ["Primitives", "Raft", "Placement"]),
@@ -165,6 +166,7 @@ let package = Package(
             "PeerTransport", "GRPC", "Wire", "Raft", "JournalFormat", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, logging,
         ]),
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
+        tests("Dashboards", ["DashboardSupport", "vecraft", "TestSupport", "Primitives", yaml]),
         tests("Deploy", ["vecraft", "ServiceHost", "TestSupport", "Primitives", yaml]),
         tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
@@ -181,7 +183,7 @@ let package = Package(
         tests("Gateway", ["Gateway", "JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Observability", "QueryProcessor", "Primitives", "TestSupport"]),
         tests("MetricsExporter", ["MetricsExporter", "Observability", "Primitives", "TestSupport"]),
         tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
-        tests("Cluster", ["vecraft", "ClusterSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire", nioPosix]),
+        tests("Cluster", ["vecraft", "ClusterSupport", "DashboardSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire", nioPosix]),
         tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]
