@@ -2,12 +2,11 @@ import ClusterSupport
 import Primitives
 import TestSupport
 
-/// One node's wall clock is wrong, and right again when the fault is over. Of several at once nobody could say whose clock is right:
-/// the middle of all is taken for the time.
+/// A node's wall clock is wrong, or each node's is in its own way, and right again when the fault is over.
 extension Fault {
     func setClock(_ run: ClusterRun, _ load: ClusterLoad, leader: Int, follower: Int, _ round: Int) async throws {
         guard let clocks = run.cluster.clocks else { throw LoadFailure(description: "no clocks to set") }
-        var rng = SeededRNG(seed: ClusterRunSeeds.clock &+ UInt64(round))
+        var rng = SeededRNG(seed: RealClusters.ClusterTortureTests.seed &+ UInt64(round))
         let leads = self == .stepLeadersClockFar || Bool.random(using: &rng)
         let node = leads ? leader : follower
         let sign = Bool.random(using: &rng) ? 1 : -1
@@ -18,6 +17,15 @@ extension Fault {
         do {
             switch self {
             case .driftClock: try await self.drift(clocks, node, by: large, load)
+            case .stepAllClocks:
+                // As far apart as they may be. Further, and what they stamp says nothing of its age to a node that was away and has but
+                // the stamps to go by; nodes that were there do not need them (`ClockTests`).
+                for node in run.cluster.nodes.map(\.id) {
+                    try clocks.set(node, to: .milliseconds(Int.random(in: -250...250, using: &rng)))
+                }
+                try await load.awaitWrites(100)
+                try await Task.sleep(for: .milliseconds(Int.random(in: 0...3_000, using: &rng)))
+                try await load.awaitWrites(100)
             case .restartWithWrongClock:
                 try clocks.set(node, to: Bool.random(using: &rng) ? small : large)
                 await run.cluster[node].kill()
@@ -35,7 +43,7 @@ extension Fault {
         } catch {
             outcome = .failure(LoadFailure(description: "the clock of node \(node), by \(small) or \(large): \(error)"))
         }
-        try clocks.set(node, to: .zero)
+        for node in run.cluster.nodes.map(\.id) { try clocks.set(node, to: .zero) }
         try outcome.get()
         try await load.awaitWrites(50)
     }
@@ -49,8 +57,4 @@ extension Fault {
         }
         try await load.awaitWrites(50)
     }
-}
-
-private enum ClusterRunSeeds {
-    static let clock: UInt64 = 0x636c_6f63_6b73
 }
