@@ -22,6 +22,7 @@ extension RealClusters {
             try await self.torture("cluster torture", Fault.allCases.filter { !$0.needsEtcd }, rounds: Self.rounds) {
                 try await ClusterRun.start {
                     $0.hasNetworks = ClusterNetwork.obstacle == nil
+                    $0.hasClocks = ClockShift.obstacle == nil
                     if SmallDisk.obstacle == nil { $0.smallDisks = [1: 256, 2: 256, 3: 256] }
                 }
             }
@@ -32,12 +33,15 @@ extension RealClusters {
         func aClusterThatRunsItself() async throws {
             // About two minutes, unless more is asked for.
             let rounds = Self.number("VECRAFT_CLUSTER_ROUNDS") ?? (Self.minutes == nil ? 20 : .max)
-            try await self.torture("torture of a cluster that runs itself", Fault.allCases, rounds: rounds, hasLevels: true) {
+            try await self.torture(
+                "torture of a cluster that runs itself", Fault.allCases, rounds: rounds, hasLevels: true
+            ) {
                 let etcd = try await EtcdProcess.start(members: 3, isOpen: ClusterNetwork.obstacle == nil)
                 return try await ClusterRun.start(shards: 4) {
                     $0.etcd = etcd
                     $0.settings.append("cluster.down_after_ms=3000")
                     $0.hasNetworks = ClusterNetwork.obstacle == nil
+                    $0.hasClocks = ClockShift.obstacle == nil
                     if SmallDisk.obstacle == nil { $0.smallDisks = [1: 256, 2: 256, 3: 256] }
                 }
             }
@@ -52,9 +56,13 @@ extension RealClusters {
         private func torture(
             _ name: String, _ all: [Fault], rounds: Int, hasLevels: Bool = false, _ start: () async throws -> ClusterRun
         ) async throws {
-            let faults = all.filter {
+            // `VECRAFT_CLUSTER_FAULTS`: those alone, for looking into one of them.
+            let named = ProcessInfo.processInfo.environment["VECRAFT_CLUSTER_FAULTS"]?.split(separator: ",").map(
+                String.init)
+            let faults = all.filter { named?.contains($0.rawValue) ?? true }.filter {
                 (!$0.needsNetwork || ClusterNetwork.obstacle == nil)
                     && (!$0.needsSmallDisks || SmallDisk.obstacle == nil)
+                    && (!$0.needsClocks || ClockShift.obstacle == nil)
             }
             var rng = SeededRNG(seed: Self.seed)
             let end = Self.minutes.map { ContinuousClock.now + .seconds(60 * $0) }
@@ -74,7 +82,8 @@ extension RealClusters {
                                 try await fault.strike(run, load, round: struck.count)
                             } catch {
                                 throw LoadFailure(
-                                    description: "seed \(Self.seed), fault \(struck.count), \(fault.rawValue): \(error)")
+                                    description: "seed \(Self.seed), fault \(struck.count), \(fault.rawValue): \(error)"
+                                )
                             }
                         }
                         try await load.awaitWrites(100)
@@ -86,8 +95,12 @@ extension RealClusters {
                         !["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"].contains { failure.contains($0) }
                     }
                     #expect(strange.isEmpty, "\(strange.prefix(5))")
-                    for finding in history.findings() { Issue.record(Comment(rawValue: "seed \(Self.seed): \(finding)")) }
-                    print("all levels: \(history.writes.count) writes, \(history.reads.count) reads, \(failures.count) not answered")
+                    for finding in history.findings() {
+                        Issue.record(Comment(rawValue: "seed \(Self.seed): \(finding)"))
+                    }
+                    print(
+                        "all levels: \(history.writes.count) writes, \(history.reads.count) reads, \(failures.count) not answered"
+                    )
                 }
                 try await run.finish()
             }

@@ -13,10 +13,17 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
     case fillLeader, fillFollower
     /// Of a cluster that runs itself.
     case killController, killEtcdMember, suspendEtcd, cutOffForLong
+    /// Needs clocks: one node's wall clock is wrong for a while, or all are.
+    case stepClock, stepClockFar, stepLeadersClockFar, driftClock, restartWithWrongClock, stepAllClocks
 
     var testDescription: String { self.rawValue }
-    var needsNetwork: Bool { [.cutOffLeader, .cutOffFollower, .muteLeader, .deafenLeader, .cutOffForLong].contains(self) }
+    var needsNetwork: Bool {
+        [.cutOffLeader, .cutOffFollower, .muteLeader, .deafenLeader, .cutOffForLong].contains(self)
+    }
     var needsEtcd: Bool { [.killController, .killEtcdMember, .suspendEtcd, .cutOffForLong].contains(self) }
+    var needsClocks: Bool {
+        [.stepClock, .stepClockFar, .stepLeadersClockFar, .driftClock, .restartWithWrongClock, .stepAllClocks].contains(self)
+    }
     var needsSmallDisks: Bool { [.fillLeader, .fillFollower].contains(self) }
 
     func strike(_ run: ClusterRun, _ load: ClusterLoad, round: Int) async throws {
@@ -70,6 +77,8 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
             try await load.awaitWrites(200)
             try await Task.sleep(for: .seconds(2))
             for member in etcd.ports.indices { etcd.resume(member) }
+        case .stepClock, .stepClockFar, .stepLeadersClockFar, .driftClock, .restartWithWrongClock, .stepAllClocks:
+            try await self.setClock(run, load, leader: leader.node, follower: follower, round)
         case .cutOffForLong:
             // So long that what it held is made elsewhere.
             try await self.cut(run, load, from: nil, for: .seconds(6)) { try $0.isolate(follower) }

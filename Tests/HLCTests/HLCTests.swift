@@ -53,6 +53,28 @@ private final class Bounds: Sendable {
         #expect(try clock.observe(HLCTimestamp(milliseconds: 3, counter: 9), physical: 1000) > merged)
     }
 
+    /// One wrong clock draws no other with it, not even little by little; and a clock that is ahead itself is not cut off by that.
+    @Test func followsOthersAsFarAsTheyCanBeRight() {
+        var clock = HLCState(maxOffset: 500)
+        func follows(_ milliseconds: UInt64, counter: UInt16 = 0) -> Bool {
+            clock.follow(HLCTimestamp(milliseconds: milliseconds, counter: counter), physical: 1_000)
+        }
+        #expect(follows(1_400, counter: 3))
+        #expect(clock.last == HLCTimestamp(milliseconds: 1_400, counter: 3))
+        #expect(follows(900), "it is nothing new")
+        #expect(clock.last == HLCTimestamp(milliseconds: 1_400, counter: 3))
+        #expect(!follows(1_501))
+        #expect(clock.last == HLCTimestamp(milliseconds: 1_400, counter: 3), "a refusal leaves no trace")
+        for ahead in stride(from: 1_450 as UInt64, to: 3_000, by: 50) {
+            _ = follows(ahead)
+        }
+        #expect(clock.last.milliseconds == 1_500)
+        // Physical time was set back by a minute: others go on from where this clock is.
+        clock.restore(last: HLCTimestamp(milliseconds: 60_000, counter: 0))
+        #expect(follows(60_300))
+        #expect(!follows(60_900))
+    }
+
     @Test func refusesARemoteTimestampTooFarAhead() throws {
         var clock = HLCState(maxOffset: 500)
         let before = clock
@@ -145,7 +167,8 @@ private final class Bounds: Sendable {
         let bounds = Bounds()
         var last = HLCTimestamp.zero
         for _ in 0..<50 {
-            let clock = HLCClock(bound: bounds.list.last ?? 0, physical: { wall.now }, persistedBound: { bounds.add($0) })
+            let clock = HLCClock(
+                bound: bounds.list.last ?? 0, physical: { wall.now }, persistedBound: { bounds.add($0) })
             clock.extendBound()
             let next = clock.now()
             #expect(next > last)

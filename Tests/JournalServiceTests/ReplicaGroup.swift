@@ -17,6 +17,8 @@ final class ReplicaGroup: Sendable {
     let disks: [ReplicaID: FaultyFileStore]
     /// Why a node should lead nothing.
     let unfit = Mutex<[ReplicaID: String]>([:])
+    /// How far each node's wall clock is ahead, milliseconds.
+    let ahead = Mutex<[ReplicaID: Int64]>([:])
     private let replicas = Mutex<[ReplicaID: JournalReplica]>([:])
     private let initial: Membership
     let settings: JournalSettings
@@ -42,7 +44,9 @@ final class ReplicaGroup: Sendable {
 
     @discardableResult
     func start(_ id: ReplicaID) throws -> JournalReplica {
-        let clock = HLCClock(physical: { SystemClock.wallMilliseconds() })
+        let clock = HLCClock(physical: { [weak self] in
+            UInt64(Int64(SystemClock.wallMilliseconds()) + (self?.ahead.withLock { $0[id] } ?? 0))
+        })
         let replica = try JournalReplica(
             partition: Self.partition, directory: "/journal/data-0", replica: id,
             members: self.initial.member(id) == nil ? .none : self.initial, settings: self.settings, raft: self.raft,

@@ -118,6 +118,7 @@ import Testing
         #expect(ClockJudgement.whyUnfit([600 * ms, 610 * ms], limitMilliseconds: 500)?.contains("600 ms behind") == true)
         #expect(ClockJudgement.whyUnfit([-600 * ms, -610 * ms], limitMilliseconds: 500)?.contains("ahead of") == true)
         #expect(ClockJudgement.whyUnfit([400 * ms, 410 * ms], limitMilliseconds: 500) == nil)
+        #expect(ClockJudgement.whyUnfit([4 * ms], lead: 501, limitMilliseconds: 500)?.contains("501 ms ahead") == true)
     }
 
     @Test func manyLeadersFallAndNothingAcknowledgedIsLost() async throws {

@@ -150,4 +150,61 @@ import Testing
         }
         #expect(clock.best?.roundTripNanoseconds == 2_000)
     }
+
+    /// A clock that was set is believed at once, however short the ways were before; one that took long to answer is no reason.
+    @Test func aClockThatWasSetIsBelievedAtOnce() {
+        var clock = ClockEstimate()
+        func add(at now: UInt64, way: UInt64, ahead: Int64) {
+            let peer = UInt64(Int64(1_000_000_000 + now) + ahead)
+            _ = clock.add(
+                sentMonotonic: now - way / 2, receivedMonotonic: now + way / 2,
+                receivedWall: 1_000_000_000 + now + way / 2,
+                peerReceived: peer, peerAnswered: peer)
+        }
+        for i in 1...8 as ClosedRange<UInt64> { add(at: i * 100_000_000, way: 100_000, ahead: 0) }
+        add(at: 900_000_000, way: 30_000_000, ahead: 5_000_000)
+        #expect(clock.best?.offsetNanoseconds == 0, "half of its way says more")
+        add(at: 1_000_000_000, way: 30_000_000, ahead: -2_000_000_000)
+        #expect(clock.best?.offsetNanoseconds == -2_000_000_000)
+    }
+}
+
+@Suite struct SteadyOffsetTests {
+    /// Whatever ways pings take and whatever the clocks show: a moment there is never said to be later here than it was.
+    @Test(arguments: 0..<20 as Range<UInt64>) func aMomentIsNeverSaidTooLate(seed: UInt64) {
+        var rng = SeededRNG(seed: seed)
+        let ahead = Int64.random(in: -9_000_000_000...9_000_000_000, using: &rng)
+        // The peer's clock is up to 500 ppm faster or slower.
+        let rate = Double.random(in: -0.0005...0.0005, using: &rng)
+        var offset = SteadyOffset()
+        var now: UInt64 = 20_000_000_000
+        func there(_ here: UInt64) -> UInt64 {
+            UInt64(Int64(here) + ahead + Int64(Double(here - 20_000_000_000) * rate))
+        }
+        #expect(offset.here(there(now), now: now) == nil)
+        var worst: UInt64 = 0
+        for round in 0..<200 {
+            let way = UInt64.random(in: 50_000...40_000_000, using: &rng)
+            offset.add(sent: now, received: there(now + way))
+            now += 100_000_000
+            let moment = now - UInt64.random(in: 0...90_000_000, using: &rng)
+            let said = offset.here(there(moment), now: now)!
+            #expect(said <= moment)
+            if round > 20 { worst = max(worst, moment - said) }
+        }
+        #expect(worst < 40_000_000, "and not much too early")
+    }
+
+    @Test func whoDoesNotSayIsNotJudged() {
+        var offset = SteadyOffset()
+        offset.add(sent: 5, received: 0)
+        offset.add(sent: .max, received: 7)
+        offset.add(sent: 7, received: .max)
+        #expect(offset.here(9, now: 10) == nil)
+        offset.add(sent: 100, received: 1_000)
+        #expect(offset.here(.max, now: 200) == nil)
+        #expect(offset.here(1_050, now: 200) == 150)
+        #expect(offset.here(5, now: 200) == 0)
+        #expect(offset.here(9_000, now: 200) == 200, "never later than now")
+    }
 }

@@ -27,6 +27,8 @@ import Wire
                 body, partition: partition, closed: ClosedTimestamp(offset: 5, hlc: HLCTimestamp(rawValue: .max)))
             #expect(same(try decode(encode(sent)), sent))
         }
+        let timed = message(body, closed: ClosedTimestamp(offset: 5, hlc: .zero, since: 77))
+        #expect(same(try decode(encode(timed)), timed))
         #expect(same(try decode(encode(message(body))), message(body)))
     }
 

@@ -13,6 +13,10 @@ struct World {
     var reads: [Incarnation: Int] = [:]
     var bytes: [ShardID: UInt64] = [:]
     var lostJournals: Set<Incarnation> = []
+    /// Of journal replicas that are there, by incarnation; others run.
+    var journals: [Incarnation: NodeObservation.JournalState] = [:]
+    /// By node.
+    var halted: [UInt64: Set<PartitionID>] = [:]
     /// Learners that have not caught up.
     var behind: Set<Incarnation> = []
     /// Of nodes.
@@ -57,7 +61,8 @@ struct World {
             seen.health[node.id] = self.health[id] ?? .up
             seen.nodes[node.id] = NodeObservation(
                 epoch: self.deafSince[id] ?? self.map.epoch, watchesMap: self.deafSince[id] == nil,
-                diskFree: self.disks[id]?.free, diskTotal: self.disks[id]?.total,
+                haltedPartitions: self.halted[id] ?? [], diskFree: self.disks[id]?.free,
+                diskTotal: self.disks[id]?.total,
                 failedBuilds: self.failures[id] ?? 0)
         }
         for (id, collection) in self.map.collections {
@@ -74,7 +79,8 @@ struct World {
         for record in self.map.partitions.values where record.changed > 0 {
             for replica in record.replicas {
                 seen.nodes[replica.node]!.journals[replica.incarnation] =
-                    self.lostJournals.contains(replica.incarnation) ? .lost : .running
+                    self.lostJournals.contains(replica.incarnation)
+                    ? .lost : self.journals[replica.incarnation] ?? .running
             }
             guard !self.leaderless.contains(record.id) else { continue }
             let voters = Set(record.voters.map(\.incarnation)), learners = Set(record.learners.map(\.incarnation))

@@ -57,9 +57,11 @@ import Testing
         let local: LocalJournal
         let clockSkewMilliseconds: UInt64
         let closed: UInt64
+        var since: UInt64?
         var isReplicated: Bool { true }
         var partitions: [PartitionID] { self.local.partitions }
 
+        func freshness(of partition: PartitionID, at offset: JournalOffset) -> UInt64? { self.since }
         func append(
             _ entry: EncodedEntry, to partition: PartitionID,
             completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
@@ -105,6 +107,24 @@ import Testing
         let state = try #require(node.replay(.data(0))).state()
         #expect(state.applied == state.committed)
         #expect((3_000..<600_000).contains(state.stalenessMilliseconds))
+        #expect(try await offThePool { node.stop(within: .seconds(3_600)) })
+    }
+
+    /// Where it is known when the journal was last complete at an offset, no wall clock has a say: neither the leader's, which is 10 s ahead and
+    /// believed to be right, nor this node's.
+    @Test func agesGoByTheClockThatNobodySets() async throws {
+        let place = try Place()
+        defer { place.journal.journal.close() }
+        let journal = Skewed(
+            local: place.journal, clockSkewMilliseconds: 0, closed: SystemTime.coarseMilliseconds + 10_000,
+            since: SystemTime.steadyNanoseconds - 3_000_000_000)
+        let node = try StorageNode(
+            directory: "/data", settings: StorageSettings(), journal: journal, clock: place.journal.journal.clock,
+            files: place.disk, metrics: StorageMetrics(place.registry))
+        try node.start([]) { (_) throws(VecraftError) in [] }
+        let replay = try #require(node.replay(.data(0)))
+        #expect((3_000..<600_000).contains(try replay.state().stalenessMilliseconds))
+        #expect((3_000..<600_000).contains(replay.staleness(applied: replay.waiters.applied, since: replay.mark)))
         #expect(try await offThePool { node.stop(within: .seconds(3_600)) })
     }
 

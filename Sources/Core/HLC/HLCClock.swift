@@ -18,6 +18,8 @@ package final class HLCClock: Sendable {
     private let persisting = Mutex<Void>(())
     private let physical: @Sendable () -> UInt64
     private let persist: (@Sendable (UInt64) -> Void)?
+    /// How far physical time is known to be behind, milliseconds.
+    private let behind = Atomic<UInt64>(0)
 
     /// How far ahead of the clock the bound is put, milliseconds: what the clock may be ahead after a crash, and how long a disk may
     /// stall before those who ask for a timestamp wait for it.
@@ -79,6 +81,24 @@ package final class HLCClock: Sendable {
     /// Puts the clock above a timestamp of our own log. Never refused.
     package func restore(last: HLCTimestamp) {
         self.guarded.withLock { $0.state.restore(last: last) }
+    }
+
+    /// Takes over a timestamp of another replica of our journal, unless it is too far ahead (``HLCState/follow(_:physical:)``).
+    ///
+    /// - Returns: False if it was not taken.
+    package func follow(_ remote: HLCTimestamp) -> Bool {
+        let physical = self.physical() + self.behind.load(ordering: .relaxed)
+        return self.guarded.withLock { $0.state.follow(remote, physical: physical) }
+    }
+
+    /// The others' clocks say that physical time is so far behind here, milliseconds: what they stamp is not judged by ours then.
+    package func note(behind milliseconds: UInt64) { self.behind.store(milliseconds, ordering: .relaxed) }
+
+    /// How far the clock is ahead of physical time as it should be, milliseconds.
+    package var lead: UInt64 {
+        let physical = self.physical() + self.behind.load(ordering: .relaxed)
+        let last = self.last.milliseconds
+        return last > physical ? last - physical : 0
     }
 
     /// Moves the persisted bound ahead when less than two thirds of it are left. For a background thread, four times a second.

@@ -44,6 +44,21 @@ package struct HLCState: Sendable, Equatable {
         return self.now(physical: physical)
     }
 
+    /// Takes over a timestamp of another replica of our journal, unless it is too far ahead.
+    ///
+    /// Where this clock is itself that far ahead of physical time, its log bears such times already: then it is the measure, for nobody
+    /// can wait for them.
+    /// - Returns: False if `remote` is more than ``maxOffset`` ahead. The state is unchanged then.
+    package mutating func follow(_ remote: HLCTimestamp, physical: UInt64) -> Bool {
+        guard remote > self.last else { return true }
+        let isAhead = self.last.milliseconds > physical + self.maxOffset
+        guard remote.milliseconds <= (isAhead ? self.last.milliseconds : physical) + self.maxOffset else {
+            return false
+        }
+        self.last = remote
+        return true
+    }
+
     /// Puts the clock above all that an earlier process may have given out: its persisted bound.
     ///
     /// - Parameter bound: Milliseconds; no timestamp of the earlier process had this physical part or a later one.

@@ -36,13 +36,22 @@ package struct ReplicaObservation: Equatable, Sendable {
 
 /// The last report of a node. Complete: it reports once it has opened all it has, and what it does not name it does not have.
 package struct NodeObservation: Equatable, Sendable {
-    package enum JournalState: String, Sendable { case running, lost }
+    package enum JournalState: String, Sendable {
+        case running
+        /// Its log is there, and it does nothing more: its disk failed, or damage was found. A restart may mend it.
+        case halted
+        /// Halted for so long that another is to take its place (``HaltPatience``).
+        case stuck
+        case lost
+    }
     /// Of the map it had acted on when it reported.
     package var epoch: MapEpoch
     /// It hears of changes of the map: else it would not begin what it is given.
     package var watchesMap: Bool
     package var replicas: [Incarnation: ReplicaObservation]
     package var journals: [Incarnation: JournalState]
+    /// Whose replicas here have halted, those too that the map does not know: the node cannot take them.
+    package var haltedPartitions: Set<PartitionID>
     package var diskFree: UInt64?
     package var diskTotal: UInt64?
     /// A part of 1,000 of its processors, averaged over minutes; decides between nodes that hold alike.
@@ -52,13 +61,14 @@ package struct NodeObservation: Equatable, Sendable {
 
     package init(
         epoch: MapEpoch, watchesMap: Bool = true, replicas: [Incarnation: ReplicaObservation] = [:],
-        journals: [Incarnation: JournalState] = [:],
+        journals: [Incarnation: JournalState] = [:], haltedPartitions: Set<PartitionID> = [],
         diskFree: UInt64? = nil, diskTotal: UInt64? = nil, busy: Int = 0, failedBuilds: Int = 0
     ) {
         self.epoch = epoch
         self.watchesMap = watchesMap
         self.replicas = replicas
         self.journals = journals
+        self.haltedPartitions = haltedPartitions
         self.diskFree = diskFree
         self.diskTotal = diskTotal
         self.busy = busy

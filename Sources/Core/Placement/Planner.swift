@@ -130,6 +130,9 @@ final class NodeView: Sendable {
         self.record.state == .active && self.health == .up && self.record.roles.contains(role)
             && self.report.map { $0.epoch > 0 && $0.watchesMap } ?? false
     }
+    func mayTakeJournal(of partition: PartitionID) -> Bool {
+        self.mayTake(.journal) && self.report?.haltedPartitions.contains(partition) != true
+    }
     /// It was given the replica and does not know, and will not for a while.
     func isDeafTo(_ made: MapEpoch) -> Bool {
         self.isReachable && self.report.map { !$0.watchesMap && $0.epoch < made } ?? false
@@ -150,6 +153,9 @@ final class NodeView: Sendable {
     func isRunning(_ replica: JournalReplica) -> Bool {
         self.isReachable && self.report?.journals[replica.incarnation] == .running
     }
+    /// Known as long as nothing else is heard: a node that is away is no better for it.
+    func hasHalted(_ replica: JournalReplica) -> Bool { self.report?.journals[replica.incarnation] == .halted }
+    func isStuck(_ replica: JournalReplica) -> Bool { self.report?.journals[replica.incarnation] == .stuck }
 }
 
 /// What a node has to carry.

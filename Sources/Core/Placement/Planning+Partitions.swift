@@ -6,17 +6,21 @@ struct GroupView {
         let replica: JournalReplica
         let node: NodeView
         let isLost: Bool
+        /// Halted, and for long.
+        let isStuck: Bool
         /// Runs, as far as is known now.
         let isAlive: Bool
         let isCaughtUp: Bool
 
         var which: Incarnation { self.replica.incarnation }
         /// To be replaced.
-        var isBad: Bool { self.isLost || self.node.isDead || !self.node.isKept }
+        var isBad: Bool { self.isLost || self.isStuck || self.node.isDead || !self.node.isKept }
         var cause: String {
             self.isLost
                 ? "\(self.node.id) lost its log"
-                : self.node.isDead ? "\(self.node.id) is down" : "\(self.node.id) is being drained"
+                : self.isStuck
+                    ? "\(self.node.id) cannot go on with its log"
+                    : self.node.isDead ? "\(self.node.id) is down" : "\(self.node.id) is being drained"
         }
     }
     let record: JournalRecord
@@ -32,7 +36,7 @@ struct GroupView {
             let isLost = node.hasLost(replica)
             let isAlive = !isLost && node.isRunning(replica)
             return Replica(
-                replica: replica, node: node, isLost: isLost, isAlive: isAlive,
+                replica: replica, node: node, isLost: isLost, isStuck: node.isStuck(replica), isAlive: isAlive,
                 isCaughtUp: isAlive && group?.caughtUp.contains(replica.incarnation) == true)
         }
     }
@@ -82,6 +86,9 @@ extension Planning {
             self.block("\(id): no majority of its voters is alive; not there: \(silent.joined(separator: ", "))")
             return false
         }
+        for other in view.voters where other.node.hasHalted(other.replica) {
+            self.block("\(id): the replica on \(other.node.id) has halted; a restart may mend it")
+        }
         for other in view.replicas where other.replica.role == .leaving {
             self.decide(.forgetJournalReplica(id, other.which), "the group goes on without it")
         }
@@ -94,7 +101,7 @@ extension Planning {
     }
 
     private mutating func start(_ record: JournalRecord) {
-        let spread = self.takers(for: [], count: record.wanted)
+        let spread = self.takers(of: record.id, beside: [], count: record.wanted)
         let count = min(record.wanted, spread.count - (spread.count % 2 == 0 ? 1 : 0))
         guard count > 0 else { return self.block("\(record.id): no node can take its journal") }
         self.decide(
@@ -108,7 +115,7 @@ extension Planning {
         guard let group = view.group else { return self.block("\(id): no leader is known") }
         // A new voter, or too many of the old, were lost before the group took the change: it cannot get there, so the map goes
         // back to where it is.
-        let gone = view.voters.filter { $0.isLost || $0.node.isDead }
+        let gone = view.voters.filter { $0.isLost || $0.isStuck || $0.node.isDead }
         let isOutOfReach = gone.count * 2 >= view.voters.count
         let stuck = gone.first { isOutOfReach || !group.voters.contains($0.which) }
         let known = view.replicas.filter { group.voters.contains($0.which) }
@@ -191,7 +198,7 @@ extension Planning {
         guard spare.count < need, view.learners.count < ClusterMap.maxLearners else { return view.learners.isEmpty }
         // Growing takes two at a time: an even number of voters survives no more than one less does.
         let taken = view.replicas.map(\.node)
-        let takers = self.takers(for: taken, count: 2)
+        let takers = self.takers(of: id, beside: taken, count: 2)
         if bad.isEmpty, spare.count + takers.count < 2 {
             if let learner = spare.last {
                 return self.decide(.removeLearner(id, learner.which), "no second one can be had")
@@ -202,7 +209,7 @@ extension Planning {
             return view.learners.isEmpty
         }
         let served = Set(spare.map(\.replica.replaces))
-        let lost = bad.first { $0.isLost && $0.node.mayTake(.journal) && !served.contains($0.which) }
+        let lost = bad.first { $0.isLost && $0.node.mayTakeJournal(of: id) && !served.contains($0.which) }
         if let node = takers.first {
             self.decide(
                 .addLearner(id, node.id, replaces: 0),
@@ -219,12 +226,13 @@ extension Planning {
         return false
     }
 
-    /// Nodes for journal replicas beside those that have one, the best first: zones with the fewest, then the least loaded.
-    private func takers(for taken: [NodeView], count: Int) -> [NodeView] {
+    /// Nodes for a partition's replicas beside those that have one, the best first: zones with the fewest, then the least loaded.
+    private func takers(of id: PartitionID, beside taken: [NodeView], count: Int) -> [NodeView] {
         var chosen: [NodeView] = []
         while chosen.count < count {
             let others = self.nodes.filter { node in
-                node.mayTake(.journal) && !taken.contains { $0.id == node.id } && !chosen.contains { $0.id == node.id }
+                node.mayTakeJournal(of: id) && !taken.contains { $0.id == node.id }
+                    && !chosen.contains { $0.id == node.id }
             }
             func rank(_ node: NodeView) -> (Int, UInt64, NodeID) {
                 let crowd = (taken + chosen).reduce(0) {
@@ -250,7 +258,7 @@ extension Planning {
             let zoneCounts = view.voters.reduce(into: [Int: Int]()) { $0[$1.node.zone, default: 0] += 1 }
             var best: (gain: (Int, UInt64), from: GroupView.Replica, to: NodeView)?
             for from in view.voters {
-                for to in self.nodes where to.mayTake(.journal) && view.record.replica(on: to.id) == nil {
+                for to in self.nodes where to.mayTakeJournal(of: id) && view.record.replica(on: to.id) == nil {
                     let (here, there) = (zoneCounts[from.node.zone]!, zoneCounts[to.zone] ?? 0)
                     let spread = to.zone == from.node.zone ? 0 : max(0, here - there - 1)
                     let (source, target) = (

@@ -25,9 +25,12 @@ package protocol ShardDirectory: Sendable {
     func isPlaced(_ schema: CollectionSchema) -> Bool
     /// Calls back, once, when all shards of a new collection are somewhere, or the limit is over.
     func whenPlaced(_ schema: CollectionSchema, within limit: Duration, _ act: @escaping @Sendable () -> Void)
+    /// In this node's zone, or nothing is known of zones: among equals it is asked first.
+    func isNear(_ node: UInt64) -> Bool
 }
 
 extension ShardDirectory {
+    package func isNear(_ node: UInt64) -> Bool { true }
     package func isPlaced(_ schema: CollectionSchema) -> Bool { true }
     package func whenPlaced(_ schema: CollectionSchema, within limit: Duration, _ act: @escaping @Sendable () -> Void) { act() }
 }

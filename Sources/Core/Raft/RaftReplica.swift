@@ -112,6 +112,13 @@ package struct RaftReplica: Sendable {
     package var rounds: (current: UInt64, confirmed: UInt64)? {
         self.leadership.map { ($0.rounds.current, $0.rounds.confirmed) }
     }
+    /// All that earlier leaders may have acknowledged is committed, as this leader knows.
+    package var hasBarrier: Bool { self.leadership.map { self.commit >= $0.termStart } ?? false }
+    /// On the raw clock: no write that was acknowledged before is above ``commit``, whoever acknowledged it. Nil on others than leaders, and
+    /// while what earlier leaders had acknowledged may not be known to be committed.
+    package var confirmedSince: MonotonicInstant? {
+        self.hasBarrier ? self.leadership?.rounds.confirmedSince : nil
+    }
     /// How far each peer is, as its leader knows; empty on others.
     package var peers: [PeerProgress] {
         self.leadership?.peers.map {

@@ -5,6 +5,8 @@ import Glibc
 package enum SystemTime {
     /// Nanoseconds since some fixed moment; never steps back.
     package static var monotonicNanoseconds: UInt64 { Self.read(CLOCK_MONOTONIC) }
+    /// The same, and it goes on while the machine is suspended: for ages and promises between nodes.
+    package static var steadyNanoseconds: UInt64 { Self.read(CLOCK_BOOTTIME) }
     /// Nanoseconds since 1970.
     package static var nanoseconds: UInt64 { Self.read(CLOCK_REALTIME) }
     /// Milliseconds since 1970, up to a scheduler tick old and several times cheaper to read.

@@ -9,7 +9,6 @@ struct ClockEstimate {
     /// NTP keeps eight; the one with the shortest way says most, for its error is at most half its round trip.
     private static let kept = 8
     private var samples: [Sample] = []
-    private var next = 0
 
     /// Takes one ping and its answer.
     ///
@@ -32,10 +31,17 @@ struct ClockEstimate {
         let there = Int64(peerReceived) - sentWall
         let back = Int64(peerAnswered) - Int64(receivedWall)
         let sample = Sample(roundTripNanoseconds: passed - held, offsetNanoseconds: there / 2 + back / 2)
-        if self.samples.count < Self.kept { self.samples.append(sample) } else { self.samples[self.next] = sample }
-        self.next = (self.next + 1) % Self.kept
+        // Each is off by half its way at most. If two cannot both be true, a clock was set in between, and what was before tells nothing.
+        self.samples.removeAll {
+            ($0.offsetNanoseconds - sample.offsetNanoseconds).magnitude > Self.slack($0) + Self.slack(sample)
+        }
+        self.samples.append(sample)
+        if self.samples.count > Self.kept { self.samples.removeFirst() }
         return sample
     }
+
+    /// With as much as clocks drift apart meanwhile.
+    private static func slack(_ sample: Sample) -> UInt64 { sample.roundTripNanoseconds / 2 + 1_000_000 }
 
     /// Sums and differences of times below it cannot overflow; the year 2116.
     private static let latest = UInt64(Int64.max / 2)

@@ -33,7 +33,7 @@ final class LinkSession: GRPCStreamDriver, @unchecked Sendable {
     private var isGreetingDue: Bool
     private var isEstablished = false
     private var isPingDue = false
-    private var pong: (monotonic: UInt64, received: UInt64)?
+    private var pong: (monotonic: UInt64, received: UInt64, steady: UInt64)?
     private var heard = SystemTime.monotonicNanoseconds
     private var partial: Partial?
     private var timer: RepeatedTask?
@@ -183,13 +183,14 @@ final class LinkSession: GRPCStreamDriver, @unchecked Sendable {
     private func addPings(to frame: PeerWire.Proto.PeerFrame.Builder) -> Bool {
         guard self.isPingDue || self.pong != nil else { return false }
         if self.isPingDue {
-            frame.ping.make().monotonicNanoseconds = SystemTime.monotonicNanoseconds
+            frame.ping.make().monotonicNanoseconds = SystemTime.steadyNanoseconds
             self.isPingDue = false
         }
         if let pong = self.pong.take() {
             let part = frame.pong.make()
             part.monotonicNanoseconds = pong.monotonic
             part.receivedNanoseconds = pong.received
+            part.steadyNanoseconds = pong.steady
             part.answeredNanoseconds = SystemTime.nanoseconds
         }
         return true
@@ -241,7 +242,7 @@ final class LinkSession: GRPCStreamDriver, @unchecked Sendable {
     private func take(_ frame: PeerWire.Proto.PeerFrame.View, bytes: Int) throws(VecraftError) {
         guard let link = self.established else { return try self.takeGreeting(frame.hello) }
         if let ping = frame.ping {
-            self.pong = (ping.monotonicNanoseconds, SystemTime.nanoseconds)
+            self.pong = (ping.monotonicNanoseconds, SystemTime.nanoseconds, SystemTime.steadyNanoseconds)
             self.wake()
         }
         if let pong = frame.pong { link.ponged(pong) }
@@ -292,6 +293,7 @@ final class LinkSession: GRPCStreamDriver, @unchecked Sendable {
         var message: PeerMessage?
         do throws(PeerFault) {
             message = try PeerWire.read(view, from: link.peer, to: self.context.own)
+            if let closed = message?.closed { message?.closed = link.localised(closed) }
         } catch {
             self.context.dropped(error, from: link.peer)
         }

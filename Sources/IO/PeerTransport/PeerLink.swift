@@ -18,6 +18,7 @@ final class PeerLink: Sendable {
         var upSince: UInt64 = 0
         var queue: OutgoingQueue
         var clock = ClockEstimate()
+        var steady = SteadyOffset()
         var wait: Duration
         var redial: Scheduled<Void>?
         var isClosed = false
@@ -87,9 +88,12 @@ final class PeerLink: Sendable {
     }
 
     func ponged(_ pong: PeerWire.Proto.Pong.View) {
-        let monotonic = SystemTime.monotonicNanoseconds
+        let monotonic = SystemTime.steadyNanoseconds
         let wall = SystemTime.nanoseconds
         let (sample, best) = self.state.withLock { state in
+            if pong.monotonicNanoseconds <= monotonic {
+                state.steady.add(sent: pong.monotonicNanoseconds, received: pong.steadyNanoseconds)
+            }
             let sample = state.clock.add(
                 sentMonotonic: pong.monotonicNanoseconds, receivedMonotonic: monotonic, receivedWall: wall,
                 peerReceived: pong.receivedNanoseconds, peerAnswered: pong.answeredNanoseconds)
@@ -97,6 +101,13 @@ final class PeerLink: Sendable {
         }
         if let sample { self.metrics.roundTrip.observe(nanoseconds: sample.roundTripNanoseconds) }
         if let best { self.metrics.clockOffset.set(Double(best.offsetNanoseconds) * 1e-9) }
+    }
+
+    /// What the peer says of its time, in ours; nil before its first answer to a ping: until then nothing is known of its clocks.
+    func localised(_ closed: ClosedTimestamp) -> ClosedTimestamp? {
+        guard let there = closed.since else { return closed }
+        guard let since = self.state.withLock({ $0.steady.here(there, now: SystemTime.steadyNanoseconds) }) else { return nil }
+        return ClosedTimestamp(offset: closed.offset, hlc: closed.hlc, since: since)
     }
 
     // MARK: The stream
@@ -134,6 +145,7 @@ final class PeerLink: Sendable {
             state.upSince = SystemTime.monotonicNanoseconds
             state.lastFailure = nil
             state.clock = ClockEstimate()
+            state.steady = SteadyOffset()
             state.queue.connected()
             return (true, old)
         }

@@ -16,7 +16,8 @@ package struct PeerMessage: Sendable {
     /// The sender should not lead now: its disk is nearly full, or its wall clock is far from the others'.
     package var isUnfit = false
 
-    package init(partition: PartitionID, message: RaftMessage, frames: FrameRun? = nil, closed: ClosedTimestamp? = nil) {
+    package init(partition: PartitionID, message: RaftMessage, frames: FrameRun? = nil, closed: ClosedTimestamp? = nil)
+    {
         self.partition = partition
         self.message = message
         self.frames = frames
@@ -28,10 +29,14 @@ package struct PeerMessage: Sendable {
 package struct ClosedTimestamp: Equatable, Sendable {
     package var offset: JournalOffset
     package var hlc: HLCTimestamp
+    /// Every write that was acknowledged before this moment is at or below `offset`. By the steady clock of whoever has this: the leader's
+    /// when it is sent, the receiver's once it is received. Nil: not known.
+    package var since: UInt64?
 
-    package init(offset: JournalOffset, hlc: HLCTimestamp) {
+    package init(offset: JournalOffset, hlc: HLCTimestamp, since: UInt64? = nil) {
         self.offset = offset
         self.hlc = hlc
+        self.since = since
     }
 }
 
@@ -82,6 +87,7 @@ package protocol PeerSender: Sendable {
     func send(_ messages: [PeerMessage])
     /// Sends a log as a whole; `progress` is called as it is taken, `end` once, with true when it is staged there.
     func sendLog(
-        _ transfer: LogTransfer, partition: PartitionID, from source: any LogSource, progress: @escaping @Sendable () -> Void,
+        _ transfer: LogTransfer, partition: PartitionID, from source: any LogSource,
+        progress: @escaping @Sendable () -> Void,
         end: @escaping @Sendable (Bool) -> Void)
 }

@@ -15,7 +15,8 @@ extension PeerWire {
         var closed: ClosedTimestamp?
         if let part = view.closed {
             closed = ClosedTimestamp(
-                offset: try self.number(part.offset, "closed.offset"), hlc: HLCTimestamp(rawValue: part.hlc))
+                offset: try self.number(part.offset, "closed.offset"), hlc: HLCTimestamp(rawValue: part.hlc),
+                since: part.sinceNanoseconds == 0 ? nil : part.sinceNanoseconds)
         }
         var read = PeerMessage(partition: partition, message: message, closed: closed)
         read.clock = HLCTimestamp(rawValue: view.clock)

@@ -20,6 +20,7 @@ enum PeerWire {
             let part = out.closed.make()
             part.offset = closed.offset
             part.hlc = closed.hlc.rawValue
+            part.sinceNanoseconds = closed.since ?? 0
         }
         switch message.message.body {
         case .preVote(let last): self.fill(out.preVote.make(), last, isTransfer: false)

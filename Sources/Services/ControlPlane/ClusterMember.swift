@@ -397,8 +397,14 @@ package final class ClusterMember: Sendable {
             }
         }
         report.blocked = parts.failover?.blocked ?? []
-        if parts.journal != nil {
-            report.journals = own.map { VecraftInternalV1.JournalReport(incarnation: $0.1.incarnation, running: true) }
+        if let journal = parts.journal {
+            var halted: [PartitionID: String] = [:]
+            for status in journal.replicas.map(\.status) { halted[status.partition] = status.failure }
+            report.haltedPartitions = halted.keys.sorted().map(\.description)
+            report.journals = own.map { record, replica in
+                VecraftInternalV1.JournalReport(
+                    incarnation: replica.incarnation, running: true, halted: halted[record.id] ?? "")
+            }
         }
         for group in parts.groups?.reports ?? [] {
             func ids(_ values: [ReplicaID]) -> [UInt64] { values.map(\.rawValue) }

@@ -119,6 +119,7 @@ package final class FailoverManager: Sendable {
     /// What one controller knows, for as long as it leads.
     private struct View {
         var liveness: Liveness
+        var halts: HaltPatience
         var reports: [NodeID: NodeObservation] = [:]
         var groups: [NodeID: [VecraftInternalV1.GroupReport]] = [:]
         var startingSince: [NodeID: Duration] = [:]
@@ -129,7 +130,9 @@ package final class FailoverManager: Sendable {
     private func lead(_ leadership: Leadership) async {
         let began = ContinuousClock.now
         func now() -> Duration { began.duration(to: .now) }
-        var view = View(liveness: Liveness(settings: self.settings, now: .zero))
+        var view = View(
+            liveness: Liveness(settings: self.settings, now: .zero),
+            halts: HaltPatience(patience: self.settings.downAfter))
         do throws(VecraftError) { try await self.map.refresh() } catch {
             self.log.error("nothing can be decided without the cluster map", metadata: ["error": "\(error.message)"])
             // Another may fare better, and is not to be outrun.
@@ -167,7 +170,7 @@ package final class FailoverManager: Sendable {
             guard let report = answers[node] else { continue }
             if report.complete {
                 view.startingSince[node] = nil
-                view.reports[node] = NodeObservation(report)
+                view.reports[node] = view.halts.heard(node, NodeObservation(report), now: now())
                 view.groups[node] = report.groups
             } else {
                 // It lives, and what it has is not known yet.
@@ -311,7 +314,10 @@ extension NodeObservation {
                 state, applied: replica.appliedOffset, bytes: replica.bytes, progress: Int(replica.progress),
                 readsInFlight: Int(replica.readsInFlight))
         }
-        for journal in report.journals { self.journals[journal.incarnation] = journal.running ? .running : .lost }
+        for journal in report.journals {
+            self.journals[journal.incarnation] = !journal.running ? .lost : journal.halted.isEmpty ? .running : .halted
+        }
+        self.haltedPartitions = Set(report.haltedPartitions.compactMap { PartitionID($0) })
     }
 }
 

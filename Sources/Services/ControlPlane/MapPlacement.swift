@@ -29,6 +29,11 @@ package final class MapPlacement: ShardDirectory {
         return self.isHere(id, replica.incarnation)
     }
 
+    package func isNear(_ node: UInt64) -> Bool {
+        let nodes = self.map.map.nodes
+        return nodes[NodeID(node)]?.zone == nodes[self.own]?.zone
+    }
+
     /// All shards have had a live copy.
     private static func isPlaced(_ id: UInt64, in map: ClusterMap) -> Bool {
         map.collections[id].map { $0.shards.allSatisfy { $0.firstLive > 0 } } ?? false

@@ -1,9 +1,9 @@
 package import Observability
-internal import Primitives
+package import Primitives
 internal import Synchronization
 
 /// What is known of other nodes as answerers: whom to ask, and when to ask another one as well.
-final class FanOut: Sendable {
+package final class FanOut: Sendable {
     private struct Node {
         /// Smoothed, nanoseconds.
         var latency: Double = 0
@@ -30,22 +30,27 @@ final class FanOut: Sendable {
     private static let hedgesEach = 5
     private static let hedgesMost = 1_000
 
-    init(_ metrics: FanOutMetrics) { self.metrics = metrics }
+    package init(_ metrics: FanOutMetrics) { self.metrics = metrics }
 
-    /// Whom to ask: one that is asked anyway, else the one that answers fastest and did not fail just now.
-    func prefer(_ nodes: [UInt64], like asked: some Collection<UInt64>) -> UInt64? {
+    /// Whom to ask, of those that did not fail just now: one that is asked anyway, else one that is near, else the one that answers fastest.
+    ///
+    /// What goes from zone to zone costs, and latency tells zones apart only once both have been asked.
+    package func prefer(
+        _ nodes: [UInt64], like asked: some Collection<UInt64>, near: (UInt64) -> Bool = { _ in true }
+    ) -> UInt64? {
         let now = SystemTime.monotonicNanoseconds
         return self.state.withLock { state in
-            func weight(_ id: UInt64) -> (Int, Double) {
+            func weight(_ id: UInt64) -> (Int, Int, Double) {
                 let node = state.nodes[id] ?? Node()
-                if node.failedAt > 0, now - node.failedAt < Self.shunned { return (2, node.latency) }
-                return (asked.contains(id) ? 0 : 1, node.latency)
+                let distance = near(id) ? 0 : 1
+                if node.failedAt > 0, now - node.failedAt < Self.shunned { return (2, distance, node.latency) }
+                return (asked.contains(id) ? 0 : 1, distance, node.latency)
             }
-            return nodes.min { weight($0) < weight($1) }
+            return nodes.map { (id: $0, weight: weight($0)) }.min { $0.weight < $1.weight }?.id
         }
     }
 
-    func answered(_ node: UInt64, _ result: Result<[UInt8], VecraftError>, nanoseconds: UInt64) {
+    package func answered(_ node: UInt64, _ result: Result<[UInt8], VecraftError>, nanoseconds: UInt64) {
         let took = Double(nanoseconds)
         self.metrics.seconds.observe(nanoseconds: nanoseconds)
         self.state.withLock { state in
@@ -78,7 +83,7 @@ final class FanOut: Sendable {
     }
 
     /// A node has not answered in that time: others go first for a while.
-    func late(_ node: UInt64) {
+    package func late(_ node: UInt64) {
         self.state.withLock { $0.nodes[node, default: Node()].failedAt = SystemTime.monotonicNanoseconds }
     }
 
@@ -106,11 +111,13 @@ package struct FanOutMetrics: Sendable {
             "vecraft_query_shard_read_seconds", help: "Until another node answered for its shards.", labels: []
         ).with()
         let reads = registry.counter(
-            "vecraft_query_shard_reads_total", help: "Questions to other nodes for their shards, by outcome.", labels: ["outcome"])
+            "vecraft_query_shard_reads_total", help: "Questions to other nodes for their shards, by outcome.",
+            labels: ["outcome"])
         self.answered = reads.with("answered")
         self.failed = reads.with("failed")
         self.hedged = registry.counter(
-            "vecraft_query_hedged_reads_total", help: "Questions asked of a second node because the first was slow.", labels: []
+            "vecraft_query_hedged_reads_total", help: "Questions asked of a second node because the first was slow.",
+            labels: []
         ).with()
     }
 }

@@ -145,7 +145,9 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
             for shard in shards where !state.covered.contains(shard) && state.pending[shard, default: 0] == 0 {
                 let left = self.gateway.placement.holders(of: shard, in: self.schema)
                     .filter { !state.tried[shard, default: []].contains($0) }
-                if let node = self.gateway.fanOut.prefer(left, like: byNode.keys) {
+                if let node = self.gateway.fanOut.prefer(
+                    left, like: byNode.keys, near: self.gateway.placement.isNear)
+                {
                     chosen.append((shard, node))
                     byNode[node, default: []].append(shard)
                 } else if state.pending[shard, default: 0] == 0 {
@@ -240,7 +242,11 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
                         .subtracting(state.tried[shard, default: []])
                     common = common.map { $0.intersection(left) } ?? left
                 }
-                guard let node = common?.min(), self.gateway.fanOut.takeHedge() else { return nil }
+                guard
+                    let node = common?.min(by: { first, second in
+                        let (a, b) = (self.gateway.placement.isNear(first), self.gateway.placement.isNear(second))
+                        return a == b ? first < second : a
+                    }), self.gateway.fanOut.takeHedge() else { return nil }
                 for shard in shards {
                     state.tried[shard, default: []].insert(node)
                     state.pending[shard, default: 0] += 1

@@ -11,7 +11,7 @@ extension Gateway {
         var made = VecraftV1.StatusResponse(
             node: self.status.node, version: self.status.version, revision: self.status.revision,
             state: self.status.source.state,
-            uptimeMs: SystemTime.coarseMilliseconds - min(self.status.startedMilliseconds, SystemTime.coarseMilliseconds),
+            uptimeMs: SystemTime.steadyNanoseconds / 1_000_000 - self.status.startedMilliseconds,
             roles: self.status.roles)
         made.checks = self.status.source.checks.map { VecraftV1.Check(name: $0.name, ok: $0.ok, detail: $0.detail) }
         made.replayProgress = replay.progress

@@ -19,11 +19,17 @@ package enum ClockJudgement {
 
     /// Why a node should not lead, if so.
     ///
-    /// - Parameter limit: How far a clock may be off, milliseconds.
-    package static func whyUnfit(_ offsets: [Int64], limitMilliseconds limit: UInt64) -> String? {
+    /// - Parameters:
+    ///   - lead: How far its hybrid clock is ahead of the time, milliseconds: what it stamped would be refused.
+    ///   - limit: How far a clock may be off, milliseconds.
+    package static func whyUnfit(_ offsets: [Int64], lead: UInt64 = 0, limitMilliseconds limit: UInt64) -> String? {
         let ahead = Self.middle(offsets) / 1_000_000
-        guard ahead.magnitude > limit else { return nil }
-        return "its clock is \(ahead.magnitude) ms \(ahead > 0 ? "behind" : "ahead of") the others', at most \(limit) is allowed"
+        if ahead.magnitude > limit {
+            return
+                "its clock is \(ahead.magnitude) ms \(ahead > 0 ? "behind" : "ahead of") the others', at most \(limit) is allowed"
+        }
+        guard lead > limit else { return nil }
+        return "what it has stamped is \(lead) ms ahead of the time, at most \(limit) is allowed"
     }
 }
 

@@ -33,6 +33,10 @@ package protocol JournalClient: Sendable {
     /// What this process knows to be committed, and how far the partition's order is closed; never waits.
     func position(_ partition: PartitionID) throws(VecraftError) -> JournalPosition
 
+    /// The latest moment of which it is known that every write acknowledged before it is at or below `offset`; nanoseconds of this node's steady
+    /// clock (`SystemTime.steadyNanoseconds`). Nil: nothing is known of such an offset, and its age is a matter of wall clocks.
+    func freshness(of partition: PartitionID, at offset: JournalOffset) -> UInt64?
+
     /// Committed entries from `offset` on, at least one if there is one. Empty at the end.
     func read(_ partition: PartitionID, from offset: JournalOffset, maxBytes: Int) throws(VecraftError) -> EntryBatch
 
@@ -76,6 +80,7 @@ package struct JournalPartitionStatus: Sendable {
 
 extension JournalClient {
     package var clockSkewMilliseconds: UInt64 { 0 }
+    package func freshness(of partition: PartitionID, at offset: JournalOffset) -> UInt64? { nil }
 
     package func readIndex(_ partition: PartitionID) async throws(VecraftError) -> JournalOffset {
         let result = await withCheckedContinuation { continuation in

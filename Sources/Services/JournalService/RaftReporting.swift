@@ -27,7 +27,9 @@ package final class RaftReporting: Sendable {
     private let transfers: CounterFamily
     private let trims: CounterFamily
     private let dropped: CounterFamily
-    private let known = Mutex<[PartitionID: (counters: RaftCounters, dropped: UInt64)]>([:])
+    private let refusedClocks: CounterFamily
+    private let halted: GaugeFamily
+    private let known = Mutex<[PartitionID: (counters: RaftCounters, dropped: UInt64, clocks: UInt64)]>([:])
 
     package init(_ registry: MetricsRegistry) {
         let by = ["partition"]
@@ -67,6 +69,12 @@ package final class RaftReporting: Sendable {
             "vecraft_raft_log_transfers_total", help: "Logs sent or taken as a whole.", labels: by)
         self.dropped = registry.counter(
             "vecraft_raft_messages_dropped_total", help: "Messages of peers that found no room in a replica's inbox.", labels: by)
+        self.refusedClocks = registry.counter(
+            "vecraft_raft_clocks_refused_total",
+            help: "Messages of peers whose clocks are too far ahead, that were not taken or whose clocks were not.", labels: by)
+        self.halted = registry.gauge(
+            "vecraft_raft_halted", help: "1 once this node's replica does nothing more: its disk failed, or damage was found.",
+            labels: by)
         self.trims = registry.counter("vecraft_raft_trims_total", help: "Times the log's start was moved.", labels: by)
     }
 
@@ -88,6 +96,7 @@ package final class RaftReporting: Sendable {
         self.members.with(name).set(status.membership.voters.count)
         self.recovering.with(name).set(status.isRecovering ? 1 : 0)
         self.unfit.with(name).set(status.whyUnfit == nil ? 0 : 1)
+        self.halted.with(name).set(status.failure == nil ? 0 : 1)
         for member in status.membership.members where member.id != status.replica {
             let peer = status.peers.first { $0.id == member.id }
             let lag = status.lags.first { $0.id == member.id }
@@ -97,10 +106,11 @@ package final class RaftReporting: Sendable {
             self.silence.with(name, member.id.description).set(peer.map { Double($0.silence) / 1e9 } ?? 0)
         }
         let before = self.known.withLock { known in
-            defer { known[status.partition] = (status.counters, dropped) }
-            return known[status.partition] ?? (RaftCounters(), 0)
+            defer { known[status.partition] = (status.counters, dropped, status.refusedClocks) }
+            return known[status.partition] ?? (RaftCounters(), 0, 0)
         }
         self.dropped.with(name).increment(by: dropped - min(before.dropped, dropped))
+        self.refusedClocks.with(name).increment(by: status.refusedClocks - min(before.clocks, status.refusedClocks))
         func add(_ family: CounterFamily, _ labels: [String], _ path: KeyPath<RaftCounters, Int>) {
             let grown = status.counters[keyPath: path] - before.counters[keyPath: path]
             let counter = labels.count == 1 ? family.with(labels[0]) : family.with(labels[0], labels[1])

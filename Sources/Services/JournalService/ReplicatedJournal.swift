@@ -72,8 +72,10 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
                     address: { directory.address(of: $0) }, learned: { directory.learn($0) },
                     fitness: {
                         skew.note(links.lastClockOffsets)
+                        let (clock, offsets) = (home.clock, links.clockOffsets)
+                        clock.note(behind: UInt64(max(0, ClockJudgement.middle(offsets) / 1_000_000)))
                         return ClockJudgement.whyUnfit(
-                            links.clockOffsets, limitMilliseconds: maxClockOffsetMilliseconds)
+                            offsets, lead: clock.lead, limitMilliseconds: maxClockOffsetMilliseconds)
                     })
             }
             try home.keep(identity)
@@ -258,6 +260,10 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
         let replica = try self.replica(partition)
         let (committed, closed) = replica.position
         return JournalPosition(first: replica.firstOffset, committed: committed, closed: closed)
+    }
+
+    package func freshness(of partition: PartitionID, at offset: JournalOffset) -> UInt64? {
+        self.byID[partition]?.freshness(at: offset)
     }
 
     package func read(

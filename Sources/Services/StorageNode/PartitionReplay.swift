@@ -122,8 +122,13 @@ package final class PartitionReplay: Sendable {
     }
 
     private func staleness(applied: JournalOffset, since before: ReplayMark, _ position: JournalPosition) -> UInt64 {
+        if applied >= position.committed, !self.journal.isReplicated { return 0 }
+        if let since = self.journal.freshness(of: self.partition, at: applied) {
+            // By one clock that nobody sets, whoever stamped what. Rounded up.
+            let now = SystemTime.steadyNanoseconds
+            return max(1, (now - min(since, now) + 999_999) / 1_000_000)
+        }
         if applied >= position.committed {
-            guard self.journal.isReplicated else { return 0 }
             // Others may have committed what this node has not heard of: it is as fresh as its leader's last promise.
             let (now, closed) = (self.latestNow, position.closed.milliseconds)
             return now > closed ? now - closed : 0
@@ -135,7 +140,11 @@ package final class PartitionReplay: Sendable {
         return now > upTo ? now - upTo : 1
     }
 
-    private var latestNow: UInt64 { SystemTime.nextMillisecond + self.journal.clockSkewMilliseconds }
+    /// As late as it can be by the clock of whoever stamped an entry: known to be ahead of this one, or ahead by what is accepted.
+    private var latestNow: UInt64 {
+        let accepted = self.journal.isReplicated ? HLCState.defaultMaxOffset : 0
+        return SystemTime.nextMillisecond + self.journal.clockSkewMilliseconds + accepted
+    }
 
     /// Why replay stands still, if it does.
     package var standstill: VecraftError? { self.failure.withLock { $0 } }

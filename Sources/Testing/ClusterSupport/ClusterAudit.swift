@@ -38,15 +38,32 @@ package struct ClusterAudit {
             }
         }
         var findings = record.findings()
-        findings += try await self.logFindings(record.writes) { record.appends(to: $0) }
+        let last = record
+        findings += try await self.atRest { try await self.logFindings(last.writes) { last.appends(to: $0) } }
         findings += try await self.digestFindings(collection)
         return findings
     }
 
     /// The same for appends alone.
     package func findings(_ appends: AppendHistory, partition: String) async throws -> [String] {
-        try await self.cluster.awaitRest()
-        return try await self.logFindings([]) { $0 == partition ? appends : AppendHistory() }
+        try await self.atRest {
+            try await self.logFindings([]) { $0 == partition ? appends : AppendHistory() }
+        }
+    }
+
+    /// On a busy machine leaders change at any time, and each writes an entry: logs that grew while they were read are read again.
+    private func atRest(_ body: () async throws -> [String]) async throws -> [String] {
+        func lengths() async -> [Int: [String: UInt64]] {
+            await self.cluster.partitions(timeout: .seconds(10)).mapValues { $0.mapValues(\.lastOffset) }
+        }
+        for _ in 0..<20 {
+            try await self.cluster.awaitRest()
+            let before = await lengths()
+            let findings = try await body()
+            if findings.isEmpty { return [] }
+            if await lengths() == before { return findings }
+        }
+        return ["leaders changed again and again: there was no rest in which to compare logs"]
     }
 
     /// When each term's first entry was written, by its leader's wall clock, in milliseconds since 1970.

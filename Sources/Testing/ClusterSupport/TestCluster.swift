@@ -16,6 +16,8 @@ package final class TestCluster: Sendable {
         package var hasNetworks = false
         /// Megabytes of a file system of its own for a node's data, by node.
         package var smallDisks: [Int: Int] = [:]
+        /// Each node with a wall clock of its own, that a test may set.
+        package var hasClocks = false
         /// The cluster runs itself: its nodes, and who holds what, are there.
         package var etcd: EtcdProcess?
         /// Of a cluster that runs itself.
@@ -30,6 +32,7 @@ package final class TestCluster: Sendable {
     package let directory: TemporaryDirectory
     package let network: ClusterNetwork?
     package let disks: [Int: SmallDisk]
+    package let clocks: ClockShift?
     private let members: Mutex<[ClusterNode]>
 
     /// Nodes that have been started, by id.
@@ -61,6 +64,7 @@ package final class TestCluster: Sendable {
             uniqueKeysWithValues: options.smallDisks.map {
                 ($0.key, try SmallDisk(directory.file("node-\($0.key)"), megabytes: $0.value))
             })
+        self.clocks = options.hasClocks ? try ClockShift() : nil
         let peers = ids.map { Peer(id: $0, network: network) }
         self.members = Mutex([])
         let nodes = try peers.map { try self.make($0, of: peers, joins: false) }
@@ -106,6 +110,7 @@ package final class TestCluster: Sendable {
             if joins { launch.arguments.append("--join") }
         }
         launch.through = self.network?.through(peer.id) ?? []
+        launch.environment = try self.clocks?.environment(of: peer.id) ?? [:]
         return try ClusterNode(id: peer.id, host: peer.host, peerAddress: peer.address, launch: launch)
     }
 

@@ -169,7 +169,7 @@ extension ServedNode {
         let busy = getloadavg(&loads, 3) < 2 ? 0 : loads[1] / Double(ProcessInfo.processInfo.activeProcessorCount)
         return NodeCondition(
             state: self.readiness.state.rawValue, version: Build.version,
-            uptimeMilliseconds: SystemTime.coarseMilliseconds - self.startedMilliseconds,
+            uptimeMilliseconds: SystemTime.steadyNanoseconds / 1_000_000 - self.startedMilliseconds,
             diskFree: UInt64((try? self.files.freeBytes(directory)) ?? 0),
             diskTotal: (disk?[.systemSize] as? NSNumber)?.uint64Value ?? 0, busy: Int(min(busy, 1) * 1000),
             problem: failing.map { "\($0.name): \($0.detail)" }.joined(separator: "; "))

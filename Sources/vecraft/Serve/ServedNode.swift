@@ -35,7 +35,8 @@ final class ServedNode: Sendable {
     let group: MultiThreadedEventLoopGroup
     let log = Logger(label: "vecraft")
     let waiting = WaitingFor()
-    let startedMilliseconds = SystemTime.coarseMilliseconds
+    /// By the steady clock: a wall clock that is set back must not make a node older than it is, or younger than nothing.
+    let startedMilliseconds = SystemTime.steadyNanoseconds / 1_000_000
 
     private static let loopTurnMicroseconds: UInt32 = 100
 

@@ -146,6 +146,9 @@ package final class JournalReplica: Sendable {
         return (self.store.committed, closed)
     }
 
+    /// The latest moment, by the steady clock, of which it is known that every write acknowledged before it is at or below an offset.
+    package func freshness(at offset: JournalOffset) -> UInt64? { self.published.since(at: offset) }
+
     package func read(from: JournalOffset, maxBytes: Int) throws(VecraftError) -> EntryBatch {
         try self.store.read(from: from, maxBytes: maxBytes)
     }
@@ -169,6 +172,7 @@ final class ReplicaPublished: Sendable {
         var closed = HLCTimestamp.zero
     }
     private let state: Mutex<State>
+    private let freshness = Mutex(FreshnessHistory())
 
     init(_ status: ReplicaStatus) {
         var status = status
@@ -185,6 +189,12 @@ final class ReplicaPublished: Sendable {
             state.status = status
             state.status.leaderlessSince = status.leader == nil ? since ?? SystemClock.monotonicNanoseconds() : nil
         }
+    }
+
+    func since(at offset: JournalOffset) -> UInt64? { self.freshness.withLock { $0.since(at: offset) } }
+    func note(_ closed: ClosedTimestamp) {
+        guard let since = closed.since else { return }
+        self.freshness.withLock { $0.note(closed.offset, since: since) }
     }
 
     func publish(closed: HLCTimestamp) { self.state.withLock { $0.closed = max($0.closed, closed) } }

@@ -77,7 +77,10 @@ struct ClosedTimestamps {
     }
 
     /// What a leader may say now.
-    mutating func promise(_ raft: borrowing RaftReplica, now: HLCTimestamp, wall: HLCTimestamp, isAlone: Bool) -> ClosedTimestamp? {
+    /// - Parameter steady: The time of the steady clock, which ``RaftReplica`` is driven by.
+    mutating func promise(
+        _ raft: borrowing RaftReplica, now: HLCTimestamp, wall: HLCTimestamp, steady: UInt64, isAlone: Bool
+    ) -> ClosedTimestamp? {
         guard let rounds = raft.rounds else { return nil }
         if self.rounds.last?.round != rounds.current {
             // Never ahead of physical time, which the clock may be for seconds after a crash: staleness is measured by it.
@@ -86,6 +89,8 @@ struct ClosedTimestamps {
         }
         if raft.commit >= raft.last.index { self.stamped = [] }
         while self.rounds.count > 1, self.rounds[1].round <= rounds.confirmed { self.rounds.removeFirst() }
+        // Before that, entries of earlier leaders stand between what is known to be committed and what this one has stamped.
+        guard raft.hasBarrier else { return nil }
         var hlc: HLCTimestamp
         if isAlone {
             hlc = min(now, wall)
@@ -95,7 +100,8 @@ struct ClosedTimestamps {
             return nil
         }
         if let floor = self.stamped.first?.floor { hlc = min(hlc, floor) }
-        return ClosedTimestamp(offset: raft.commit, hlc: hlc)
+        return ClosedTimestamp(
+            offset: raft.commit, hlc: hlc, since: isAlone ? steady : raft.confirmedSince?.nanoseconds)
     }
 
     mutating func heard(_ closed: ClosedTimestamp) {

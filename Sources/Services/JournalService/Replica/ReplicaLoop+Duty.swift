@@ -3,6 +3,7 @@ internal import HLC
 internal import JournalFormat
 internal import JournalStore
 internal import Logging
+internal import PeerTransport
 internal import Primitives
 internal import Raft
 
@@ -13,6 +14,10 @@ struct LeaderDuty {
     /// Why this replica should not.
     var whyUnfit: String?
     private var unfitPeers: Set<ReplicaID> = []
+    /// Messages from clocks too far ahead.
+    var refusedClocks: UInt64 = 0
+    /// When the last of them was told of, by peer: once in ten seconds.
+    fileprivate var toldOfClocks: [ReplicaID: UInt64] = [:]
     /// When leadership was last given up, and to whom.
     fileprivate var handedOver: (to: ReplicaID, at: UInt64)?
 
@@ -29,6 +34,26 @@ struct LeaderDuty {
 }
 
 extension ReplicaLoop {
+    /// Takes a peer's clock over. One that is too far ahead would draw the clocks of all after it, for good: it is not taken
+    /// (design 9, `max_clock_offset`), and neither is anything that rests on it: entries stamped by it, a leader's promises, votes. So it
+    /// leads nobody. Its answers as a follower rest on its log alone, and count.
+    func admit(_ message: PeerMessage) -> Bool {
+        if self.clock.follow(message.clock) { return true }
+        self.duty.refusedClocks += 1
+        let (peer, now) = (message.message.from, SystemClock.boottimeNanoseconds())
+        if self.duty.toldOfClocks[peer].map({ now - $0 > Self.tellingPause }) ?? true {
+            self.duty.toldOfClocks[peer] = now
+            self.log.warning(
+                "the clock of a peer is too far ahead: what it stamps is refused",
+                metadata: ["partition": "\(self.store.partition)", "peer": "\(peer)", "clock": "\(message.clock)"])
+        }
+        switch message.message.body {
+        case .acknowledge, .reject, .timeoutNow: return true
+        default: return false
+        }
+    }
+    private static let tellingPause: UInt64 = 10_000_000_000
+
     /// Looks whether this replica should lead, and gives leadership up if it should not and another can.
     ///
     /// Nothing depends on it: an unfit leader still keeps every promise. But it refuses writes for want of room, or stamps them

@@ -147,10 +147,13 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         guard self.raft.failure == nil else { return self.refuse(event) }
         switch event {
         case .message(let message):
-            self.clock.restore(last: message.clock)
+            guard self.admit(message) else { return }
             self.duty.hear(from: message.message.from, isUnfit: message.isUnfit)
             if let last = message.frames.map({ $0.view($0.count - 1).hlc }) { self.clock.restore(last: last) }
-            if let closed = message.closed { self.closing.heard(closed) }
+            if let closed = message.closed {
+                self.closing.heard(closed)
+                self.published.note(closed)
+            }
             self.raft.receive(message.message, now: Self.now)
             self.carryOut(frames: message.frames)
         case .linkReset(let peer):
@@ -370,7 +373,8 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         guard !self.outgoing.isEmpty else { return }
         let clock = self.clock.now()
         let isLeader = self.raft.role == .leader
-        let closed = isLeader ? self.closing.promise(self.raft, now: clock, wall: Self.wall, isAlone: false) : nil
+        let closed = isLeader
+            ? self.closing.promise(self.raft, now: clock, wall: Self.wall, steady: Self.now.nanoseconds, isAlone: false) : nil
         for i in self.outgoing.indices {
             self.outgoing[i].clock = clock
             self.outgoing[i].closed = closed
@@ -390,8 +394,12 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
 
     private func publish(force: Bool) {
         if self.raft.role == .leader {
-            let promise = self.closing.promise(self.raft, now: self.clock.now(), wall: Self.wall, isAlone: self.isAlone)
-            if let promise, self.store.committed >= promise.offset { self.published.publish(closed: promise.hlc) }
+            let promise = self.closing.promise(
+                self.raft, now: self.clock.now(), wall: Self.wall, steady: Self.now.nanoseconds, isAlone: self.isAlone)
+            if let promise {
+                self.published.note(promise)
+                if self.store.committed >= promise.offset { self.published.publish(closed: promise.hlc) }
+            }
         } else if let hlc = self.closing.closed(at: self.store.committed) {
             self.published.publish(closed: hlc)
         }
@@ -412,6 +420,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         status.isRecovering = self.raft.state.isRecovering
         status.peers = self.raft.peers
         status.whyUnfit = self.duty.whyUnfit
+        status.refusedClocks = self.duty.refusedClocks
         if status.role == .leader { status.lags = self.lags(status.peers) }
         status.inFlightBytes = status.peers.reduce(0) { $0 + $1.inFlightBytes }
         status.counters = self.raft.counters

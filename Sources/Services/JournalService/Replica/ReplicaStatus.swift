@@ -27,6 +27,8 @@ package struct ReplicaStatus: Sendable, Equatable {
     package var inFlightBytes = 0
     /// Why this replica should not lead, if so: it gives leadership up to one that can.
     package var whyUnfit: String?
+    /// Messages of replicas whose clocks are too far ahead, that were not taken or whose clocks were not.
+    package var refusedClocks: UInt64 = 0
     package var counters = RaftCounters()
     /// Why it does nothing more.
     package var failure: String?

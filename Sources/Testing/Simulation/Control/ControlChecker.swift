@@ -15,7 +15,11 @@ extension ControlSimulation {
     private func isAliveOrJustWas(_ which: Incarnation) -> Bool {
         guard let place = self.places[which] else { return false }
         let node = self.nodes[place]
-        if !node.isAway(at: self.step, for: Self.knowable), node.journals[which] != nil { return true }
+        if !node.isAway(at: self.step, for: Self.knowable), let partition = node.journals[which],
+            self.step - (node.halted[partition] ?? self.step) <= Self.knowable
+        {
+            return true
+        }
         return self.step - self.lastWipe <= Self.knowable && node.isEmptySince(self.lastWipe)
     }
 

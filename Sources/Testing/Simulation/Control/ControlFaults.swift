@@ -2,7 +2,7 @@ internal import Placement
 internal import Primitives
 
 enum ControlFault: CaseIterable {
-    case kill, killLong, wipe, killForGood, flap, cutFromStore, cutFromControl
+    case kill, killLong, wipe, killForGood, flap, cutFromStore, cutFromControl, haltJournal
     case killController, pauseController, cutController, storeOutage
     case drain, cancelDrain, remove, addNode, addCollection, dropCollection, setReplication, setWanted
 }
@@ -14,6 +14,11 @@ extension ControlSimulation {
         switch fault {
         case .kill: self.kill(node, self.pick(4...60))
         case .killLong: self.kill(node, self.pick(60...400))
+        case .haltJournal:
+            guard node.isUp, let id = node.journals.values.sorted().randomElement(using: &self.rng) else { return }
+            node.halted[id] = node.halted[id] ?? self.step
+            self.counts.halts += 1
+            self.record("--- \(id) halts on \(node.id)")
         case .flap: for i in 0..<self.pick(2...5) { node.flaps.append(self.step + 1 + i * self.pick(4...16)) }
         case .wipe:
             guard self.mayLoseData(node) else { return }
@@ -82,6 +87,20 @@ extension ControlSimulation {
         }
     }
 
+    /// A person starts nodes anew where without it a group has no majority; elsewhere what halted stays so, and is to be replaced.
+    private mutating func restartHalted() {
+        for group in self.groups.values.sorted(by: { $0.id < $1.id }) {
+            func goesOn(_ which: Incarnation) -> Bool {
+                let node = self.nodes[self.places[which]!]
+                return node.journals[which] != nil && node.halted[group.id] == nil
+            }
+            let record = self.store.map.partitions[group.id]
+            let sets = [group.voters, group.joint ?? group.voters, record?.voters.map(\.incarnation) ?? group.voters]
+            guard !sets.allSatisfy({ isMajority($0, goesOn) }) else { continue }
+            for node in self.nodes where node.halted[group.id] != nil { node.halted = [:] }
+        }
+    }
+
     private func stayingNodes(without node: NodeID) -> Int {
         self.nodes.reduce(0) { count, other in
             let state = self.store.map.nodes[other.id]?.state
@@ -102,6 +121,7 @@ extension ControlSimulation {
             self.record("--- \(node.id) dies")
         }
         node.isUp = false
+        node.halted = [:]
         node.returnAt = steps > 1_000_000 ? nil : self.step + steps
     }
 
@@ -189,7 +209,10 @@ extension ControlSimulation {
             controller.pausedUntil = min(controller.pausedUntil, self.step + 40)
             controller.returnAt = min(controller.returnAt, self.step + 40)
         }
-        while self.stayingNodes(without: NodeID(0)) < self.nodesNeeded { self.addNode(1) }
+        self.restartHalted()
+        // Those whose replicas stay halted are not to be counted on.
+        let halted = self.nodes.filter { !$0.halted.isEmpty }.count
+        while self.stayingNodes(without: NodeID(0)) < self.nodesNeeded + halted { self.addNode(1) }
         self.quietSince = self.step
     }
 }

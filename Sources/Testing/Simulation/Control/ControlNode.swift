@@ -23,6 +23,8 @@ final class ControlNode {
     var view = ClusterMap()
     var shards: [Incarnation: HeldShard] = [:]
     var journals: [Incarnation: PartitionID] = [:]
+    /// Partitions whose replicas here do nothing more until the node is started anew, and since when.
+    var halted: [PartitionID: Int] = [:]
     /// It started on an empty disk: what the first map that it reads gives it, it had and has lost.
     var isEmpty = true
     var lost: Set<Incarnation> = []
@@ -56,6 +58,7 @@ final class ControlNode {
         self.wipedAt = step
         self.shards = [:]
         self.journals = [:]
+        self.halted = [:]
         self.view = ClusterMap()
         self.lost = []
         self.isEmpty = true
@@ -108,7 +111,8 @@ final class ControlNode {
                 state, applied: held.applied, bytes: Self.bytes(held.id), progress: held.progress,
                 readsInFlight: UInt8.random(in: 0..<4, using: &rng) == 0 ? 1 : 0)
         }
-        for which in self.journals.keys { report.journals[which] = .running }
+        for (which, id) in self.journals { report.journals[which] = self.halted[id] == nil ? .running : .halted }
+        report.haltedPartitions = Set(self.halted.keys)
         for which in self.lost {
             report.replicas[which] = ReplicaObservation(.lost)
             report.journals[which] = .lost

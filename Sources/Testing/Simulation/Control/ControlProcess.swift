@@ -13,6 +13,7 @@ final class ControlProcess {
     var isLeading = false
     var view = ClusterMap()
     var liveness: Liveness?
+    var halts = HaltPatience()
     /// When it last heard each; of one not heard yet, when it began to listen.
     var heardAt: [NodeID: Int] = [:]
     var reports: [NodeID: NodeObservation] = [:]
@@ -34,6 +35,7 @@ final class ControlProcess {
         self.isLeading = false
         self.pending = []
         self.liveness = nil
+        self.halts = HaltPatience()
         self.heardAt = [:]
         self.reports = [:]
         self.groups = [:]

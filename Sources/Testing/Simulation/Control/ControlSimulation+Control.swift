@@ -57,7 +57,8 @@ extension ControlSimulation {
         for node in self.nodes {
             controller.liveness!.lease(node.id, isHeld: node.isUp && !node.isCutFromStore)
             if node.isHeard {
-                controller.reports[node.id] = node.report(at: self.step, end: self.end, using: &self.rng)
+                let report = node.report(at: self.step, end: self.end, using: &self.rng)
+                controller.reports[node.id] = controller.halts.heard(node.id, report, now: self.now)
             }
         }
         for group in self.groups.values {

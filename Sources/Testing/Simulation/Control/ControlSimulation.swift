@@ -20,6 +20,7 @@ package struct ControlCounts: Sendable {
     package var crashes = 0
     package var wipes = 0
     package var outages = 0
+    package var halts = 0
     package var elections = 0
     package var failedBuilds = 0
     /// Of all seeds, until all was well.
@@ -36,6 +37,7 @@ package struct ControlCounts: Sendable {
         a.crashes += b.crashes
         a.wipes += b.wipes
         a.outages += b.outages
+        a.halts += b.halts
         a.elections += b.elections
         a.failedBuilds += b.failedBuilds
         a.longestCalm = max(a.longestCalm, b.longestCalm)
@@ -46,7 +48,7 @@ package struct ControlCounts: Sendable {
         return """
             \(self.seeds) seeds, \(self.steps / 4) s simulated, \(self.plans) plans, \(self.elections) controllers elected, \
             \(self.stale) stale writes refused, \(self.crashes) nodes down, \(self.wipes) disks lost, \(self.outages) outages of \
-            the store, \(self.failedBuilds) failed builds; changes: \(decided); well again after at most \
+            the store, \(self.halts) journal replicas halted, \(self.failedBuilds) failed builds; changes: \(decided); well again after at most \
             \(self.longestCalm / 4) s
             """
     }
@@ -288,7 +290,8 @@ package struct ControlSimulation {
 
     func isAlive(_ which: Incarnation) -> Bool {
         guard let place = self.places[which] else { return false }
-        return self.nodes[place].isUp && self.nodes[place].journals[which] != nil
+        guard self.nodes[place].isUp, let partition = self.nodes[place].journals[which] else { return false }
+        return self.nodes[place].halted[partition] == nil
     }
 
     private mutating func act(_ group: ControlGroup) {

@@ -64,7 +64,9 @@ extension VecraftInternalV1 {
         package var problem: String
         /// Where it decides for the cluster: what is needed and cannot be had.
         package var blocked: [String]
-        package init(node: UInt64 = 0, state: String = "", complete: Bool = false, mapEpoch: UInt64 = 0, watchesMap: Bool = false, replicas: [VecraftInternalV1.ReplicaReport] = [], journals: [VecraftInternalV1.JournalReport] = [], groups: [VecraftInternalV1.GroupReport] = [], diskFree: UInt64 = 0, diskTotal: UInt64 = 0, busy: UInt32 = 0, failedBuilds: UInt32 = 0, version: String = "", uptimeMs: UInt64 = 0, lagEntries: UInt64 = 0, lagBytes: UInt64 = 0, lagMs: UInt64 = 0, problem: String = "", blocked: [String] = []) {
+        /// Whose replica here does nothing more, whether the map knows of it or not.
+        package var haltedPartitions: [String]
+        package init(node: UInt64 = 0, state: String = "", complete: Bool = false, mapEpoch: UInt64 = 0, watchesMap: Bool = false, replicas: [VecraftInternalV1.ReplicaReport] = [], journals: [VecraftInternalV1.JournalReport] = [], groups: [VecraftInternalV1.GroupReport] = [], diskFree: UInt64 = 0, diskTotal: UInt64 = 0, busy: UInt32 = 0, failedBuilds: UInt32 = 0, version: String = "", uptimeMs: UInt64 = 0, lagEntries: UInt64 = 0, lagBytes: UInt64 = 0, lagMs: UInt64 = 0, problem: String = "", blocked: [String] = [], haltedPartitions: [String] = []) {
             self.node = node
             self.state = state
             self.complete = complete
@@ -84,6 +86,7 @@ extension VecraftInternalV1 {
             self.lagMs = lagMs
             self.problem = problem
             self.blocked = blocked
+            self.haltedPartitions = haltedPartitions
         }
         package static var schema: MessageSchema { MessageSchema(index: 59) }
         package init(_ view: View) {
@@ -106,6 +109,7 @@ extension VecraftInternalV1 {
             self.lagMs = view.lagMs
             self.problem = view.problem.string
             self.blocked = view.blocked.map(\.string)
+            self.haltedPartitions = view.haltedPartitions.map(\.string)
         }
         package func build(_ out: Builder) {
             out.node = self.node
@@ -127,6 +131,7 @@ extension VecraftInternalV1 {
             out.lagMs = self.lagMs
             out.problem.set(self.problem)
             out.blocked.set(self.blocked)
+            out.haltedPartitions.set(self.haltedPartitions)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -151,6 +156,7 @@ extension VecraftInternalV1 {
             @inlinable package var lagMs: UInt64 { self.base.load(168) }
             @inlinable package var problem: TextView { self.base.text(176) }
             @inlinable package var blocked: RepeatedText { self.base.texts(192, 184) }
+            @inlinable package var haltedPartitions: RepeatedText { self.base.texts(208, 200) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -176,6 +182,7 @@ extension VecraftInternalV1 {
             @inlinable package var lagMs: UInt64 { get { self.base.load(168) } nonmutating set { self.base.store(newValue, 168) } }
             @inlinable package var problem: TextSlot { TextSlot(self.base, 176) }
             @inlinable package var blocked: RepeatedTextSlot { RepeatedTextSlot(self.base, 192, 184) }
+            @inlinable package var haltedPartitions: RepeatedTextSlot { RepeatedTextSlot(self.base, 208, 200) }
         }
     }
     package struct ReplicaReport: WireMessage {
@@ -251,19 +258,25 @@ extension VecraftInternalV1 {
     }
     package struct JournalReport: WireMessage {
         package var incarnation: UInt64
+        /// Its log is here.
         package var running: Bool
-        package init(incarnation: UInt64 = 0, running: Bool = false) {
+        /// Why it does nothing more, though its log is here; else empty.
+        package var halted: String
+        package init(incarnation: UInt64 = 0, running: Bool = false, halted: String = "") {
             self.incarnation = incarnation
             self.running = running
+            self.halted = halted
         }
         package static var schema: MessageSchema { MessageSchema(index: 61) }
         package init(_ view: View) {
             self.incarnation = view.incarnation
             self.running = view.running
+            self.halted = view.halted.string
         }
         package func build(_ out: Builder) {
             out.incarnation = self.incarnation
             out.running = self.running
+            out.halted.set(self.halted)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -271,6 +284,7 @@ extension VecraftInternalV1 {
             package static var schema: MessageSchema { VecraftInternalV1.JournalReport.schema }
             @inlinable package var incarnation: UInt64 { self.base.load(24) }
             @inlinable package var running: Bool { self.base.flag(32) }
+            @inlinable package var halted: TextView { self.base.text(40) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -279,6 +293,7 @@ extension VecraftInternalV1 {
             package static var schema: MessageSchema { VecraftInternalV1.JournalReport.schema }
             @inlinable package var incarnation: UInt64 { get { self.base.load(24) } nonmutating set { self.base.store(newValue, 24) } }
             @inlinable package var running: Bool { get { self.base.flag(32) } nonmutating set { self.base.storeFlag(newValue, 32) } }
+            @inlinable package var halted: TextSlot { TextSlot(self.base, 40) }
         }
     }
     package struct GroupReport: WireMessage {

@@ -130,7 +130,7 @@ extension VecraftInternalV1 {
         }
     }
     package struct Ping: WireMessage {
-        /// The sender's monotonic clock, nanoseconds; comes back in the pong and means nothing to others.
+        /// The sender's steady clock, nanoseconds; comes back in the pong and means nothing to others.
         package var monotonicNanoseconds: UInt64
         package init(monotonicNanoseconds: UInt64 = 0) {
             self.monotonicNanoseconds = monotonicNanoseconds
@@ -164,21 +164,26 @@ extension VecraftInternalV1 {
         package var receivedNanoseconds: UInt64
         /// ... and when this pong was written.
         package var answeredNanoseconds: UInt64
-        package init(monotonicNanoseconds: UInt64 = 0, receivedNanoseconds: UInt64 = 0, answeredNanoseconds: UInt64 = 0) {
+        /// The answerer's steady clock when the ping came, nanoseconds since some moment: it is never set. 0: not said.
+        package var steadyNanoseconds: UInt64
+        package init(monotonicNanoseconds: UInt64 = 0, receivedNanoseconds: UInt64 = 0, answeredNanoseconds: UInt64 = 0, steadyNanoseconds: UInt64 = 0) {
             self.monotonicNanoseconds = monotonicNanoseconds
             self.receivedNanoseconds = receivedNanoseconds
             self.answeredNanoseconds = answeredNanoseconds
+            self.steadyNanoseconds = steadyNanoseconds
         }
         package static var schema: MessageSchema { MessageSchema(index: 88) }
         package init(_ view: View) {
             self.monotonicNanoseconds = view.monotonicNanoseconds
             self.receivedNanoseconds = view.receivedNanoseconds
             self.answeredNanoseconds = view.answeredNanoseconds
+            self.steadyNanoseconds = view.steadyNanoseconds
         }
         package func build(_ out: Builder) {
             out.monotonicNanoseconds = self.monotonicNanoseconds
             out.receivedNanoseconds = self.receivedNanoseconds
             out.answeredNanoseconds = self.answeredNanoseconds
+            out.steadyNanoseconds = self.steadyNanoseconds
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -187,6 +192,7 @@ extension VecraftInternalV1 {
             @inlinable package var monotonicNanoseconds: UInt64 { self.base.load(24) }
             @inlinable package var receivedNanoseconds: UInt64 { self.base.load(32) }
             @inlinable package var answeredNanoseconds: UInt64 { self.base.load(40) }
+            @inlinable package var steadyNanoseconds: UInt64 { self.base.load(48) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -196,6 +202,7 @@ extension VecraftInternalV1 {
             @inlinable package var monotonicNanoseconds: UInt64 { get { self.base.load(24) } nonmutating set { self.base.store(newValue, 24) } }
             @inlinable package var receivedNanoseconds: UInt64 { get { self.base.load(32) } nonmutating set { self.base.store(newValue, 32) } }
             @inlinable package var answeredNanoseconds: UInt64 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
+            @inlinable package var steadyNanoseconds: UInt64 { get { self.base.load(48) } nonmutating set { self.base.store(newValue, 48) } }
         }
     }
     /// One message between two replicas of a partition. From and to are the stream's two nodes.
@@ -347,18 +354,23 @@ extension VecraftInternalV1 {
     package struct ClosedTime: WireMessage {
         package var offset: UInt64
         package var hlc: UInt64
-        package init(offset: UInt64 = 0, hlc: UInt64 = 0) {
+        /// By the leader's steady clock: every write acknowledged before is at or below `offset`. 0: not known.
+        package var sinceNanoseconds: UInt64
+        package init(offset: UInt64 = 0, hlc: UInt64 = 0, sinceNanoseconds: UInt64 = 0) {
             self.offset = offset
             self.hlc = hlc
+            self.sinceNanoseconds = sinceNanoseconds
         }
         package static var schema: MessageSchema { MessageSchema(index: 90) }
         package init(_ view: View) {
             self.offset = view.offset
             self.hlc = view.hlc
+            self.sinceNanoseconds = view.sinceNanoseconds
         }
         package func build(_ out: Builder) {
             out.offset = self.offset
             out.hlc = self.hlc
+            out.sinceNanoseconds = self.sinceNanoseconds
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -366,6 +378,7 @@ extension VecraftInternalV1 {
             package static var schema: MessageSchema { VecraftInternalV1.ClosedTime.schema }
             @inlinable package var offset: UInt64 { self.base.load(24) }
             @inlinable package var hlc: UInt64 { self.base.load(32) }
+            @inlinable package var sinceNanoseconds: UInt64 { self.base.load(40) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -374,6 +387,7 @@ extension VecraftInternalV1 {
             package static var schema: MessageSchema { VecraftInternalV1.ClosedTime.schema }
             @inlinable package var offset: UInt64 { get { self.base.load(24) } nonmutating set { self.base.store(newValue, 24) } }
             @inlinable package var hlc: UInt64 { get { self.base.load(32) } nonmutating set { self.base.store(newValue, 32) } }
+            @inlinable package var sinceNanoseconds: UInt64 { get { self.base.load(40) } nonmutating set { self.base.store(newValue, 40) } }
         }
     }
     package struct VoteRequest: WireMessage {

@@ -284,7 +284,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__observe_request__descrip
   (ProtobufCMessageInit) vecraft__internal__v1__observe_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__internal__v1__node_report__field_descriptors[19] =
+static const ProtobufCFieldDescriptor vecraft__internal__v1__node_report__field_descriptors[20] =
 {
   {
     "node",
@@ -514,6 +514,18 @@ static const ProtobufCFieldDescriptor vecraft__internal__v1__node_report__field_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "halted_partitions",
+    20,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Vecraft__Internal__V1__NodeReport, n_halted_partitions),
+    offsetof(Vecraft__Internal__V1__NodeReport, halted_partitions),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__internal__v1__node_report__field_indices_by_name[] = {
   18,   /* field[18] = blocked */
@@ -523,6 +535,7 @@ static const unsigned vecraft__internal__v1__node_report__field_indices_by_name[
   9,   /* field[9] = disk_total */
   11,   /* field[11] = failed_builds */
   7,   /* field[7] = groups */
+  19,   /* field[19] = halted_partitions */
   6,   /* field[6] = journals */
   15,   /* field[15] = lag_bytes */
   14,   /* field[14] = lag_entries */
@@ -539,7 +552,7 @@ static const unsigned vecraft__internal__v1__node_report__field_indices_by_name[
 static const ProtobufCIntRange vecraft__internal__v1__node_report__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 19 }
+  { 0, 20 }
 };
 const ProtobufCMessageDescriptor vecraft__internal__v1__node_report__descriptor =
 {
@@ -549,7 +562,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__node_report__descriptor 
   "Vecraft__Internal__V1__NodeReport",
   "vecraft.internal.v1",
   sizeof(Vecraft__Internal__V1__NodeReport),
-  19,
+  20,
   vecraft__internal__v1__node_report__field_descriptors,
   vecraft__internal__v1__node_report__field_indices_by_name,
   1,  vecraft__internal__v1__node_report__number_ranges,
@@ -685,7 +698,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__replica_report__descript
   (ProtobufCMessageInit) vecraft__internal__v1__replica_report__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__internal__v1__journal_report__field_descriptors[2] =
+static const ProtobufCFieldDescriptor vecraft__internal__v1__journal_report__field_descriptors[3] =
 {
   {
     "incarnation",
@@ -711,15 +724,28 @@ static const ProtobufCFieldDescriptor vecraft__internal__v1__journal_report__fie
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "halted",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__JournalReport, halted),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__internal__v1__journal_report__field_indices_by_name[] = {
+  2,   /* field[2] = halted */
   0,   /* field[0] = incarnation */
   1,   /* field[1] = running */
 };
 static const ProtobufCIntRange vecraft__internal__v1__journal_report__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor vecraft__internal__v1__journal_report__descriptor =
 {
@@ -729,7 +755,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__journal_report__descript
   "Vecraft__Internal__V1__JournalReport",
   "vecraft.internal.v1",
   sizeof(Vecraft__Internal__V1__JournalReport),
-  2,
+  3,
   vecraft__internal__v1__journal_report__field_descriptors,
   vecraft__internal__v1__journal_report__field_indices_by_name,
   1,  vecraft__internal__v1__journal_report__number_ranges,

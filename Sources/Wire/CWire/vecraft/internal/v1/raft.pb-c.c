@@ -1409,7 +1409,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__ping__descriptor =
   (ProtobufCMessageInit) vecraft__internal__v1__ping__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__internal__v1__pong__field_descriptors[3] =
+static const ProtobufCFieldDescriptor vecraft__internal__v1__pong__field_descriptors[4] =
 {
   {
     "monotonic_nanoseconds",
@@ -1447,16 +1447,29 @@ static const ProtobufCFieldDescriptor vecraft__internal__v1__pong__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "steady_nanoseconds",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__Pong, steady_nanoseconds),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__internal__v1__pong__field_indices_by_name[] = {
   2,   /* field[2] = answered_nanoseconds */
   0,   /* field[0] = monotonic_nanoseconds */
   1,   /* field[1] = received_nanoseconds */
+  3,   /* field[3] = steady_nanoseconds */
 };
 static const ProtobufCIntRange vecraft__internal__v1__pong__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor vecraft__internal__v1__pong__descriptor =
 {
@@ -1466,7 +1479,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__pong__descriptor =
   "Vecraft__Internal__V1__Pong",
   "vecraft.internal.v1",
   sizeof(Vecraft__Internal__V1__Pong),
-  3,
+  4,
   vecraft__internal__v1__pong__field_descriptors,
   vecraft__internal__v1__pong__field_indices_by_name,
   1,  vecraft__internal__v1__pong__number_ranges,
@@ -1719,7 +1732,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__replica_message__descrip
   (ProtobufCMessageInit) vecraft__internal__v1__replica_message__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__internal__v1__closed_time__field_descriptors[2] =
+static const ProtobufCFieldDescriptor vecraft__internal__v1__closed_time__field_descriptors[3] =
 {
   {
     "offset",
@@ -1745,15 +1758,28 @@ static const ProtobufCFieldDescriptor vecraft__internal__v1__closed_time__field_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "since_nanoseconds",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__Internal__V1__ClosedTime, since_nanoseconds),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__internal__v1__closed_time__field_indices_by_name[] = {
   1,   /* field[1] = hlc */
   0,   /* field[0] = offset */
+  2,   /* field[2] = since_nanoseconds */
 };
 static const ProtobufCIntRange vecraft__internal__v1__closed_time__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 3 }
 };
 const ProtobufCMessageDescriptor vecraft__internal__v1__closed_time__descriptor =
 {
@@ -1763,7 +1789,7 @@ const ProtobufCMessageDescriptor vecraft__internal__v1__closed_time__descriptor 
   "Vecraft__Internal__V1__ClosedTime",
   "vecraft.internal.v1",
   sizeof(Vecraft__Internal__V1__ClosedTime),
-  2,
+  3,
   vecraft__internal__v1__closed_time__field_descriptors,
   vecraft__internal__v1__closed_time__field_indices_by_name,
   1,  vecraft__internal__v1__closed_time__number_ranges,

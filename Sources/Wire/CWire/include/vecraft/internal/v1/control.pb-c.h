@@ -93,10 +93,15 @@ struct  Vecraft__Internal__V1__NodeReport
    */
   size_t n_blocked;
   char **blocked;
+  /*
+   * Whose replica here does nothing more, whether the map knows of it or not.
+   */
+  size_t n_halted_partitions;
+  char **halted_partitions;
 };
 #define VECRAFT__INTERNAL__V1__NODE_REPORT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__node_report__descriptor) \
-    , 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL }
+    , 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL }
 
 
 struct  Vecraft__Internal__V1__ReplicaReport
@@ -129,11 +134,18 @@ struct  Vecraft__Internal__V1__JournalReport
 {
   ProtobufCMessage base;
   uint64_t incarnation;
+  /*
+   * Its log is here.
+   */
   protobuf_c_boolean running;
+  /*
+   * Why it does nothing more, though its log is here; else empty.
+   */
+  char *halted;
 };
 #define VECRAFT__INTERNAL__V1__JOURNAL_REPORT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__journal_report__descriptor) \
-    , 0, 0 }
+    , 0, 0, (char *)protobuf_c_empty_string }
 
 
 struct  Vecraft__Internal__V1__GroupReport

@@ -124,7 +124,7 @@ struct  Vecraft__Internal__V1__Ping
 {
   ProtobufCMessage base;
   /*
-   * The sender's monotonic clock, nanoseconds; comes back in the pong and means nothing to others.
+   * The sender's steady clock, nanoseconds; comes back in the pong and means nothing to others.
    */
   uint64_t monotonic_nanoseconds;
 };
@@ -151,10 +151,14 @@ struct  Vecraft__Internal__V1__Pong
    * ... and when this pong was written.
    */
   uint64_t answered_nanoseconds;
+  /*
+   * The answerer's steady clock when the ping came, nanoseconds since some moment: it is never set. 0: not said.
+   */
+  uint64_t steady_nanoseconds;
 };
 #define VECRAFT__INTERNAL__V1__PONG__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__pong__descriptor) \
-    , 0, 0, 0 }
+    , 0, 0, 0, 0 }
 
 
 typedef enum {
@@ -228,10 +232,14 @@ struct  Vecraft__Internal__V1__ClosedTime
   ProtobufCMessage base;
   uint64_t offset;
   uint64_t hlc;
+  /*
+   * By the leader's steady clock: every write acknowledged before is at or below `offset`. 0: not known.
+   */
+  uint64_t since_nanoseconds;
 };
 #define VECRAFT__INTERNAL__V1__CLOSED_TIME__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__internal__v1__closed_time__descriptor) \
-    , 0, 0 }
+    , 0, 0, 0 }
 
 
 struct  Vecraft__Internal__V1__VoteRequest
