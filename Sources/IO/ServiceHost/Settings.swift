@@ -92,6 +92,7 @@ package struct Settings: Sendable, Equatable {
     }
     package struct Gateway: Sendable, Equatable {
         package var recentWriters = 100_000
+        package var console = true
     }
 
     /// A service that a node may run.
@@ -266,6 +267,7 @@ extension Settings {
         .int(
             "gateway.recent_writers", \.gateway.recentWriters, 0...10_000_000,
             "Callers whose last writes are remembered for read-your-writes without a session token."),
+        .flag("gateway.console", \.gateway.console, "Serve the web console at /console on the HTTP listener."),
     ]
 
     /// What no single key can say.
