@@ -51,6 +51,7 @@ import Testing
             let order: Order
             let light, dark: Contrast
             let beyond_400, beyond_1400: Int
+            let spoken_400, spoken_1400: [String]
         }
         struct Cases: Decodable {
             let count: Int
@@ -146,6 +147,7 @@ import Testing
         let facts = try #require(report.search.like.facts)
         #expect(facts["Level asked"] == "strong" && facts["Level achieved"] == "strong" && facts["Staleness"] == "none")
         #expect(facts["Index version"]?.contains(/data-[01] at [0-9]+/) == true)
+        #expect(facts["Request"]?.hasPrefix("console-") == true)
         #expect(report.search.filtered.sections == ["doc", "doc", "doc"])
         #expect(report.search.filtered.facts?["Level asked"] == "bounded")
         #expect(report.search.refused.hasPrefix("Refused: “games” is no condition"))
@@ -199,8 +201,21 @@ import Testing
             for contrast in [view.light, view.dark] {
                 #expect(contrast.count > 30 && contrast.least >= 4.5, "\(name): \(contrast.poor)")
             }
+            for spoken in [view.spoken_400, view.spoken_1400] {
+                #expect(
+                    Set(["banner", "main", "navigation Views", "region State"]).isSubset(of: spoken),
+                    "\(name): \(spoken)")
+                #expect(spoken.contains { $0.lowercased().hasPrefix("heading \(name)") }, "\(name): \(spoken)")
+            }
             #expect(view.beyond_400 <= 0 && view.beyond_1400 <= 0, "\(name)")
         }
+        // Cards on a phone are still a table, and pictures have words.
+        for spoken in [report.views["cluster"]?.spoken_400, report.views["cluster"]?.spoken_1400] {
+            #expect(spoken?.contains("table Nodes") == true && spoken?.contains("columnheader Replay lag") == true)
+            #expect(spoken?.contains { $0.hasPrefix("rowheader ") && $0.hasSuffix("id 1") } == true, "\(spoken ?? [])")
+        }
+        #expect(report.views["lineage"]?.spoken_400.contains { $0.hasPrefix("image From received") } == true)
+        #expect(report.views["picture"]?.spoken_400.contains { $0.hasPrefix("image Picture of the first") } == true)
         #expect(report.themes.map { $0[0] } == ["Theme: light", "Theme: dark", "Theme: system"])
         #expect(report.themes[0][1] != report.themes[1][1] && report.themes[0][1] == report.themes[2][1])
         #expect(report.focus_kept)

@@ -142,7 +142,6 @@ def lineage(browser, identifier):
         "facts": browser.evaluate("[...document.querySelectorAll('#lineage-result .entry > .facts')].map((list) => Object.fromEntries([...list.children].map((each) => [each.children[0].innerText, each.children[1].innerText])))"),
         "drawn": browser.evaluate("[...document.querySelectorAll('#lineage-result svg')].map((svg) => ({ words: svg.querySelector('title').textContent, marks: [...svg.querySelectorAll('.step')].map((each) => each.getAttribute('class')), lanes: [...svg.querySelectorAll('.lane')].map((each) => each.textContent) }))"),
         "receipts": call(browser, ROWS, "#lineage-result .scroll[aria-label='Receipts of replicas'] table"),
-        "order": tab_order(browser),
     }
     # The request's own lineage, by its link.
     browser.evaluate("document.querySelector('#lineage-result .facts a').click()")
@@ -193,6 +192,14 @@ SHOWN = {
 }
 
 
+def spoken(browser):
+    """What a screen reader is given of the page: roles with their names."""
+    wanted = {"banner", "main", "navigation", "region", "heading", "table", "row", "rowheader", "columnheader", "status", "image"}
+    nodes = browser.send("Accessibility.getFullAXTree")["nodes"]
+    return [f"{node['role']['value']} {node.get('name', {}).get('value', '')}".strip() for node in nodes
+            if not node["ignored"] and node["role"]["value"] in wanted]
+
+
 def every_view(browser):
     """Of every view: contrast in both schemes, no sideways scroll at two widths, and what Tab reaches."""
     report = {}
@@ -205,6 +212,7 @@ def every_view(browser):
             found[scheme] = browser.evaluate(CONTRAST)
         for width in [400, 1400]:
             browser.size(width, 900)
+            found[f"spoken_{width}"] = spoken(browser)
             found[f"beyond_{width}"] = browser.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         report[name] = found
     return report

@@ -39,8 +39,13 @@ async function json(response) {
 export async function get(path, options) { return json(await ask(path, options)); }
 
 export async function post(path, body, options, patience) {
-  const headers = { "content-type": "application/json" };
-  return json(await ask(path, { method: "POST", headers, body: JSON.stringify(body), ...options }, patience));
+  const headers = { "content-type": "application/json", ...(options?.requestID ? { "x-request-id": options.requestID } : {}) };
+  return json(await ask(path, { method: "POST", headers, body: JSON.stringify(body), signal: options?.signal }, patience));
+}
+
+/** An id for a read, under which the log of reads knows it. */
+export function newRequestID() {
+  return "console-" + [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Of a node that is starting too: its answer is then 503 with the same document. */
@@ -68,4 +73,5 @@ export const count = (at, body, options) => post(collectionPath(at.tenant, at.na
 export const points = (at, body, options) => post(collectionPath(at.tenant, at.name) + "/points", body, options);
 export const recordLineage = (at, id) => get(`${collectionPath(at.tenant, at.name)}/points/${encodeURIComponent(id)}/lineage?limit=100`);
 export const requestLineage = (id) => get(`v1/lineage/requests/${encodeURIComponent(id)}?limit=100`);
+export const readLineage = (id) => get(`v1/lineage/reads/${encodeURIComponent(id)}`);
 export const traceLineage = (id) => get(`v1/lineage/traces/${encodeURIComponent(id)}?limit=100`);

@@ -95,6 +95,6 @@ function panel(collection, store) {
     table(`Vectors of ${key}`, [["Vector"], ["Components", true], ["Distance"], ["Codes"], ["Graph"]], vectorsOf(collection).map((vector) => ({
       cells: [vector.name || "(unnamed)", count(vector.dimension), word(vector.distance, "DISTANCE_"), word(vector.quantisation, "QUANTISATION_") || "auto",
         `m ${num(vector.hnsw?.m) || 16}, ef construction ${num(vector.hnsw?.ef_construction) || 200}`],
-    })), { captionHidden: true }),
+    })), { cards: true, captionHidden: true }),
     h("p", { class: "indexes" }, h("span", { class: "dim" }, "Payload indexes: "), indexes.length === 0 ? "none" : indexes.map((index) => `${index.field} (${word(index.type, "FIELD_TYPE_")})`).join(", ")));
 }

@@ -76,15 +76,19 @@ function morph(old, wanted) {
 /** Writes a text only if it is another one: a screen reader then says it once. */
 export function say(element, text) { if (element.textContent !== text) element.textContent = text; }
 
-/** A table that scrolls by itself where it is too wide. Columns: [title, isNumber]. */
+/**
+ * A table that scrolls by itself where it is too wide. Columns: [title, isNumber]. With `cards`, a row becomes a card on a narrow page;
+ * the roles keep it a table for a screen reader then, which layout would take away.
+ */
 export function table(caption, columns, rows, options = {}) {
-  const head = h("thead", null, h("tr", null, columns.map(([title, isNumber]) =>
-    h("th", { scope: "col", class: isNumber ? "number" : null }, title))));
-  const body = h("tbody", null, rows.map((row) => h("tr", { class: row.class }, row.cells.map((cell, i) => {
+  const role = (name) => (options.cards ? { role: name } : {});
+  const head = h("thead", role("rowgroup"), h("tr", role("row"), columns.map(([title, isNumber]) =>
+    h("th", { scope: "col", class: isNumber ? "number" : null, ...role("columnheader") }, title))));
+  const body = h("tbody", role("rowgroup"), rows.map((row) => h("tr", { class: row.class, ...role("row") }, row.cells.map((cell, i) => {
     const [title, isNumber] = columns[i];
     const attributes = { class: isNumber ? "number" : null, "data-title": title };
-    return i === 0 && !options.plain ? h("th", { scope: "row", ...attributes }, cell) : h("td", attributes, cell);
+    return i === 0 ? h("th", { scope: "row", ...attributes, ...role("rowheader") }, cell) : h("td", { ...attributes, ...role("cell") }, cell);
   }))));
-  const made = h("table", { class: options.cards ? "cards" : null }, h("caption", { class: options.captionHidden ? "unseen" : null }, caption), head, body);
+  const made = h("table", { class: options.cards ? "cards" : null, ...role("table") }, h("caption", { class: options.captionHidden ? "unseen" : null }, caption), head, body);
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
 }

@@ -109,9 +109,10 @@ async function similar(at, key, id, using, filter, limit, signal) {
   if (!vector) throw new Error(`“${id}” has no vector${using ? ` “${using}”` : ""}.`);
   const name = using || (point.vector ? "" : Object.keys(point.vectors ?? {})[0]);
   // One more, for the point itself is among the nearest, unless the filter leaves it out.
-  const answer = await api.search(at, { vector, using: name, limit: limit + 1, filter: filter ?? undefined, read: readOptions() }, { signal });
+  const requestID = api.newRequestID();
+  const answer = await api.search(at, { vector, using: name, limit: limit + 1, filter: filter ?? undefined, read: readOptions() }, { signal, requestID });
   const rows = (answer.hits ?? []).filter((hit) => hit.id !== id).slice(0, limit);
-  return { ...answer, rows, isRanked: true, words: `${many(rows.length, "point")} nearest to “${id}”${filter ? ", of those that match the filter" : ""}` };
+  return { ...answer, rows, requestID, isRanked: true, words: `${many(rows.length, "point")} nearest to “${id}”${filter ? ", of those that match the filter" : ""}` };
 }
 
 async function byID(at, text, filter, limit, signal) {
@@ -157,6 +158,7 @@ function facts(answer) {
   if (answer.plan?.strategy) list.push(["Done by", `${answer.plan.strategy}, ${count(answer.plan.visited)} distances`]);
   if (answer.plan?.unindexed?.length > 0) list.push(["Fields without index", answer.plan.unindexed.join(", ")]);
   if (info.missing_shards?.length > 0) list.push(["Shards missing", info.missing_shards.join(", ")]);
+  if (answer.requestID) list.push(["Request", h("a", { href: `#/lineage?${new URLSearchParams({ k: "read", id: answer.requestID })}` }, answer.requestID)]);
   return h("dl", { class: "facts answer", id: "search-facts" }, list.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
 }
 
