@@ -110,9 +110,11 @@ let package = Package(
         ]),
         service("QueryProcessor", ["Primitives", "HLC", "Filter", "ShardEngine", "StorageNode", "JournalService", "MetaManager", "Observability", logging]),
         service("Lineage", ["Primitives", "HLC", "JournalFormat", "Filter", "FileStore", "GRPC", "JournalService", "JournalStore", "ShardEngine", "StorageNode", "MetaManager", "Wire", "Observability", logging]),
+        .target(
+            name: "CConsole", path: "Sources/Services/CConsole", exclude: ["Static"], cSettings: [.unsafeFlags(["-O3"])]),
         service("Gateway", [
             "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Observability", "JournalService",
-            "JournalStore", "MetaManager", "QueryProcessor", "StorageNode", "ShardEngine", "Lineage", nioCore, nioPosix, logging,
+            "JournalStore", "MetaManager", "QueryProcessor", "StorageNode", "ShardEngine", "Lineage", "Raft", "CConsole", nioCore, nioPosix, logging,
         ]),
 
         service("MetricsExporter", ["Primitives", "Observability", nioSSL]),
@@ -184,6 +186,7 @@ let package = Package(
         tests("MetricsExporter", ["MetricsExporter", "Observability", "Primitives", "TestSupport"]),
         tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
         tests("Cluster", ["vecraft", "ClusterSupport", "DashboardSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire", nioPosix]),
+        tests("Console", ["vecraft", "TestSupport"], resources: ["Browser"]),
         tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]

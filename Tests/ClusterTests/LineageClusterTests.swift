@@ -26,7 +26,6 @@ extension RealClusters {
                 await victim.kill()
                 try await victim.start()
             }
-            for node in cluster.nodes { try await node.awaitReady() }
             #expect(history.acknowledged.count >= 1_000)
             for node in cluster.nodes {
                 // A follower learns of the last commits a moment later.
@@ -81,7 +80,6 @@ extension RealClusters {
 
             // A read that several nodes answered says who answered for which shard.
             try await cluster[3].start()
-            try await cluster[3].awaitReady()
             let _: VecraftV1.CountResponse = try await cluster[1].call(
                 "vecraft.v1.Points/Count", VecraftV1.CountRequest(collection: ClusterRun.collection),
                 metadata: ["x-request-id": "who-counted"], timeout: .seconds(30))

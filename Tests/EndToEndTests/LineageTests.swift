@@ -112,7 +112,8 @@ struct LineageTests {
             #expect(cover.found == 400 && cover.missing.isEmpty)
             if round == 0 {
                 #expect(await node.stop() == 0)
-                let folder = directory.path + "/data/journal/data-0"
+                let partition = try #require(acknowledged.first?.partition)
+                let folder = directory.path + "/data/journal/" + partition
                 let names = try FileManager.default.contentsOfDirectory(atPath: folder)
                 #expect(names.count { $0.hasSuffix(".lineage") } >= 2)
                 // Nothing of it is needed.

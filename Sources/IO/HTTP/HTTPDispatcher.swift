@@ -255,7 +255,8 @@ final class HTTPDispatcher: HTTPResponder {
                 })
         }
         let response = Response(status: status, headers: headers, body: ResponseBody(byteBuffer: body))
-        return isHead ? response.createHeadResponse() : response
+        // A 304 tells the length of what it stands for, and does not send it (RFC 9110, section 15.4.5).
+        return isHead || reply.status == 304 ? response.createHeadResponse() : response
     }
 
     private struct ConnectionFinished: Error {}

@@ -99,6 +99,7 @@ package struct Settings: Sendable, Equatable {
     }
     package struct Gateway: Sendable, Equatable {
         package var recentWriters = 100_000
+        package var console = true
     }
 
     /// A service that a node may run.
@@ -288,6 +289,7 @@ extension Settings {
         .int(
             "gateway.recent_writers", \.gateway.recentWriters, 0...10_000_000,
             "Callers whose last writes are remembered for read-your-writes without a session token."),
+        .flag("gateway.console", \.gateway.console, "Serve the web console at /console on the HTTP listener."),
 
         .int(
             "metrics.canary_seconds", \.metrics.canarySeconds, 0...86_400,

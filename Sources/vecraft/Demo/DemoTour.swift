@@ -159,6 +159,7 @@ struct DemoTour: Sendable {
         self.step("Going on")
         if kept {
             self.say("The node stays up, as process \(process): stop it with  kill \(process)")
+            self.say("Look at it in a browser: http://\(child.http)/console/")
             self.say("Its folder is yours to remove afterwards: \(folder)")
         } else {
             self.say("The node of this tour stops now, and its folder is removed.")

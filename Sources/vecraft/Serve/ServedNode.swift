@@ -263,7 +263,7 @@ final class ServedNode: Sendable {
                 member.hold(storage, meta, client: ShardTransferClient(clients, shardTransfer))
             }
             let grpc = try self.grpcServer(gateway, member)
-            http.complete(with: self.answersClients ? gateway.routes() : [])
+            http.complete(with: self.answersClients ? gateway.routes() + self.clusterRoutes(gateway, member) : [])
             return Parts(
                 journal: journal, journalReporting: reporting, store: store, meta: meta, storage: storage,
                 gateway: gateway, grpc: grpc, http: http, web: web, collectors: collectors, goals: ReplayGoals(storage),
@@ -416,7 +416,8 @@ final class ServedNode: Sendable {
         }
         let host = self.settings.http.host
         return try HTTPServer(
-            settings, routes: self.operatorRoutes(), isStarting: isStarting, registry: self.registry,
+            settings, routes: self.operatorRoutes() + (isStarting ? self.consoleRoutes : []), isStarting: isStarting,
+            registry: self.registry,
             eventLoops: self.group,
             logger: Logger(label: "vecraft.http")
         ) { [addresses] port in addresses.bound(http: "\(host):\(port)") }
