@@ -14,6 +14,7 @@ import Testing
         for (id, zone) in [(1, "a"), (2, "a"), (3, "b"), (4, "")] as [(UInt64, String)] {
             try await map.change { _ in .describeNode(NodeRecord(id: NodeID(id), name: "n\(id)", zone: zone)) }
         }
+        defer { withExtendedLifetime(directory) {} }
         func near(_ own: UInt64) -> [UInt64] {
             let placement = MapPlacement(own: NodeID(own), map: map) { _, _ in false }
             return (1...5).filter { placement.isNear($0) }

@@ -61,6 +61,7 @@ import Testing
         Planted(name: "move for no gain", bug: .rebalanceForEver, says: "convergence: no rest"),
         Planted(name: "change a group twice at a time", bug: .changeUnsettled, says: ""),
         Planted(name: "replace voters without a majority", bug: .ignoreMajority, says: "majority"),
+        Planted(name: "count what has halted as alive", bug: .countHalted, says: "majority"),
         Planted(name: "take a moment's silence for death", bug: .noGrace, says: "grace"),
     ]
 

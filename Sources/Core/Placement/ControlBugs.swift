@@ -19,4 +19,6 @@ package struct ControlBugs: OptionSet, Sendable {
     package static let ignoreMajority = ControlBugs(rawValue: 64)
     /// What is silent for a moment is taken for dead.
     package static let noGrace = ControlBugs(rawValue: 128)
+    /// A journal replica that has halted counts as alive.
+    package static let countHalted = ControlBugs(rawValue: 256)
 }

@@ -34,7 +34,10 @@ struct GroupView {
         self.replicas = self.record.replicas.map { replica in
             let node = planning.node(replica.node)
             let isLost = node.hasLost(replica)
-            let isAlive = !isLost && node.isRunning(replica)
+            let isRunning =
+                node.isRunning(replica)
+                || planning.bugs.contains(.countHalted) && node.isReachable && !isLost
+            let isAlive = !isLost && isRunning
             return Replica(
                 replica: replica, node: node, isLost: isLost, isStuck: node.isStuck(replica), isAlive: isAlive,
                 isCaughtUp: isAlive && group?.caughtUp.contains(replica.incarnation) == true)

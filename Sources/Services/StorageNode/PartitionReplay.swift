@@ -34,6 +34,7 @@ package final class PartitionReplay: Sendable {
     private let published: Mutex<ReplayMark>
     /// Offsets of the batch in hand that were passed over: a batch tried again counts them once.
     private let refused: Mutex<Set<JournalOffset>> = Mutex([])
+    private let anchor = WallAnchor(wall: SystemTime.nextMillisecond, steady: SystemTime.steadyNanoseconds)
     private let averageEntryBytes = Atomic<UInt64>(0)
     private let metrics: Handles
     private let log = Logger(label: "vecraft.storage")
@@ -143,7 +144,8 @@ package final class PartitionReplay: Sendable {
     /// As late as it can be by the clock of whoever stamped an entry: known to be ahead of this one, or ahead by what is accepted.
     private var latestNow: UInt64 {
         let accepted = self.journal.isReplicated ? HLCState.defaultMaxOffset : 0
-        return SystemTime.nextMillisecond + self.journal.clockSkewMilliseconds + accepted
+        let now = self.anchor.latest(wall: SystemTime.nextMillisecond, steady: SystemTime.steadyNanoseconds)
+        return now + self.journal.clockSkewMilliseconds + accepted
     }
 
     /// Why replay stands still, if it does.
