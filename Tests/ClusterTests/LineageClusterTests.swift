@@ -19,14 +19,16 @@ extension RealClusters {
             let cluster = run.cluster
             // Registers of their own, written by one client that keeps their whole history.
             let history = try await HistoryKeeper.write(
-                to: cluster, collection: ClusterRun.collection, points: 100, rounds: 12
+                to: cluster, collection: ClusterRun.collection, points: 1_000, rounds: 4
             ) { round in
-                guard [3, 6, 9].contains(round) else { return }
-                let victim = cluster[1 + round / 3 % 3]
+                guard round > 0 else { return }
+                // In the middle of the round.
+                try await Task.sleep(for: .milliseconds(300))
+                let victim = cluster[round]
                 await victim.kill()
                 try await victim.start()
             }
-            #expect(history.acknowledged.count >= 1_000)
+            #expect(history.acknowledged.count >= 4_000)
             for node in cluster.nodes {
                 // A follower learns of the last commits a moment later.
                 let cover = try await eventually("all are found at node \(node.id)", every: .milliseconds(100)) {
@@ -122,7 +124,10 @@ struct HistoryKeeper {
                                 points: [
                                     .init(
                                         id: id, vector: .init(values: [Float(i), 1, 0, Float(round)]),
-                                        payload: .init(json: Array(#"{"round":\#(round),"pad":"\#(String(repeating: "x", count: 1_000))"}"#.utf8)))
+                                        payload: .init(
+                                            json: Array(
+                                                #"{"round":\#(round),"pad":"\#(String(repeating: "x", count: 1_000))"}"#
+                                                    .utf8)))
                                 ],
                                 idempotencyKey: request),
                             metadata: ["x-request-id": request], timeout: .seconds(5))

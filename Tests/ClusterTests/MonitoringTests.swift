@@ -33,6 +33,7 @@ extension RealClusters {
             var options = TestCluster.Options()
             options.etcd = etcd
             options.settings = [
+                "metrics.canary_seconds=1",
                 "journal.segment_bytes=1MiB", "journal.max_batch_bytes=1MiB", "journal.reserve_bytes=1MiB",
                 "log.level=notice",
                 // So that there are checkpoints, graphs and answers to be given again within seconds.

@@ -167,7 +167,7 @@ import Testing
 
         // Budgets: what was counted of this very page's searches.
         #expect(report.budgets.map { $0[1] } == ["25 ms", "50 ms", "200 ms", "1.0 s"])
-        #expect(report.budgets[1][0].hasPrefix("1 interactive") && report.budgets[1][3].contains("ms"))
+        #expect(report.budgets[1][0].hasPrefix("1 interactive") && report.budgets[1][3].contains(where: \.isNumber))
         #expect(report.budgets[1][5] != "0" && report.budgets[1][6].hasPrefix("✓ 0 "))
 
         // The picture, and its other ways in.

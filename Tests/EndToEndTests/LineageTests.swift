@@ -368,4 +368,33 @@ struct LineageTests {
         #expect(bytes < 4 * 64 << 10)
         #expect(await node.stop() == 0)
     }
+
+    /// A read that took long is one line of the log with where its time went, for machines as JSON.
+    @Test func aSlowReadIsLoggedWithItsStages() async throws {
+        let directory = try TemporaryDirectory()
+        let node = try await TestNode(
+            directory.path + "/data",
+            settings: ["storage.apply_delay_ms=120", "log.slow_query_ms=100", "log.format=json"])
+        try await node.create("c", dimension: 2)
+        try await node.upsert("c", [point("a", [1, 0])])
+        let request = VecraftV1.SearchRequest(
+            collection: "c", vector: .init(values: [1, 0]), limit: 1, read: .init(consistency: .strong))
+        let trace = "0af7651916cd43dd8448eb211c80319c"
+        // Waits for the late replica.
+        let _: VecraftV1.SearchResponse = try await node.call(
+            "Points/Search", request,
+            metadata: ["x-request-id": "slow-one", "traceparent": "00-\(trace)-b7ad6b7169203331-01"])
+        #expect(await node.stop() == 0)
+        let lines = node.server.logText.split(separator: "\n").filter { $0.contains("slow query") }
+        #expect(lines.count == 1, "\(node.server.logText.suffix(2_000))")
+        let line = try JSONValue(parsing: String(lines.first ?? "{}"))
+        #expect(line["message"]?.stringValue == "slow query" && line["level"]?.stringValue == "warning")
+        let fields = try #require(line["metadata"])
+        #expect(fields["operation"]?.stringValue == "search" && fields["collection"]?.stringValue == "c")
+        #expect(fields["request_id"]?.stringValue == "slow-one" && fields["trace_id"]?.stringValue == trace)
+        #expect(fields["waited_for_replay"]?.stringValue == "true" && fields["level"]?.stringValue == "strong")
+        let total = try #require(fields["total_ms"]?.stringValue.flatMap(Double.init))
+        let engine = try #require(fields["engine_ms"]?.stringValue.flatMap(Double.init))
+        #expect(total >= 100 && engine < total)
+    }
 }

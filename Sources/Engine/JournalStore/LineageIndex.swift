@@ -66,10 +66,17 @@ final class LineageIndex: Sendable {
             guard found < count else { break }
             hits.segments += 1
             let isSealed = i < segments.count - 1 && segment.lastOffset <= committed
-            let offsets =
-                isSealed
-                ? try self.sealed(segment, log, keys, &hits)
-                : try self.tail(segment, log, keys, through: committed, &hits)
+            let offsets: [JournalOffset]
+            do throws(VecraftError) {
+                offsets =
+                    isSealed
+                    ? try self.sealed(segment, log, keys, &hits)
+                    : try self.tail(segment, log, keys, through: committed, &hits)
+            } catch {
+                // Trimmed meanwhile, and with it all that is older.
+                guard error.reason == "TRIMMED" else { throw error }
+                break
+            }
             let own = offsets.filter { $0 < end && $0 >= first }
             groups.append(own)
             found += own.count

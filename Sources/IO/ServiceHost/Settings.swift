@@ -93,6 +93,7 @@ package struct Settings: Sendable, Equatable {
     package struct Log: Sendable, Equatable {
         package var level = Logger.Level.info
         package var format = LogFormat.text
+        package var slowQueryMilliseconds = 1_000
     }
     package struct Metrics: Sendable, Equatable {
         package var canarySeconds = 10
@@ -285,6 +286,9 @@ extension Settings {
 
         .choice("log.level", \.log.level, "Least severe lines written."),
         .choice("log.format", \.log.format, "Lines for a person or JSON for a collector."),
+        .int(
+            "log.slow_query_ms", \.log.slowQueryMilliseconds, 0...3_600_000,
+            "Reads that take longer are logged with where their time went, in milliseconds; 0: none."),
 
         .int(
             "gateway.recent_writers", \.gateway.recentWriters, 0...10_000_000,

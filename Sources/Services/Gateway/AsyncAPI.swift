@@ -53,7 +53,7 @@ extension Gateway {
             let request = message.built(in: arena).view
             switch try Op.run(self, request, context, parked, arena) {
             case .answered(let reply, let level):
-                self.logRead(Op.self, request, reply, context)
+                self.answered(Op.self, request, reply, context)
                 return .answered(take(reply.view), level)
             case .behind(let read): return .behind(read)
             case .scattered(let read): return .scattered(read)

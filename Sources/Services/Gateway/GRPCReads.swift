@@ -24,7 +24,7 @@ extension Gateway {
                 switch try Op.run(self, request, ready, nil, scratch.arena) {
                 case .answered(let reply, let level):
                     out.write(reply)
-                    self.logRead(Op.self, request, reply, ready)
+                    self.answered(Op.self, request, reply, ready)
                     metrics.record(context, .interactive, .ok, level: ConsistencyLabel(level), since: start)
                     return .reply
                 case .behind(let parked):
@@ -90,7 +90,7 @@ extension Gateway {
             let request = try message.decode(Op.Request.self, in: arena)
             switch try Op.run(self, request, context, parked, arena) {
             case .answered(let reply, let level):
-                self.logRead(Op.self, request, reply, context)
+                self.answered(Op.self, request, reply, context)
                 return (reply.encode(), level)
             case .behind, .scattered:
                 throw VecraftError(.internalError, "a read was woken before its offset was applied")

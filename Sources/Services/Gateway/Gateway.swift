@@ -28,6 +28,8 @@ package struct GatewaySettings: Sendable {
     /// Exports that may run at once. Each holds at most ``exportPageBytes`` as a page and as much unsent.
     package var maxExports = 64
     package var exportPageBytes = 1 << 20
+    /// Reads that take longer are logged with where their time went, at most ten a second.
+    package var slowQueryNanoseconds = UInt64.max
     /// Streams of changes that may run at once.
     package var maxWatchers = 64
     package init() {}
@@ -60,6 +62,7 @@ package final class Gateway: Sendable {
     let cache: ResultCache?
     let coverage: WriteCoverage?
     let log = Logger(label: "vecraft.gateway")
+    let slowLines = LineBudget(perSecond: 10)
 
     package init(
         settings: GatewaySettings, clock: HLCClock, journal: any JournalClient, meta: MetaManager, storage: StorageNode,

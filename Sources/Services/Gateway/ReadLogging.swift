@@ -1,5 +1,6 @@
 internal import HLC
 internal import Lineage
+internal import Logging
 internal import Observability
 internal import Primitives
 internal import QueryProcessor
@@ -20,13 +21,60 @@ extension Gateway {
         !context.requestID.isEmpty && context.scope == nil && self.lineage.reads != nil
     }
 
+    /// An answer is ready: what is worth a line or a note gets one.
+    ///
+    /// - Parameter origins: Nil: all of its shards are here.
+    @inline(__always)
+    func answered<Op: ReadOperation>(
+        _: Op.Type, _ request: Op.Request, _ reply: Op.Reply, _ context: RequestContext, _ origins: [ReadOrigin]? = nil
+    ) {
+        let taken = SystemTime.monotonicNanoseconds &- context.arrived
+        if taken >= self.settings.slowQueryNanoseconds, context.scope == nil {
+            self.logSlow(Op.self, request, reply, context, origins, nanoseconds: taken)
+        }
+        if self.logsReads(context) { self.logRead(Op.self, request, reply, context, origins) }
+    }
+
+    /// One line of the log for a read that took long, with where its time went.
+    @inline(never)
+    private func logSlow<Op: ReadOperation>(
+        _: Op.Type, _ request: Op.Request, _ reply: Op.Reply, _ context: RequestContext, _ origins: [ReadOrigin]?,
+        nanoseconds: UInt64
+    ) {
+        // A flood of slow reads must not become a flood of lines.
+        guard self.slowLines.take() else { return }
+        let place = Op.place(request)
+        var fields: Logger.Metadata = [
+            "operation": "\(Op.metrics(self.operations).name)",
+            "tenant": "\(place.tenant.isEmpty ? "default" : place.tenant.string)",
+            "collection": "\(place.collection.string)", "total_ms": "\(Double(nanoseconds / 10_000) / 100)",
+        ]
+        if let info = Op.info(of: reply.view) {
+            fields["level"] = "\(info.achieved)"
+            fields["staleness_ms"] = "\(info.stalenessMs)"
+            fields["waited_for_replay"] = "\(info.syncPerformed)"
+            if let version = info.indexVersion.first {
+                fields["index_version"] = "\(version.partition.string) \(version.offset)"
+            }
+        }
+        for (name, value) in Op.stages(of: reply.view) { fields[name] = "\(value)" }
+        if let origins { fields["nodes_asked"] = "\(Set(origins.map(\.node)).count)" }
+        if !context.requestID.isEmpty { fields["request_id"] = "\(context.requestID)" }
+        if let trace = context.trace {
+            fields["trace_id"] = "\(trace.traceIDHex)"
+            fields["span_id"] = "\(trace.spanIDHex)"
+        }
+        self.log.warning("slow query", metadata: fields)
+    }
+
     /// Notes what a read was answered from.
     ///
     /// - Parameter origins: Nil: all of its shards are here.
-    func logRead<Op: ReadOperation>(
-        _: Op.Type, _ request: Op.Request, _ reply: Op.Reply, _ context: RequestContext, _ origins: [ReadOrigin]? = nil
+    @inline(never)
+    private func logRead<Op: ReadOperation>(
+        _: Op.Type, _ request: Op.Request, _ reply: Op.Reply, _ context: RequestContext, _ origins: [ReadOrigin]?
     ) {
-        guard self.logsReads(context), let reads = self.lineage.reads, let info = Op.info(of: reply.view) else {
+        guard let reads = self.lineage.reads, let info = Op.info(of: reply.view) else {
             return
         }
         let place = Op.place(request)

@@ -13,6 +13,13 @@ enum SearchOperation: ReadOperation {
     static let defaultLimit = 10
 
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.search }
+    static func stages(of reply: VecraftV1.SearchResponse.View) -> [(String, String)] {
+        guard let plan = reply.plan else { return [] }
+        return [
+            ("engine_ms", "\(Double(plan.engineTimeUs / 10) / 100)"), ("strategy", plan.strategy.string),
+            ("visited", "\(plan.visited)"), ("hits", "\(reply.hits.count)"),
+        ]
+    }
     static func place(_ request: VecraftV1.SearchRequest.View) -> (collection: TextView, tenant: TextView) {
         (request.collection, request.tenant)
     }

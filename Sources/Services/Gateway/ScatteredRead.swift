@@ -316,13 +316,11 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
             self.gateway.fill(info, answer, self.context)
             info.cacheHit = parts.allSatisfy { Op.info(of: $0)?.cacheHit ?? false }
             if !absent.isEmpty { info.missingShards.set(absent.sorted()) }
-            if self.gateway.logsReads(self.context) {
-                var origins = self.state.withLock { $0.origins }
-                for (i, part) in parts.enumerated() where i < origins.count {
-                    origins[i].version = Op.info(of: part)?.indexVersion.first?.offset ?? 0
-                }
-                self.gateway.logRead(Op.self, request, merged, self.context, origins)
+            var origins = self.state.withLock { $0.origins }
+            for (i, part) in parts.enumerated() where i < origins.count {
+                origins[i].version = Op.info(of: part)?.indexVersion.first?.offset ?? 0
             }
+            self.gateway.answered(Op.self, request, merged, self.context, origins)
             guard merged.encodedSize <= self.gateway.settings.maxReplyBytes else {
                 throw AnswerRoom.exceeded(self.gateway.settings.maxReplyBytes)
             }

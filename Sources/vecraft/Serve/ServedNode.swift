@@ -331,6 +331,8 @@ final class ServedNode: Sendable {
         settings.defaultTimeout = .milliseconds(self.settings.query.defaultTimeoutMilliseconds)
         settings.maxTimeout = .milliseconds(self.settings.query.maxTimeoutMilliseconds)
         settings.maxReplyBytes = self.settings.grpc.maxMessageBytes
+        let slow = self.settings.log.slowQueryMilliseconds
+        settings.slowQueryNanoseconds = slow == 0 ? .max : UInt64(slow) * 1_000_000
         settings.recentWriters = max(1, self.settings.gateway.recentWriters)
         let status = NodeStatus(
             node: name, version: Build.version, revision: Build.revision,
