@@ -374,7 +374,7 @@ struct LineageTests {
         let directory = try TemporaryDirectory()
         let node = try await TestNode(
             directory.path + "/data",
-            settings: ["storage.apply_delay_ms=120", "log.slow_query_ms=100", "log.format=json"])
+            settings: ["storage.apply_delay_ms=1500", "log.slow_query_ms=100", "log.format=json"])
         try await node.create("c", dimension: 2)
         try await node.upsert("c", [point("a", [1, 0])])
         let request = VecraftV1.SearchRequest(
