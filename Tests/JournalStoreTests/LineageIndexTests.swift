@@ -2,6 +2,7 @@ import FileStore
 import HLC
 import JournalFormat
 import Primitives
+import Synchronization
 import TestSupport
 import Testing
 
@@ -195,6 +196,63 @@ private struct Written {
         #expect(try partition.offset(atOrAfter: .zero) == 1)
         #expect(try partition.offset(atOrAfter: HLCTimestamp(rawValue: .max)) == 701)
         partition.close()
+    }
+
+    /// A replica's segments are there before they are committed: no file is made of what is not, for it would hide the rest for good.
+    @Test func nothingIsHiddenThatWasNotCommittedYet() async throws {
+        let files = FaultyFileStore()
+        let partition = try open(files)
+        let written = try await Written.fill(partition, entries: 600, seed: 6)
+        self.awaitIndexes(partition, files)
+        partition.close()
+        for path in self.lineageFiles(files) { try files.remove(path) }
+        let segments = partition.log.segments.withLock { $0 }
+        let middle = segments[segments.count / 2].firstOffset + 3
+        let log = PartitionLog(
+            partition: .data(0), directory: directory, files: files, segments: segments, term: 1, committed: middle,
+            indexesLineage: true)
+        func all(_ key: LineageKey) throws -> Set<JournalOffset> {
+            Set(try log.lineage.find([key], in: log, below: .max, atLeast: .max, deadline: .max).offsets)
+        }
+        for segment in segments.dropLast() { log.lineage.makeIfMissing(segment, log) }
+        #expect(self.lineageFiles(files).count == segments.count / 2)
+        for (key, offsets) in written.keys {
+            let found = try all(key)
+            #expect(found.isSuperset(of: offsets.filter { $0 <= middle }) && found.allSatisfy { $0 <= middle })
+        }
+        log.commit(through: segments.last!.lastOffset, hlc: segments.last!.lastHLC)
+        for (key, offsets) in written.keys { #expect(try all(key).isSuperset(of: offsets)) }
+        #expect(self.lineageFiles(files).count == segments.count - 1)
+    }
+
+    /// Trimming removes whole segments: of the first one kept a part may be gone, and the other must be found, with a file or without.
+    @Test(arguments: [true, false]) func theRestOfAHalfTrimmedSegmentIsFound(isKept: Bool) async throws {
+        let files = FaultyFileStore()
+        let partition = try open(files)
+        let written = try await Written.fill(partition, entries: 600, seed: 7)
+        self.awaitIndexes(partition, files)
+        partition.close()
+        let segments = Array(partition.log.segments.withLock { $0 }.dropFirst())
+        let start = segments[0].firstOffset + 5
+        for path in self.lineageFiles(files) { try files.remove(path) }
+        let log = PartitionLog(
+            partition: .data(0), directory: directory, files: files, segments: segments, term: 1, start: start,
+            indexesLineage: isKept)
+        for round in 0..<2 {
+            for (key, offsets) in written.keys {
+                let hits = try log.lineage.find([key], in: log, below: .max, atLeast: .max, deadline: .max)
+                #expect(hits.from == start + 1)
+                let wanted = offsets.filter { $0 > start }
+                #expect(Set(hits.offsets).isSuperset(of: wanted) && hits.offsets.allSatisfy { $0 > start }, "round \(round)")
+            }
+        }
+        // A file of half of a segment would be wrong for ever.
+        #expect(self.lineageFiles(files).count == (isKept ? segments.count - 2 : 0))
+        // A question has its time.
+        #expect(
+            errorOf { () throws(VecraftError) in
+                _ = try log.lineage.find([.request("x")], in: log, below: .max, atLeast: .max, deadline: 1)
+            }?.reason == "SCAN_UNFINISHED")
     }
 
     /// The size that the README states, on entries of the demo's shape: one point of 384 components each.

@@ -278,8 +278,8 @@ struct TrimmedJournal: JournalClient {
         return try self.whole.read(partition, from: offset, maxBytes: maxBytes)
     }
     func find(
-        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int
-    ) throws(VecraftError) -> LineageHits { try self.whole.find(keys, in: partition, below: below, atLeast: count) }
+        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int, deadline: UInt64
+    ) throws(VecraftError) -> LineageHits { try self.whole.find(keys, in: partition, below: below, atLeast: count, deadline: deadline) }
     func offset(in partition: PartitionID, atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset {
         try self.whole.offset(in: partition, atOrAfter: time)
     }

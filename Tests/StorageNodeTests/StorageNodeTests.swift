@@ -78,8 +78,8 @@ import Testing
             try self.local.read(partition, from: from, maxBytes: maxBytes)
         }
         func find(
-            _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int
-        ) throws(VecraftError) -> LineageHits { try self.local.find(keys, in: partition, below: below, atLeast: count) }
+            _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int, deadline: UInt64
+        ) throws(VecraftError) -> LineageHits { try self.local.find(keys, in: partition, below: below, atLeast: count, deadline: deadline) }
         func offset(in partition: PartitionID, atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset {
             try self.local.offset(in: partition, atOrAfter: time)
         }

@@ -47,7 +47,7 @@ final class LineageIndex: Sendable {
     ///
     /// - Parameter below: Only offsets below it.
     func find(
-        _ keys: [LineageKey], in log: PartitionLog, below: JournalOffset, atLeast count: Int
+        _ keys: [LineageKey], in log: PartitionLog, below: JournalOffset, atLeast count: Int, deadline: UInt64
     ) throws(VecraftError) -> LineageHits {
         let committed = log.committed
         let end = min(below, committed + 1)
@@ -66,17 +66,10 @@ final class LineageIndex: Sendable {
             guard found < count else { break }
             hits.segments += 1
             let isSealed = i < segments.count - 1 && segment.lastOffset <= committed
-            let offsets: [JournalOffset]
-            do throws(VecraftError) {
-                offsets =
-                    isSealed
-                    ? try self.sealed(segment, log, keys, &hits)
-                    : try self.tail(segment, log, keys, through: committed, &hits)
-            } catch {
-                // Trimmed meanwhile, and with it all that is older.
-                guard error.reason == "TRIMMED" else { throw error }
-                break
-            }
+            guard
+                let offsets = try self.offsets(
+                    in: segment, isSealed: isSealed, log, keys, through: committed, deadline, &hits)
+            else { break }
             let own = offsets.filter { $0 < end && $0 >= first }
             groups.append(own)
             found += own.count
@@ -87,10 +80,31 @@ final class LineageIndex: Sendable {
         return hits
     }
 
+    /// - Returns: Nil if the segment was trimmed meanwhile, and with it all that is older.
+    private func offsets(
+        in segment: Segment, isSealed: Bool, _ log: PartitionLog, _ keys: [LineageKey],
+        through committed: JournalOffset,
+        _ deadline: UInt64, _ hits: inout LineageHits
+    ) throws(VecraftError) -> [JournalOffset]? {
+        while true {
+            let first = log.firstOffset
+            do throws(VecraftError) {
+                return isSealed
+                    ? try self.sealed(segment, log, keys, deadline, &hits)
+                    : try self.tail(segment, log, keys, through: committed, deadline, &hits)
+            } catch {
+                guard error.reason == "TRIMMED" else { throw error }
+                if segment.lastOffset < log.firstOffset { return nil }
+                // A part of it was: what is left is looked at.
+                guard log.firstOffset > first else { throw error }
+            }
+        }
+    }
+
     // MARK: Sealed segments
 
     private func sealed(
-        _ segment: Segment, _ log: PartitionLog, _ keys: [LineageKey], _ hits: inout LineageHits
+        _ segment: Segment, _ log: PartitionLog, _ keys: [LineageKey], _ deadline: UInt64, _ hits: inout LineageHits
     ) throws(VecraftError) -> [JournalOffset] {
         let path = SegmentName.lineage(ofSegmentAt: segment.path)
         let known = self.state.withLock { $0.heads[path] }
@@ -105,7 +119,7 @@ final class LineageIndex: Sendable {
         self.state.withLock { _ = $0.heads.removeValue(forKey: path) }
         hits.segmentsRead += 1
         hits.scanned += Int(segment.lastOffset - segment.firstOffset) + 1
-        return try self.make(segment, log).offsets(of: keys)
+        return try self.make(segment, log, deadline).offsets(of: keys)
     }
 
     private func remember(_ index: LineageIndexFile, _ path: String) {
@@ -116,10 +130,13 @@ final class LineageIndex: Sendable {
     }
 
     /// Reads a sealed segment and writes its file; one that cannot be written costs the next question the same.
-    private func make(_ segment: Segment, _ log: PartitionLog) throws(VecraftError) -> LineageKeys {
-        var keys = LineageKeys(from: segment.firstOffset)
-        try self.read(&keys, through: segment.lastOffset, log)
-        self.store(keys, of: segment, log)
+    private func make(_ segment: Segment, _ log: PartitionLog, _ deadline: UInt64) throws(VecraftError) -> LineageKeys {
+        var keys = LineageKeys(from: max(segment.firstOffset, log.firstOffset))
+        try self.read(&keys, through: segment.lastOffset, log, deadline)
+        // Half of a segment, or one that is not committed to its end, has no file: it would hide what is not in it.
+        if keys.firstOffset == segment.firstOffset, keys.next == segment.lastOffset + 1 {
+            self.store(keys, of: segment, log)
+        }
         return keys
     }
 
@@ -148,15 +165,17 @@ final class LineageIndex: Sendable {
 
     /// Makes the file of a sealed segment that has none: of an earlier release, after a crash, or of a log that came whole.
     func makeIfMissing(_ segment: Segment, _ log: PartitionLog) {
-        guard self.isKept, !self.files.exists(SegmentName.lineage(ofSegmentAt: segment.path)) else { return }
-        _ = try? self.make(segment, log)
+        guard self.isKept, segment.lastOffset <= log.committed,
+            !self.files.exists(SegmentName.lineage(ofSegmentAt: segment.path))
+        else { return }
+        _ = try? self.make(segment, log, .max)
     }
 
     // MARK: The rest
 
     private func tail(
         _ segment: Segment, _ log: PartitionLog, _ keys: [LineageKey], through committed: JournalOffset,
-        _ hits: inout LineageHits
+        _ deadline: UInt64, _ hits: inout LineageHits
     ) throws(VecraftError) -> [JournalOffset] {
         let last = min(committed, segment.lastOffset)
         // Taken out while it grows: a question that comes meanwhile reads for itself instead of waiting.
@@ -181,15 +200,21 @@ final class LineageIndex: Sendable {
                 state.tail = grown
             }
         }
-        try self.read(&tail.keys, through: last, log)
+        try self.read(&tail.keys, through: last, log, deadline)
         hits.segmentsRead += 1
         hits.scanned += Int(tail.keys.next - before)
         return tail.keys.offsets(of: keys)
     }
 
-    private func read(_ keys: inout LineageKeys, through last: JournalOffset, _ log: PartitionLog) throws(VecraftError)
-    {
+    private func read(
+        _ keys: inout LineageKeys, through last: JournalOffset, _ log: PartitionLog, _ deadline: UInt64
+    ) throws(VecraftError) {
         while keys.next <= last {
+            guard SystemClock.monotonicNanoseconds() < deadline else {
+                throw VecraftError(
+                    .deadlineExceeded, "the scan of \(log.partition) reached \(keys.next) when its time ended",
+                    reason: "SCAN_UNFINISHED")
+            }
             let batch = try log.read(from: keys.next, maxBytes: 4 << 20)
             guard !batch.isEmpty else { return }
             withExtendedLifetime(batch) {
@@ -218,16 +243,16 @@ extension PartitionLog {
             let hlc = withExtendedLifetime(batch) { batch.view(0).hlc }
             if hlc >= time { high = middle } else { low = middle + 1 }
         }
-        return low
+        return min(low, committed + 1)
     }
 }
 
 extension JournalPartition {
     /// Where entries with one of the keys are, newest segments first: see ``LineageHits``.
     package func find(
-        _ keys: [LineageKey], below: JournalOffset, atLeast count: Int
+        _ keys: [LineageKey], below: JournalOffset, atLeast count: Int, deadline: UInt64 = .max
     ) throws(VecraftError) -> LineageHits {
-        try self.log.lineage.find(keys, in: self.log, below: below, atLeast: count)
+        try self.log.lineage.find(keys, in: self.log, below: below, atLeast: count, deadline: deadline)
     }
 
     /// The first committed entry with an HLC of at least `time`; one behind the last committed if there is none.
@@ -237,11 +262,11 @@ extension JournalPartition {
 }
 
 extension ReplicaStore {
-    /// As of ``JournalPartition/find(_:below:atLeast:)``.
+    /// As of ``JournalPartition/find(_:below:atLeast:deadline:)``.
     package func find(
-        _ keys: [LineageKey], below: JournalOffset, atLeast count: Int
+        _ keys: [LineageKey], below: JournalOffset, atLeast count: Int, deadline: UInt64 = .max
     ) throws(VecraftError) -> LineageHits {
-        try self.log.lineage.find(keys, in: self.log, below: below, atLeast: count)
+        try self.log.lineage.find(keys, in: self.log, below: below, atLeast: count, deadline: deadline)
     }
 
     package func offset(atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset {

@@ -17,7 +17,7 @@ internal import Primitives
 ///     56  u32 crc32c of each page behind, of 4,096 bytes
 ///     pages: the filter's blocks; where each bucket begins, u32, and the end; the records: u16 of the hash, offset less the first
 struct LineageIndexFile {
-    static let format: UInt16 = 1
+    static let format: UInt16 = 2
     private static let magic: UInt32 = 0x584C_4A56
     private static let headBytes = 56
     static let pageBytes = 4096

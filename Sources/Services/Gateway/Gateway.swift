@@ -55,6 +55,7 @@ package final class Gateway: Sendable {
     let writes: Budget
     let exports: Budget
     let watchers: Budget
+    let replays: Budget
     /// Where shards are that are not here, and who asks for them.
     let placement: any ShardDirectory
     let peers: any ShardPeers
@@ -91,6 +92,11 @@ package final class Gateway: Sendable {
             VecraftError(
                 .resourceExhausted, "write requests of \(held) bytes are in progress; at most \(limit)",
                 reason: "WRITES_IN_PROGRESS", retryAfter: .milliseconds(200))
+        }
+        // Each may hold half a gigabyte.
+        self.replays = Budget(2) { _, limit in
+            VecraftError(
+                .resourceExhausted, "\(limit) replays run already", reason: "TOO_MANY_REPLAYS", retryAfter: .seconds(1))
         }
         self.watchers = Budget(settings.maxWatchers) { _, limit in
             VecraftError(

@@ -1,5 +1,7 @@
 package import GRPC
 internal import Lineage
+internal import NIOCore
+internal import NIOPosix
 internal import Observability
 internal import Primitives
 internal import Wire
@@ -19,9 +21,8 @@ extension Gateway {
             "Trace": self.background(operation) { (request, context) async throws(VecraftError) in
                 try await lineage.trace(request, deadline: context.deadline)
             },
-            "Entry": self.background(operation) {
-                (request: VecraftV1.EntryLineageRequest, _) async throws(VecraftError) in
-                try await lineage.entry(request)
+            "Entry": self.background(operation) { (request, context) async throws(VecraftError) in
+                try await lineage.entry(request, deadline: context.deadline)
             },
             "Between": self.background(operation) { (request, context) async throws(VecraftError) in
                 try await lineage.between(request, deadline: context.deadline)
@@ -31,7 +32,7 @@ extension Gateway {
                 try await lineage.search(request)
             },
             "Cover": self.background(operation) { (request, context) async throws(VecraftError) in
-                try lineage.cover(request, deadline: context.deadline)
+                try await lineage.cover(request, deadline: context.deadline)
             },
             "Verify": self.background(self.operations.verify) { (request, context) async throws(VecraftError) in
                 try await lineage.verify(request, deadline: context.deadline)
@@ -44,9 +45,10 @@ extension Gateway {
         let lineage = self.lineage
         let operation = self.operations.lineage
         return [
-            "Receipts": self.background(operation) {
-                (request: VecraftInternalV1.ReceiptsRequest, _) async throws(VecraftError) in
-                try lineage.receipts(request)
+            // From memory, at once: questions that wait for each other's nodes must not wait for each other's turns.
+            "Receipts": { (_, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
+                out.writeBytes(try lineage.receipts(try VecraftInternalV1.ReceiptsRequest.decode(message)).encode())
+                return .reply
             },
             "Reads": self.background(operation) {
                 (request: VecraftV1.SearchLineageRequest, _) async throws(VecraftError) in
@@ -72,7 +74,7 @@ extension Gateway {
             let watch = try self.lineage.watch(request)
             var lastSent = SystemTime.monotonicNanoseconds
             while !call.isCancelled {
-                for answer in try watch.step() {
+                for answer in try await Self.offTheLoop({ () throws(VecraftError) in try watch.step() }) {
                     let isSign = answer.entry == nil
                     if isSign, SystemTime.monotonicNanoseconds &- lastSent < 900_000_000 { continue }
                     try await call.send(answer.encode())
@@ -87,10 +89,24 @@ extension Gateway {
         .serverStreaming { [self] (call) throws(VecraftError) in
             let context = try self.context(metadata: call.metadata, peer: call.peer, deadline: call.deadline)
             let request = try await call.request().decodeMessage(VecraftV1.ReplayRequest.self)
-            let share = try self.exports.take(1)
+            let share = try self.replays.take(1)
             defer { withExtendedLifetime(share) {} }
-            let replay = try self.lineage.replay(request, deadline: context.deadline)
+            let lineage = self.lineage
+            let replay = try await lineage.replay(request, deadline: context.deadline)
             try await replay.forEachPage { (page) async throws(VecraftError) in try await call.send(page.encode()) }
         }
+    }
+
+    /// Reads of the journal have no business on an event loop.
+    static func offTheLoop<R: Sendable>(
+        _ body: @escaping @Sendable () throws(VecraftError) -> R
+    ) async throws(VecraftError) -> R {
+        let result: Result<R, VecraftError>
+        do {
+            result = try await NIOThreadPool.singleton.runIfActive { Result { () throws(VecraftError) in try body() } }
+        } catch {
+            throw VecraftError(.unavailable, "the node is stopping", reason: "DRAINING")
+        }
+        return try result.get()
     }
 }

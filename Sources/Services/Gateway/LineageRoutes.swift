@@ -41,8 +41,10 @@ extension Gateway {
                     throw VecraftError.invalid(
                         "offset", "\"\(call.parameter("offset").prefix(64))\" is not a whole number")
                 }
-                return try await self.restLineage(call) { (_) async throws(VecraftError) in
-                    try await lineage.entry(.init(partition: call.parameter("partition"), offset: offset)).json()
+                return try await self.restLineage(call) { (deadline) async throws(VecraftError) in
+                    try await lineage.entry(
+                        .init(partition: call.parameter("partition"), offset: offset), deadline: deadline
+                    ).json()
                 }
             },
             HTTPRoute(.get, "/v1/lineage/reads/{request}") { call in
@@ -59,7 +61,7 @@ extension Gateway {
             HTTPRoute(.post, "/v1/lineage:cover") { call in
                 let request: VecraftV1.CoverRequest = try call.message()
                 return try await self.restLineage(call) { (deadline) async throws(VecraftError) in
-                    try lineage.cover(request, deadline: deadline).json(includingDefaults: true)
+                    try await lineage.cover(request, deadline: deadline).json(includingDefaults: true)
                 }
             },
             HTTPRoute(.post, "/v1/lineage:watch") { try await self.restWatch($0) },
@@ -88,13 +90,21 @@ extension Gateway {
         try call.place(&request.collection, &request.tenant)
         let wanted = request
         return try await self.restLineage(call) { (deadline) async throws(VecraftError) in
-            let replay = try self.lineage.replay(wanted, deadline: deadline)
+            let share = try self.replays.take(1)
+            defer { withExtendedLifetime(share) {} }
+            let replay = try await self.lineage.replay(wanted, deadline: deadline)
+            var points: [VecraftV1.StoredPoint] = []
             var whole = VecraftV1.ReplayResponse()
+            var bytes = 0
             try await replay.forEachPage { (page) async throws(VecraftError) in
-                let points = whole.points + page.points
+                bytes += page.points.reduce(0) { $0 + $1.id.utf8.count + ($1.payload?.json.count ?? 0) }
+                guard bytes <= self.settings.maxReplyBytes else {
+                    throw AnswerRoom.exceeded(self.settings.maxReplyBytes)
+                }
+                points += page.points
                 whole = page
-                whole.points = points
             }
+            whole.points = points
             return whole.json(includingDefaults: true)
         }
     }
@@ -108,7 +118,7 @@ extension Gateway {
         let end = min(context.deadline, SystemTime.monotonicNanoseconds + Self.changesWait * 1_000_000)
         let watch = try self.lineage.watch(request)
         while true {
-            let changes = try watch.step()
+            let changes = try await Self.offTheLoop { () throws(VecraftError) in try watch.step() }
             let isSign = changes.count == 1 && changes[0].entry == nil
             guard isSign, SystemTime.monotonicNanoseconds < end else {
                 var json = JSONWriter()

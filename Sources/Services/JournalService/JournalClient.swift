@@ -42,9 +42,11 @@ package protocol JournalClient: Sendable {
 
     /// Where committed entries are that have one of the keys, as candidates: from the newest segment back until there are at least `count`.
     ///
-    /// - Parameter below: Only offsets below it.
+    /// - Parameters:
+    ///   - below: Only offsets below it.
+    ///   - deadline: Monotonic nanoseconds. Beyond it: `.deadlineExceeded`, reason SCAN_UNFINISHED.
     func find(
-        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int
+        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int, deadline: UInt64
     ) throws(VecraftError) -> LineageHits
 
     /// The first committed entry with an HLC of at least `time`; one behind the last committed if there is none.

@@ -47,9 +47,9 @@ package final class LocalJournal: JournalClient {
     }
 
     package func find(
-        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int
+        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int, deadline: UInt64
     ) throws(VecraftError) -> LineageHits {
-        try self.log(partition).find(keys, below: below, atLeast: count)
+        try self.log(partition).find(keys, below: below, atLeast: count, deadline: deadline)
     }
 
     package func offset(in partition: PartitionID, atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset {

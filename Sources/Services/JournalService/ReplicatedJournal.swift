@@ -273,9 +273,9 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     }
 
     package func find(
-        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int
+        _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int, deadline: UInt64
     ) throws(VecraftError) -> LineageHits {
-        try self.replica(partition).store.find(keys, below: below, atLeast: count)
+        try self.replica(partition).store.find(keys, below: below, atLeast: count, deadline: deadline)
     }
 
     package func offset(in partition: PartitionID, atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset {

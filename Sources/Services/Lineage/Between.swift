@@ -22,8 +22,12 @@ extension LineageService {
             request.principal)
         var question = Question(self)
         defer { question.end() }
-        let closed = try EntryOrder.closed(self.journal, partitions)
+        let wanted = min(request.toHLC == 0 ? .max : request.toHLC, SystemTime.coarseMilliseconds << 16)
+        let closed = try await self.closed(partitions, through: HLCTimestamp(rawValue: wanted), deadline)
         let end = request.toHLC == 0 ? closed : min(closed, HLCTimestamp(rawValue: request.toHLC))
+        // Time for the other nodes' receipts is kept.
+        let now = SystemTime.monotonicNanoseconds
+        let stop = deadline &- min(1_200_000_000, (deadline - min(now, deadline)) / 4)
         var order = EntryOrder(
             self.journal,
             starts: try self.starts(request.pageToken, "page_token", selection, from: request.fromHLC, partitions))
@@ -31,7 +35,7 @@ extension LineageService {
         var bytes = 0
         var isAll = false
         while found.count < limit, bytes < self.maxReplyBytes / 4 {
-            if order.scanned & 255 == 255, SystemTime.monotonicNanoseconds > deadline &- 50_000_000 { break }
+            if order.scanned & 255 == 255, SystemTime.monotonicNanoseconds > stop { break }
             let next = try order.next(below: end) { (entry) throws(VecraftError) -> VecraftV1.LineageEntry? in
                 selection.wants(entry) ? try self.describe(entry, points: .listed) : nil
             }
@@ -39,15 +43,33 @@ extension LineageService {
                 isAll = true
                 break
             }
-            guard let entry = next else { continue }
+            guard var entry = next else { continue }
+            // Of an entry that would fill an answer alone the points are counted only.
+            if entry.roughBytes > self.maxReplyBytes / 2 { entry.points = [] }
             bytes += entry.roughBytes
             found.append(entry)
         }
         question.scanned = order.scanned
+        // Where the order is not closed as far as was asked, more may come.
+        isAll = isAll && closed.rawValue >= wanted
         var response = VecraftV1.LineageResponse(entries: found, truncated: !isAll, scanned: order.scanned)
         if !isAll { response.nextPageToken = LineageToken(selection: selection.hash, position: order.position).text }
-        response.unansweredNodes = await self.addReceipts(&response.entries, shard: nil)
+        response.unansweredNodes = await self.addReceipts(&response.entries, shard: nil, deadline)
         return response
+    }
+
+    /// Waits until no entry below a time can come any more, at most a second.
+    func closed(
+        _ partitions: [PartitionID], through time: HLCTimestamp, _ deadline: UInt64
+    ) async throws(VecraftError) -> HLCTimestamp {
+        let patience = min(SystemTime.monotonicNanoseconds &+ 1_000_000_000, deadline)
+        while true {
+            let closed = try EntryOrder.closed(self.journal, partitions)
+            guard closed < time, SystemTime.monotonicNanoseconds < patience else { return closed }
+            do { try await Task.sleep(for: .milliseconds(5)) } catch {
+                throw VecraftError(.cancelled, "the caller left")
+            }
+        }
     }
 
     /// What is wanted, and the partitions that can have it.

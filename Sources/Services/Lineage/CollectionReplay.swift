@@ -157,10 +157,19 @@ package struct CollectionReplay: Sendable {
 extension LineageService {
     package func replay(
         _ request: VecraftV1.ReplayRequest, deadline: UInt64
-    ) throws(VecraftError) -> CollectionReplay {
+    ) async throws(VecraftError) -> CollectionReplay {
         let schema = try self.meta.collection(
             tenant: request.tenant.isEmpty ? "default" : request.tenant, name: request.collection)
         let end = HLCTimestamp(rawValue: request.toHLC == 0 ? .max : request.toHLC)
+        if request.toHLC != 0 {
+            let closed = try await self.closed([schema.partition], through: end, deadline)
+            guard closed >= end else {
+                throw VecraftError(
+                    .unavailable,
+                    "entries before \(end) may still come to \(schema.partition); it is closed up to \(closed)",
+                    field: "to_hlc", reason: "NOT_CLOSED", retryAfter: .seconds(1))
+            }
+        }
         return try CollectionReplay.make(self, schema, to: end, withVectors: request.withVectors, deadline: deadline)
     }
 }

@@ -65,7 +65,7 @@ package final class LineageService: Sendable {
         let found = try self.history(request, schema, &question, deadline)
         var id = request.id
         let shard = id.withUTF8 { ShardSlots.shard(of: UnsafeRawBufferPointer($0), of: schema.shards) }
-        return await self.answer(found, question, shard: shard)
+        return await self.answer(found, question, shard: shard, deadline)
     }
 
     private func history(
@@ -78,7 +78,7 @@ package final class LineageService: Sendable {
         var wanted = limit + 1
         while true {
             let hits = try question.find(keys, in: schema.partition) { (journal) throws(VecraftError) in
-                try journal.find(keys, in: schema.partition, below: .max, atLeast: wanted)
+                try journal.find(keys, in: schema.partition, below: .max, atLeast: wanted, deadline: deadline)
             }
             let isAll = try hits.from <= self.journal.position(schema.partition).first
             var history = RecordHistory(id: request.id, fromTheBeginning: isAll, withValues: request.withVectors)
@@ -127,8 +127,9 @@ package final class LineageService: Sendable {
         }
     }
 
-    package func entry(_ request: VecraftV1.EntryLineageRequest) async throws(VecraftError) -> VecraftV1.LineageResponse
-    {
+    package func entry(
+        _ request: VecraftV1.EntryLineageRequest, deadline: UInt64
+    ) async throws(VecraftError) -> VecraftV1.LineageResponse {
         let partition = try Self.partition(request.partition)
         guard request.offset >= 1 else { throw .invalid("offset", "must be at least 1") }
         let batch = try self.journal.read(partition, from: request.offset, maxBytes: 1)
@@ -143,7 +144,7 @@ package final class LineageService: Sendable {
         }
         var question = Question(self)
         question.scanned = 1
-        return await self.answer(found, question, shard: nil)
+        return await self.answer(found, question, shard: nil, deadline)
     }
 
     private func matching(
@@ -154,17 +155,22 @@ package final class LineageService: Sendable {
         defer { question.end() }
         var entries: [VecraftV1.LineageEntry] = []
         var isCut = false
+        var bytes = 0
         for partition in self.journal.partitions {
             var below = JournalOffset.max
             var newest: [VecraftV1.LineageEntry] = []
             while newest.count <= limit {
                 let hits = try question.find([key], in: partition) { (journal) throws(VecraftError) in
-                    try journal.find([key], in: partition, below: below, atLeast: limit + 1)
+                    try journal.find([key], in: partition, below: below, atLeast: limit + 1, deadline: deadline)
                 }
                 // Newest first, so that the limit ends it.
                 for offset in hits.offsets.reversed() where newest.count <= limit {
                     try question.read(offset, of: partition, deadline) { (entry) throws(VecraftError) in
-                        if matches(entry) { newest.append(try self.describe(entry, points: .listed)) }
+                        guard matches(entry) else { return }
+                        let made = try self.describe(entry, points: .listed)
+                        bytes += made.roughBytes
+                        guard bytes <= self.maxReplyBytes else { throw Newest.tooLarge(self.maxReplyBytes) }
+                        newest.append(made)
                     }
                 }
                 if try hits.from <= self.journal.position(partition).first { break }
@@ -178,15 +184,17 @@ package final class LineageService: Sendable {
         var found = Newest(limit: limit, maxBytes: self.maxReplyBytes)
         found.truncated = isCut
         for entry in entries { try found.append(entry) }
-        return await self.answer(found, question, shard: nil)
+        return await self.answer(found, question, shard: nil, deadline)
     }
 
-    private func answer(_ found: Newest, _ question: Question, shard: UInt32?) async -> VecraftV1.LineageResponse {
+    private func answer(
+        _ found: Newest, _ question: Question, shard: UInt32?, _ deadline: UInt64
+    ) async -> VecraftV1.LineageResponse {
         var response = found.response
         response.scanned = question.scanned
         response.segments = question.segments
         response.segmentsRead = question.segmentsRead
-        response.unansweredNodes = await self.addReceipts(&response.entries, shard: shard)
+        response.unansweredNodes = await self.addReceipts(&response.entries, shard: shard, deadline)
         return response
     }
 

@@ -38,10 +38,13 @@ package final class ReadLog: Sendable {
         do throws(FileFault) {
             try files.createDirectory(directory)
             let file = try files.open(self.newer, .create)
-            let size = try file.size()
+            // What a crash left half written is cut off: notes behind it would never be found.
+            let bytes = (try? files.readWhole(self.newer, limit: 1 << 30)) ?? []
+            let end = Self.scan(bytes) { _ in }
+            if try file.size() > end { try file.truncate(to: end) }
             self.state.withLock { state in
                 state.file = file
-                state.fileBytes = size
+                state.fileBytes = end
             }
         } catch { throw VecraftError(.unavailable, "the log of reads cannot be kept: \(error)") }
     }
@@ -103,7 +106,7 @@ package final class ReadLog: Sendable {
 
     private func turn() {
         do throws(FileFault) {
-            try self.files.rename(self.newer, to: self.older)
+            if self.files.exists(self.newer) { try self.files.rename(self.newer, to: self.older) }
             let file = try self.files.open(self.newer, .create)
             self.state.withLock { state in
                 state.file?.close()
@@ -128,32 +131,39 @@ package final class ReadLog: Sendable {
         return found.suffix(1_000)
     }
 
-    private static func scan(
-        _ bytes: [UInt8], for requestID: String, into found: inout [VecraftV1.AnsweredRead]
-    ) {
-        let wanted = Array(requestID.utf8)
+    /// Hands out the notes of a file, up to the first that is torn or damaged.
+    ///
+    /// - Returns: Where the last good one ends.
+    @discardableResult
+    private static func scan(_ bytes: [UInt8], _ body: (UnsafeRawBufferPointer) -> Void) -> Int {
         bytes.withUnsafeBytes { raw in
             var position = 0
             while position + Self.headBytes <= raw.count {
                 let count = Int(raw.integer(at: position, as: UInt32.self))
                 let crc = raw.integer(at: position + 4, as: UInt32.self)
-                // A torn or damaged note ends what can be read of its file.
-                guard count <= raw.count - position - Self.headBytes else { return }
+                guard count <= raw.count - position - Self.headBytes else { break }
                 let note = UnsafeRawBufferPointer(
                     rebasing: raw[position + Self.headBytes..<position + Self.headBytes + count])
-                guard CRC32C.of(note) == crc else { return }
+                guard CRC32C.of(note) == crc else { break }
                 position += Self.headBytes + count
-                // The request id is the message's first field: tag, length (one byte, or two of those that are longer), bytes.
-                let start = wanted.count < 128 ? 2 : 3
-                guard count > start + wanted.count, note[0] == 0x0a,
-                    wanted.count >= 128 || Int(note[1]) == wanted.count,
-                    wanted.withUnsafeBytes({
-                        RawBytes.equal(UnsafeRawBufferPointer(rebasing: note[start..<start + wanted.count]), $0)
-                    }),
-                    let read = try? VecraftV1.AnsweredRead.decode([UInt8](note)), read.requestID == requestID
-                else { continue }
-                found.append(read)
+                body(note)
             }
+            return position
+        }
+    }
+
+    private static func scan(_ bytes: [UInt8], for requestID: String, into found: inout [VecraftV1.AnsweredRead]) {
+        let wanted = Array(requestID.utf8)
+        Self.scan(bytes) { note in
+            // The request id is the message's first field: tag, length (one byte, or two of those that are longer), bytes.
+            let start = wanted.count < 128 ? 2 : 3
+            guard note.count > start + wanted.count, note[0] == 0x0a,
+                wanted.count >= 128 || Int(note[1]) == wanted.count,
+                wanted.withUnsafeBytes({
+                    RawBytes.equal(UnsafeRawBufferPointer(rebasing: note[start..<start + wanted.count]), $0)
+                }), let read = try? VecraftV1.AnsweredRead.decode([UInt8](note)), read.requestID == requestID
+            else { return }
+            found.append(read)
         }
     }
 }

@@ -1,5 +1,6 @@
 internal import JournalService
 internal import MetaManager
+internal import Observability
 package import Primitives
 internal import ShardEngine
 internal import StorageNode
@@ -10,7 +11,9 @@ extension LineageService {
     ///
     /// - Parameter shard: The only one that is meant; nil: all of the entry's collection.
     /// - Returns: Names of nodes that did not answer.
-    func addReceipts(_ entries: inout [VecraftV1.LineageEntry], shard: UInt32?) async -> [String] {
+    func addReceipts(
+        _ entries: inout [VecraftV1.LineageEntry], shard: UInt32?, _ deadline: UInt64
+    ) async -> [String] {
         let questions = entries.map { entry in
             VecraftInternalV1.ReceiptQuestion(
                 partition: entry.partition, offset: entry.offset,
@@ -22,7 +25,7 @@ extension LineageService {
         }
         guard questions.contains(where: { $0.collection != 0 }) else { return [] }
         let (replies, unanswered) = await self.peers.askAll(
-            "Receipts", VecraftInternalV1.ReceiptsRequest(questions: questions), timeout: Self.peerTimeout,
+            "Receipts", VecraftInternalV1.ReceiptsRequest(questions: questions), timeout: Self.patience(deadline),
             VecraftInternalV1.ReceiptsResponse.self)
         for reply in replies where reply.receipts.count == questions.count {
             for (i, receipt) in reply.receipts.enumerated() where receipt.lastOffset > 0 {
@@ -31,6 +34,12 @@ extension LineageService {
         }
         for i in entries.indices { entries[i].receipts.sort { $0.appliedHLC < $1.appliedHLC } }
         return unanswered
+    }
+
+    /// For other nodes: so that an answer still comes in time.
+    static func patience(_ deadline: UInt64) -> Duration {
+        let now = SystemTime.monotonicNanoseconds
+        return min(Self.peerTimeout, .nanoseconds(Int64(clamping: deadline > now ? (deadline - now) / 2 : 0)))
     }
 
     /// What other nodes are told.

@@ -50,13 +50,29 @@ extension LineageService {
     /// Whether acknowledged writes stand in the journal as they were acknowledged.
     package func cover(
         _ request: VecraftV1.CoverRequest, deadline: UInt64
-    ) throws(VecraftError) -> VecraftV1.CoverResponse {
+    ) async throws(VecraftError) -> VecraftV1.CoverResponse {
         guard request.writes.count <= Self.maxCovered else {
             throw .invalid("writes", "\(request.writes.count); at most \(Self.maxCovered)")
         }
         var question = Question(self)
         defer { question.end() }
         var response = VecraftV1.CoverResponse()
+        // A follower hears of a commit a moment after its acknowledgement.
+        var newest: [PartitionID: JournalOffset] = [:]
+        for write in request.writes {
+            let partition = try Self.partition(write.partition)
+            newest[partition] = max(newest[partition, default: 0], write.offset)
+        }
+        let patience = SystemTime.monotonicNanoseconds &+ 1_000_000_000
+        for (partition, offset) in newest where self.journal.partitions.contains(partition) {
+            while try self.journal.position(partition).committed < offset,
+                SystemTime.monotonicNanoseconds < min(patience, deadline)
+            {
+                do { try await Task.sleep(for: .milliseconds(5)) } catch {
+                    throw VecraftError(.cancelled, "the caller left")
+                }
+            }
+        }
         for write in request.writes {
             let partition = try Self.partition(write.partition)
             guard self.journal.partitions.contains(partition) else {

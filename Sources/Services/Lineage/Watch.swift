@@ -9,10 +9,12 @@ package import Wire
 ///
 /// An entry is handed out once nothing earlier can come any more. What is handed out is bounded by the one who takes it; the
 /// journal itself is the buffer.
-package final class LineageWatch {
+package final class LineageWatch: @unchecked Sendable {  // one task's, which hands it to a thread and back
     /// Entries that one step hands out at most, and their bytes.
     private static let maxEntries = 256
     private static let maxBytes = 1 << 20
+    /// Nanoseconds.
+    private static let longestStep: UInt64 = 20_000_000
 
     private let service: LineageService
     private let selection: EntrySelection
@@ -66,23 +68,33 @@ package final class LineageWatch {
     /// - Returns: Entries, each with the token to go on behind it; and a sign of life where there is none.
     package func step() throws(VecraftError) -> [VecraftV1.WatchResponse] {
         let closed = try EntryOrder.closed(self.service.journal, self.partitions)
+        let start = SystemTime.monotonicNanoseconds
+        // Up to where everything was looked at.
+        var reached = closed
         var out: [VecraftV1.WatchResponse] = []
         var bytes = 0
         var looked = 0
         let (service, selection, points) = (self.service, self.selection, self.points)
         while out.count < Self.maxEntries, bytes < Self.maxBytes, looked < 65_536 {
-            let next = try self.order.next(below: closed) { (entry) throws(VecraftError) -> VecraftV1.LineageEntry? in
-                selection.wants(entry) ? try service.describe(entry, points: points) : nil
+            if looked & 15 == 15, SystemTime.monotonicNanoseconds &- start > Self.longestStep { break }
+            let next = try self.order.next(below: closed) {
+                (entry) throws(VecraftError) -> (HLCTimestamp, VecraftV1.LineageEntry?) in
+                (entry.hlc, selection.wants(entry) ? try service.describe(entry, points: points) : nil)
             }
-            guard let next else { break }
+            guard let (hlc, found) = next else {
+                reached = closed
+                break
+            }
             looked += 1
-            guard let entry = next else { continue }
+            reached = hlc
+            guard var entry = found else { continue }
+            // Of an entry that no message could hold the points are counted only.
+            if entry.roughBytes > service.maxReplyBytes / 2 { entry.points = [] }
             bytes += entry.roughBytes
-            guard entry.roughBytes <= service.maxReplyBytes else { throw Newest.tooLarge(service.maxReplyBytes) }
             out.append(VecraftV1.WatchResponse(entry: entry, resumeToken: self.token, closedHLC: entry.hlc))
         }
         service.metrics.watchedEntries.increment(by: UInt64(out.count))
-        if out.isEmpty { out.append(VecraftV1.WatchResponse(resumeToken: self.token, closedHLC: closed.rawValue)) }
+        if out.isEmpty { out.append(VecraftV1.WatchResponse(resumeToken: self.token, closedHLC: reached.rawValue)) }
         return out
     }
 
@@ -97,7 +109,8 @@ package final class LineageWatch {
     package func wait(atMost duration: Duration) async {
         let waker = self.waker
         let timer = Task {
-            try? await Task.sleep(for: duration)
+            // A timer that was cancelled wakes nobody: the next wait would end at once.
+            do { try await Task.sleep(for: duration) } catch { return }
             waker.yield()
         }
         _ = await self.waking.next()

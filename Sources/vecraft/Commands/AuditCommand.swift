@@ -54,7 +54,8 @@ package struct AuditCommand: NodeCommand {
                 && (self.principal == nil || self.principal == entry.principal)
                 && entry.hlc >= self.since?.hlc ?? 0 && entry.hlc < self.until?.hlc ?? .max
         }
-        return (self.limit == 0 ? entries : Array(entries.prefix(self.limit)), response.truncated)
+        let shown = self.limit == 0 ? entries : Array(entries.prefix(self.limit))
+        return (shown, response.truncated || shown.count < entries.count)
     }
 
     private func scan(_ node: Node) async throws -> (entries: [VecraftV1.LineageEntry], truncated: Bool) {
@@ -69,6 +70,7 @@ package struct AuditCommand: NodeCommand {
             let page: VecraftV1.LineageResponse = try await node.call(VecraftV1.Lineage.between, request)
             entries += page.entries
             request.pageToken = page.nextPageToken
+            if page.entries.isEmpty, page.scanned == 0 { break }
         } while !request.pageToken.isEmpty && (self.limit == 0 || entries.count < self.limit)
         return (entries, !request.pageToken.isEmpty)
     }

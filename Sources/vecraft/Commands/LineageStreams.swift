@@ -126,6 +126,10 @@ package struct LineageBetweenCommand: NodeCommand {
 
     package init() {}
 
+    package func validate() throws {
+        guard self.limit >= 0 else { throw ValidationError("--limit is not below 0") }
+    }
+
     package func run(on node: Node) async throws {
         var request = VecraftV1.BetweenRequest(
             fromHLC: self.from.hlc, toHLC: self.to?.hlc ?? 0,
@@ -144,6 +148,8 @@ package struct LineageBetweenCommand: NodeCommand {
                 whole.unansweredNodes.append(node)
             }
             request.pageToken = page.nextPageToken
+            // Nothing more is in order yet: some partition has no leader.
+            if page.entries.isEmpty, page.scanned == 0 { break }
         } while !request.pageToken.isEmpty && (self.limit == 0 || whole.entries.count < self.limit)
         whole.nextPageToken = request.pageToken
         let answer = whole
@@ -151,7 +157,7 @@ package struct LineageBetweenCommand: NodeCommand {
             var text = ""
             for entry in answer.entries { text += LineageView.text(entry, terminal) + "\n" }
             if answer.entries.isEmpty { text = "No entry of that kind in that time.\n" }
-            if answer.truncated { text += "There are more: --limit\n" }
+            if answer.truncated { text += "There are more, or may come: --limit\n" }
             for node in answer.unansweredNodes {
                 text +=
                     terminal.style.red("\(TextWidth.printable(node)) did not answer: its receipts are missing") + "\n"
