@@ -6,7 +6,7 @@ internal import Primitives
 ///
 /// A Bloom filter is asked first, one block of 64 bytes a key (Putze, Sanders, Singler, "Cache-, hash- and space-efficient Bloom
 /// filters", 2007, section 3), so a segment that has nothing costs one page. Then a bucket of records, chosen by bits of the hash, each
-/// with 16 bits more of it. Two keys that share all of that cost the reading of an entry, never an answer. About 6.8 bytes a key.
+/// with 16 bits more of it. Two keys that share all of that cost the reading of an entry, never an answer. Less than 7 bytes a key (a test holds it).
 ///
 /// Derived: a missing or damaged one is made anew from its segment. Little-endian:
 ///
@@ -22,7 +22,6 @@ struct LineageIndexFile {
     private static let headBytes = 56
     static let pageBytes = 4096
     private static let blockBytes = 64
-    /// One false hit in about 70 segments.
     private static let bitsPerKey = 10
     private static let probes = 6
 

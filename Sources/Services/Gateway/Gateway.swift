@@ -111,6 +111,7 @@ package final class Gateway: Sendable {
 
     /// Runs the slow unary calls (lineage, verification) until cancelled.
     package func run() async {
+        // Ends with the jobs, below; notes are written until then.
         let noting = Task { [lineage] in await lineage.reads?.run() }
         await self.jobs.run()
         noting.cancel()
