@@ -397,4 +397,22 @@ struct LineageTests {
         let engine = try #require(fields["engine_ms"]?.stringValue.flatMap(Double.init))
         #expect(total >= 100 && engine < total)
     }
+
+    /// Where notes of reads cannot be kept the node serves without them.
+    @Test func notesAreNoReasonNotToStart() async throws {
+        let directory = try TemporaryDirectory()
+        let data = directory.path + "/data"
+        try FileManager.default.createDirectory(atPath: data, withIntermediateDirectories: true)
+        // A file where the folder is to be.
+        try Data("x".utf8).write(to: URL(fileURLWithPath: data + "/reads"))
+        let node = try await TestNode(data)
+        try await node.create("c", dimension: 2)
+        let error = await #expect(throws: VecraftError.self) {
+            let _: VecraftV1.SearchLineageResponse = try await node.call(
+                "Lineage/Search", VecraftV1.SearchLineageRequest(requestID: "x"))
+        }
+        #expect(error?.reason == "READS_NOT_LOGGED")
+        #expect(node.server.logText.contains("answered reads are not noted"))
+        #expect(await node.stop() == 0)
+    }
 }

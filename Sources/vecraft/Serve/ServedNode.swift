@@ -255,7 +255,7 @@ final class ServedNode: Sendable {
             let lineage = LineageService(
                 journal: journal.client, meta: meta, storage: storage, replica: self.replicaName(member),
                 metrics: LineageMetrics(self.registry), maxReplyBytes: self.settings.grpc.maxMessageBytes,
-                peers: peerLineage, reads: try self.readLog(directory))
+                peers: peerLineage, reads: self.readLog(directory))
             let gateway = self.gateway(journal, meta, storage, placement, reads, lineage)
             reads.start(gateway, over: journal.replicated?.clients)
             peerLineage.start(gateway)
@@ -357,12 +357,18 @@ final class ServedNode: Sendable {
             ? "node \(self.settings.cluster.nodeID)" : ProcessInfo.processInfo.hostName
     }
 
-    private func readLog(_ directory: String) throws(VecraftError) -> ReadLog? {
+    /// Notes are no reason not to start: on a full disk the node serves without them, and says so.
+    private func readLog(_ directory: String) -> ReadLog? {
         let bytes = self.settings.lineage.readLogBytes
         guard bytes > 0 else { return nil }
-        return try ReadLog(
-            directory: Paths.join(directory, "reads"), files: self.files, limitBytes: bytes,
-            metrics: LineageMetrics(self.registry))
+        do throws(VecraftError) {
+            return try ReadLog(
+                directory: Paths.join(directory, "reads"), files: self.files, limitBytes: bytes,
+                metrics: LineageMetrics(self.registry))
+        } catch {
+            self.log.error("answered reads are not noted", metadata: ["error": "\(error.message)"])
+            return nil
+        }
     }
 
     private var resultCache: ResultCache? {
