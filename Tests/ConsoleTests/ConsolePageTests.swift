@@ -106,11 +106,17 @@ import Testing
         point["payload"] = [
             "name": "3dchess", "section": "games", "description": "<img src=x onerror=\"window.ran=true\">chess",
         ]
-        let body = try JSONSerialization.data(withJSONObject: ["points": [point], "wait": "applied"])
+        let body = try JSONSerialization.data(withJSONObject: ["points": [point]])
         let written = try await http(
             "PUT", server.httpPort, path, body: String(decoding: body, as: UTF8.self),
             headers: ["x-request-id": "by-hand"])
         #expect(written.status == 200, "\(written.body)")
+        // All of it is replayed, however long that takes here: the page shows a node at rest.
+        let applied = try await PythonEnvironment.run(
+            ServerProcess.binary,
+            ["count", "packages", "--consistency", "strong", "--timeout", "240", "--address", address],
+            limit: .seconds(250))
+        guard applied.succeeded else { throw PythonEnvironment.Failure(description: "\(applied)") }
         return server
     }
 
@@ -168,7 +174,7 @@ import Testing
         // Budgets: what was counted of this very page's searches.
         #expect(report.budgets.map { $0[1] } == ["25 ms", "50 ms", "200 ms", "1.0 s"])
         #expect(report.budgets[1][0].hasPrefix("1 interactive") && report.budgets[1][3].contains(where: \.isNumber))
-        #expect(report.budgets[1][5] != "0" && report.budgets[1][6].hasPrefix("✓ 0 "))
+        #expect(report.budgets[1][5] != "0" && report.budgets[1][6].hasSuffix(" %)"))
 
         // The picture, and its other ways in.
         #expect(report.picture.status.hasPrefix("The first 2,000 by id of 2,500 points, 384 components"))
