@@ -12,7 +12,7 @@ let strict: [SwiftSetting] = [
 ]
 
 /// Modules whose tests look inside. Demo and tests share one release build, which has no testability of its own.
-let lookedInto: Set = ["Etcd", "GRPC", "JournalStore", "PeerTransport", "ShardEngine", "Wire"]
+let lookedInto: Set = ["Etcd", "GRPC", "JournalStore", "OpenTelemetry", "PeerTransport", "ShardEngine", "Wire"]
 
 func layer(_ folder: String, _ name: String, _ needs: [Target.Dependency]) -> Target {
     let settings = strict + (lookedInto.contains(name) ? [.unsafeFlags(["-enable-testing"])] : [])
@@ -94,6 +94,7 @@ let package = Package(
         io("Metadata", ["Primitives", "CPlatform", sqlite]),
         io("Etcd", ["Primitives", "Metadata", "Wire", "GRPC", nioCore]),
         io("PeerTransport", ["Primitives", "JournalFormat", "Raft", "Wire", "GRPC", "Observability", nioCore, logging]),
+        io("OpenTelemetry", ["Primitives", "Observability", "Wire", "GRPC", "HTTP", tracing, logging, nioCore, nioPosix, nioSSL]),
         io("ServiceHost", ["Primitives", "Observability", yaml, lifecycle, logging]),
 
         // Engine: cores put on disk.
@@ -103,7 +104,7 @@ let package = Package(
         // Services: drivers and APIs, one folder each.
         service("JournalService", ["Primitives", "CPlatform", "HLC", "JournalFormat", "JournalStore", "FileStore", "Raft", "PeerTransport", "Observability", "Wire", "GRPC", nioCore, logging]),
         service("MetaManager", ["Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "Metadata", "Observability", "Wire", logging]),
-        service("StorageNode", ["Primitives", "HLC", "JournalStore", "JournalFormat", "Filter", "HNSW", "PayloadIndex", "ShardEngine", "FileStore", "CPlatform", "JournalService", "MetaManager", "PeerTransport", "Raft", "Wire", "GRPC", "Observability", nioCore, logging]),
+        service("StorageNode", ["Primitives", "HLC", "JournalStore", "JournalFormat", "Filter", "HNSW", "PayloadIndex", "ShardEngine", "FileStore", "CPlatform", "JournalService", "MetaManager", "PeerTransport", "Raft", "Wire", "GRPC", "Observability", nioCore, logging, tracing]),
         service("ControlPlane", [
             "Primitives", "HLC", "JournalFormat", "JournalStore", "JournalService", "MetaManager", "StorageNode", "ShardEngine", "Placement",
             "Metadata", "FileStore", "PeerTransport", "Raft", "Wire", "GRPC", "Observability", nioCore, logging,
@@ -114,7 +115,7 @@ let package = Package(
             name: "CConsole", path: "Sources/Services/CConsole", exclude: ["Static"], cSettings: [.unsafeFlags(["-O3"])]),
         service("Gateway", [
             "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Observability", "JournalService",
-            "JournalStore", "MetaManager", "QueryProcessor", "StorageNode", "ShardEngine", "Lineage", "Raft", "CConsole", nioCore, nioPosix, logging,
+            "JournalStore", "MetaManager", "QueryProcessor", "StorageNode", "ShardEngine", "Lineage", "Raft", "CConsole", nioCore, nioPosix, logging, tracing,
         ]),
 
         service("MetricsExporter", ["Primitives", "Observability", nioSSL]),
@@ -123,7 +124,7 @@ let package = Package(
             name: "vecraft",
             dependencies: [
                 "Primitives", "HLC", "JournalFormat", "Filter", "Wire", "GRPC", "HTTP", "Metadata", "Observability", "ServiceHost", "FileStore",
-                "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine", "Lineage", "Gateway", "MetricsExporter",
+                "JournalStore", "JournalService", "MetaManager", "StorageNode", "QueryProcessor", "ShardEngine", "Lineage", "Gateway", "MetricsExporter", "OpenTelemetry",
                 "ControlPlane", "Placement", "Etcd", "PeerTransport", "Raft", "CPlatform", "CZlib", arguments, logging, metrics, nioCore, nioPosix,
             ],
             path: "Sources/vecraft", swiftSettings: strict),
@@ -167,6 +168,7 @@ let package = Package(
         tests("PeerTransport", [
             "PeerTransport", "GRPC", "Wire", "Raft", "JournalFormat", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, logging,
         ]),
+        tests("OpenTelemetry", ["OpenTelemetry", "Observability", "Wire", "Primitives", "TestSupport", tracing]),
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
         tests("Dashboards", ["DashboardSupport", "vecraft", "TestSupport", "Primitives", yaml]),
         tests("Deploy", ["vecraft", "ServiceHost", "TestSupport", "Primitives", yaml]),
@@ -187,7 +189,7 @@ let package = Package(
         tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
         tests("Cluster", ["vecraft", "ClusterSupport", "DashboardSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire", nioPosix]),
         tests("Console", ["vecraft", "TestSupport"], resources: ["Browser"]),
-        tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport", nioCore, nioPosix]),
+        tests("EndToEnd", ["vecraft", "GRPC", "Wire", "Primitives", "JournalFormat", "JournalStore", "FileStore", "TestSupport", nioCore, nioPosix], resources: ["Python"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -13,14 +13,19 @@ NAMESPACES = {
     "grpc.reflection.v1alpha": "GRPCReflectionV1Alpha",
     "mvccpb": "EtcdMVCC",
     "etcdserverpb": "EtcdV3",
+    "opentelemetry.proto.common.v1": "OTLPCommonV1",
+    "opentelemetry.proto.resource.v1": "OTLPResourceV1",
+    "opentelemetry.proto.trace.v1": "OTLPTraceV1",
+    "opentelemetry.proto.collector.trace.v1": "OTLPCollectorTraceV1",
 }
 # Others' services, of which we are clients alone: not among those that reflection and health speak of.
-FOREIGN = {"mvccpb", "etcdserverpb"}
+FOREIGN = {"mvccpb", "etcdserverpb"} | {package for package in NAMESPACES if package.startswith("opentelemetry.")}
 # Descriptor type number -> (our type, Swift type, bytes in the C struct).
 TYPES = {
     1: ("DOUBLE", "Double", 8), 2: ("FLOAT", "Float", 4), 3: ("INT64", "Int64", 8), 4: ("UINT64", "UInt64", 8),
     5: ("INT32", "Int32", 4), 8: ("BOOL", "Bool", 4), 9: ("STRING", "String", 8), 11: ("MESSAGE", None, 8),
     12: ("BYTES", "[UInt8]", 16), 13: ("UINT32", "UInt32", 4), 14: ("ENUM", None, 4),
+    6: ("FIXED64", "UInt64", 8), 7: ("FIXED32", "UInt32", 4),
 }
 BOOL, STRING, MESSAGE, BYTES, ENUM = 8, 9, 11, 12, 14
 BASE_SIZE = 24  # sizeof(ProtobufCMessage) where pointers have 8 bytes

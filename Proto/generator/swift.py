@@ -1,7 +1,7 @@
 """Writes the Swift side: a value, a view and a builder for each message."""
 from generator.descriptors import BOOL, BYTES, ENUM, FOREIGN, MESSAGE, NAMESPACES, NOTICE, STRING, TYPES, camel, fail, number, text
 
-SWIFT_KEYWORDS = {"in", "is", "as", "default", "self", "init", "case", "for", "repeat", "where", "operator", "any", "some", "import", "return"}
+SWIFT_KEYWORDS = {"internal", "in", "is", "as", "default", "self", "init", "case", "for", "repeat", "where", "operator", "any", "some", "import", "return"}
 
 
 def quoted(name):

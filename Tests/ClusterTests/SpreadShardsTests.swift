@@ -1,5 +1,6 @@
 import ClusterSupport
 import Foundation
+import GRPC
 import Primitives
 import TestSupport
 import Testing
@@ -54,6 +55,45 @@ extension RealClusters {
             }
             cluster[3].resume()
             try await self.check(cluster, cluster.nodes, points, after: written)
+            try await run.finish()
+        }
+
+        /// A read that several nodes answer is one trace: each question to another node, and what that did for it.
+        @Test(
+            .timeLimit(.minutes(10)),
+            .enabled("no Python with opentelemetry-proto: run .ci/python") { await SpanCollector.isThere() })
+        func aScatteredReadIsOneTrace() async throws {
+            let collector = try await SpanCollector.start()
+            let run = try await ClusterRun.start(shards: 8) {
+                $0.settings += ["cluster.shard_replicas=1"]
+                $0.environment = [
+                    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:\(collector.grpcPort)",
+                    "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_BSP_SCHEDULE_DELAY": "100",
+                    "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+                ]
+            }
+            let trace = "0af7651916cd43dd8448eb211c80319c"
+            let _: VecraftV1.SearchResponse = try await run.cluster[1].call(
+                "vecraft.v1.Points/Search",
+                VecraftV1.SearchRequest(
+                    collection: ClusterRun.collection, vector: .init(values: [1, 0, 0, 0]), limit: 1,
+                    read: .init(consistency: .strong)),
+                metadata: ["traceparent": "00-\(trace)-b7ad6b7169203331-01", "x-request-id": "far"])
+            let (read, asked, parts) = try await eventually("all spans came") {
+                let spans = try collector.spans.filter { $0.trace == trace }
+                let asked = spans.filter { $0.name == "ask node" }
+                let parts = spans.filter { $0.name == "shards search" }
+                guard let read = spans.first(where: { $0.name == "search" }), asked.count == 2, parts.count == 2 else {
+                    return nil as (SpanCollector.Span, [SpanCollector.Span], [SpanCollector.Span])?
+                }
+                return (read, asked, parts)
+            }
+            #expect(read.parent == "b7ad6b7169203331" && read.attributes["vecraft.request_id"]?.text == "far")
+            #expect(asked.allSatisfy { $0.parent == read.id && $0.kind == "client" })
+            #expect(Set(parts.map(\.parent)) == Set(asked.map(\.id)) && parts.allSatisfy { $0.kind == "server" })
+            let senders = try collector.requests.filter { $0.spans.contains { $0.trace == trace } }
+                .compactMap { $0.resource["service.instance.id"]?.text }
+            #expect(Set(senders).count == 3, "each node tells of itself")
             try await run.finish()
         }
 

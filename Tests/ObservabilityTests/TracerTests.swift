@@ -9,9 +9,11 @@ import Tracing
         func extract(key: String, from carrier: [String: String]) -> String? { carrier[key] }
     }
 
-    private func tracer(ratio: Double = 1, capacity: Int = 8) -> SpanTracer {
+    private func tracer(
+        _ sampler: TraceSampler = .parentBased(root: .always), capacity: Int = 8
+    ) -> SpanTracer {
         SpanTracer(
-            sink: SpanSink(capacity: capacity, registry: MetricsRegistry()), ratio: ratio, ids: TraceIDs(seed: 42))
+            sink: SpanSink(capacity: capacity, registry: MetricsRegistry()), sampler: sampler, ids: TraceIDs(seed: 42))
     }
 
     @Test func aChildContinuesItsParentsTrace() {
@@ -59,7 +61,7 @@ import Tracing
     }
 
     @Test func anUnsampledTraceCarriesIdentifiersAndRecordsNothing() {
-        let tracer = self.tracer(ratio: 0)
+        let tracer = self.tracer(.never)
         let span = tracer.startSpan("quiet", context: .topLevel)
         #expect(!span.isRecording)
         #expect(!span.trace.sampled)
@@ -70,13 +72,49 @@ import Tracing
         #expect(tracer.sink.count == 0)
     }
 
-    @Test func aRatioSamplesAboutThatPartAndFollowsTheParent() {
-        let tracer = self.tracer(ratio: 0.25)
-        let sampled = (0..<4_000).filter { _ in tracer.root().sampled }.count
+    @Test func aRatioSamplesAboutThatPartAndFollowsTheParentWhereToldTo() {
+        let high = TraceContext(traceHigh: 1, traceLow: .max, spanID: 1, sampled: true)
+        let low = TraceContext(traceHigh: 1, traceLow: 0, spanID: 1, sampled: false)
+        let ratio = self.tracer(.ratio(0.25))
+        let sampled = (0..<4_000).filter { _ in ratio.next(nil).sampled }.count
         // Seeded, so this is one number; the bounds say why it is right.
         #expect((850...1_150).contains(sampled), "\(sampled) of 4000, seed 42")
-        let parent = TraceContext(traceHigh: 1, traceLow: .max, spanID: 1, sampled: true)
-        #expect(tracer.child(of: parent).sampled)
+        #expect(!ratio.next(high).sampled && ratio.next(low).sampled, "by the trace's identifier alone")
+        let following = self.tracer(.parentBased(root: .ratio(0)))
+        #expect(following.next(high).sampled && !following.next(low).sampled && !following.next(nil).sampled)
+        #expect(self.tracer(.always).next(low).sampled && !self.tracer(.never).next(high).sampled)
+        #expect(self.tracer(.ratio(1)).next(high).sampled)
+    }
+
+    @Test func aRequestsSpanGathersAndEndsOnce() throws {
+        let tracer = self.tracer()
+        let caller = TraceContext(traceHigh: 1, traceLow: 2, spanID: 3, sampled: true)
+        let (trace, made) = tracer.request(caller, state: "vendor=1")
+        let span = try #require(made)
+        #expect(span.trace == trace && trace.traceLow == 2 && trace.spanID != 3)
+        span.add(SpanField("db.collection.name", "c"))
+        let below = span.child()
+        span.report(
+            "append data-0", .producer, as: below, since: SystemTime.nanoseconds,
+            error: VecraftError(.unavailable, "no leader"), [SpanField("vecraft.offset", 7 as UInt64)])
+        span.end("upsert", .server, error: nil, [SpanField("vecraft.tier", "batch")])
+        span.end("again", .server, error: nil)
+        span.add(SpanField("late", "x"))
+        let spans = tracer.sink.take(10)
+        #expect(spans.map(\.name) == ["append data-0", "upsert"])
+        #expect(spans[0].parentSpanID == trace.spanID && spans[0].trace == below && spans[0].status?.code == .error)
+        #expect(spans[1].parentSpanID == 3 && spans[1].traceState == "vendor=1" && spans[1].status == nil)
+        #expect(spans[1].attributes == [SpanField("db.collection.name", "c"), SpanField("vecraft.tier", "batch")])
+        #expect(tracer.request(TraceContext(traceHigh: 1, traceLow: 2, spanID: 3, sampled: false), state: nil).1 == nil)
+    }
+
+    @Test func aSinkWakesItsExporterWhenThereIsEnough() async {
+        let sink = SpanSink(capacity: 8, wakeAt: 3, registry: MetricsRegistry())
+        let tracer = SpanTracer(sink: sink)
+        for _ in 0..<3 { tracer.startSpan("s", context: .topLevel).end() }
+        var fillings = sink.fillings.makeAsyncIterator()
+        await fillings.next()
+        #expect(sink.take(10).count == 3)
     }
 
     @Test func aFullSinkDropsTheOldestAndCountsIt() {
@@ -112,8 +150,7 @@ import Tracing
         #expect(one.events.map(\.name) == ["fetched", "exception"])
         #expect(one.links == [write])
         #expect(one.status?.code == .error)
-        #expect(one.attributes.get("vecraft.partition") == "data-0")
-        #expect(one.attributes.get("late") == nil)
+        #expect(one.attributes == [SpanField("vecraft.partition", "data-0")])
     }
 
     @Test func eventsAndLinksAreBounded() throws {

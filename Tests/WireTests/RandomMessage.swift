@@ -101,7 +101,8 @@ struct RandomMessage {
         case .string: (payload, wireType) = (Self.delimited(Array(self.text().utf8)), 2)
         case .bytes: (payload, wireType) = (Self.delimited(self.blob()), 2)
         case .float: (payload, wireType) = (self.payload(field), 5)
-        case .double: (payload, wireType) = (self.payload(field), 1)
+        case .fixed32: (payload, wireType) = (self.payload(field), 5)
+        case .double, .fixed64: (payload, wireType) = (self.payload(field), 1)
         default: (payload, wireType) = (self.payload(field), 0)
         }
         if !canBeDefault, payload.allSatisfy({ $0 == 0 }) { return nil }
@@ -126,6 +127,8 @@ struct RandomMessage {
                 ? Double(Int.random(in: -50...50, using: &self.rng) | 1)
                 : Double.random(in: -1e300...1e300, using: &self.rng)
             return withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) }
+        case .fixed32: return withUnsafeBytes(of: UInt32(truncatingIfNeeded: word).littleEndian) { Array($0) }
+        case .fixed64: return withUnsafeBytes(of: word.littleEndian) { Array($0) }
         default: return Self.varint(word)
         }
     }

@@ -8,16 +8,18 @@ package final class Counter: MetricSeries {
     @usableFromInline let whole = Atomic<UInt64>(0)
     /// Bit pattern of a Double.
     @usableFromInline let fraction = Atomic<UInt64>(0)
+    @usableFromInline let isOn: Bool
 
-    package init() {}
+    /// - Parameter isOn: False: counts nothing, for who wants to know what counting costs.
+    package init(isOn: Bool = true) { self.isOn = isOn }
 
     @inlinable package func increment(by amount: UInt64 = 1) {
-        self.whole.wrappingAdd(amount, ordering: .relaxed)
+        if self.isOn { self.whole.wrappingAdd(amount, ordering: .relaxed) }
     }
 
     /// Adds a fraction, for counts of seconds. Anything but a finite positive amount is ignored: a counter never falls.
     package func add(_ amount: Double) {
-        guard amount > 0, amount.isFinite else { return }
+        guard amount > 0, amount.isFinite, self.isOn else { return }
         addDouble(amount, to: self.fraction)
     }
 

@@ -40,6 +40,7 @@ package final class Histogram: MetricSeries, @unchecked Sendable {
     private let sumBits = Atomic<UInt64>(0)
     /// The last sampled observation of each bucket.
     private let exemplars: Mutex<[Exemplar?]>
+    private let isOn: Bool
 
     package struct Exemplar: Sendable, Equatable {
         package var traceHigh: UInt64
@@ -49,7 +50,9 @@ package final class Histogram: MetricSeries, @unchecked Sendable {
         package var milliseconds: UInt64
     }
 
-    package init(_ buckets: Buckets = .seconds) {
+    /// - Parameter isOn: False: counts nothing, for who wants to know what counting costs.
+    package init(_ buckets: Buckets = .seconds, isOn: Bool = true) {
+        self.isOn = isOn
         let count = buckets.bounds.count
         self.buckets = buckets
         self.bounds = .allocate(capacity: count)
@@ -70,7 +73,7 @@ package final class Histogram: MetricSeries, @unchecked Sendable {
     ///   - value: In the metric's base unit (seconds, bytes). NaN is ignored: it would spoil the sum for good.
     ///   - trace: When sampled, becomes the exemplar of its bucket.
     package func observe(_ value: Double, trace: TraceContext? = nil) {
-        if value.isNaN { return }
+        if value.isNaN || !self.isOn { return }
         // A scan: most observations fall in the first few buckets, and there are never more than 64.
         var i = 0
         while i < self.bounds.count, value > self.bounds[i] { i &+= 1 }

@@ -32,7 +32,7 @@ package final class LogControl: Sendable {
     }
 
     package var level: Logger.Level {
-        get { Logger.Level.allCases[self.threshold.load(ordering: .relaxed)] }
+        get { Self.levels[self.threshold.load(ordering: .relaxed)] }
         set { self.threshold.store(Self.rank(newValue), ordering: .relaxed) }
     }
 
@@ -47,6 +47,9 @@ package final class LogControl: Sendable {
         if !self.lines.isEmpty { self.lines[Self.rank(level)].increment() }
         self.sink(line)
     }
+
+    // Once: `allCases` builds an array at each asking, and each request asks.
+    private static let levels = Logger.Level.allCases
 
     /// The position in `allCases`, which is in order of severity.
     private static func rank(_ level: Logger.Level) -> Int {

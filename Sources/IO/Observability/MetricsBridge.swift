@@ -50,7 +50,7 @@ package struct MetricsBridge: MetricsFactory {
 
     private func counter(_ label: String, _ dimensions: [(String, String)]) -> Counter {
         let name = Self.name(label, dropping: ["_total"]) + "_total"
-        return self.series(name, .counter, dimensions, [], make: Counter.init)
+        return self.series(name, .counter, dimensions, [], make: { Counter() })
     }
 
     private func gauge(_ label: String, _ dimensions: [(String, String)]) -> Gauge {

@@ -19,17 +19,22 @@ package final class MetricsRegistry: Sendable {
     /// How many label sets a family holds before further ones share the series "other". 1,000: the largest family then
     /// is 18,000 lines of a page, 8 ms to write.
     package let maximumSeriesPerFamily: Int
+    /// False: counters and histograms stay at zero, and there is no page worth showing.
+    package let isOn: Bool
     private let state = Mutex(State())
     private let folded: CounterFamily
 
-    package init(maximumSeriesPerFamily: Int = 1_000) {
+    package init(maximumSeriesPerFamily: Int = 1_000, isOn: Bool = true) {
         precondition(maximumSeriesPerFamily > 0)
+        self.isOn = isOn
         self.maximumSeriesPerFamily = maximumSeriesPerFamily
         let declaration = MetricDeclaration(
             name: "vecraft_metrics_label_sets_folded_total", kind: .counter,
             help: "Requests for a label set that found its family full and were counted under the label value other.",
             labels: ["family"], buckets: [])
-        self.folded = MetricFamily(declaration, maximumSeries: maximumSeriesPerFamily, folded: nil, make: Counter.init)
+        self.folded = MetricFamily(declaration, maximumSeries: maximumSeriesPerFamily, folded: nil) {
+            Counter()
+        }
         self.state.withLock { state in
             state.families[declaration.name] = self.folded
             state.order.append(self.folded)
@@ -39,7 +44,7 @@ package final class MetricsRegistry: Sendable {
     // MARK: Declaring
 
     package func counter(_ name: String, help: String, labels: [String]) -> CounterFamily {
-        self.declare(name, .counter, help, labels, [], make: Counter.init)
+        self.declare(name, .counter, help, labels, []) { [isOn] in Counter(isOn: isOn) }
     }
 
     package func counter(_ name: String, help: String) -> Counter {
@@ -57,7 +62,7 @@ package final class MetricsRegistry: Sendable {
     package func histogram(
         _ name: String, help: String, labels: [String], buckets: Buckets = .seconds
     ) -> HistogramFamily {
-        self.declare(name, .histogram, help, labels, buckets.bounds) { Histogram(buckets) }
+        self.declare(name, .histogram, help, labels, buckets.bounds) { [isOn] in Histogram(buckets, isOn: isOn) }
     }
 
     package func histogram(_ name: String, help: String, buckets: Buckets = .seconds) -> Histogram {

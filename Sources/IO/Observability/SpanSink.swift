@@ -13,11 +13,11 @@ package struct FinishedSpan: Sendable {
     /// Nanoseconds since 1970.
     package var start: UInt64
     package var end: UInt64
-    package var attributes: SpanAttributes
+    package var attributes: [SpanField]
     package var status: SpanStatus?
-    package var events: [SpanEvent]
+    package var events: [SpanEvent] = []
     /// Spans of other traces or times that this one belongs to: an apply links to the write it applies.
-    package var links: [TraceContext]
+    package var links: [TraceContext] = []
 }
 
 /// Holds ended spans until an exporter takes them. Bounded: when full, the oldest is dropped and counted.
@@ -29,40 +29,49 @@ package final class SpanSink: Sendable {
         var count = 0
     }
 
-    /// 4,096 spans of about 1 KiB: 4 MiB, some seconds of full sampling under load.
+    /// 4,096 spans of about 1 KiB: 4 MiB, some tenths of a second of full sampling under load.
     package static let defaultCapacity = 4_096
 
     package let capacity: Int
+    /// Spans held at which the exporter is woken, before its time.
+    private let wakeAt: Int
+    private let woken: AsyncStream<Void>.Continuation
+    /// An element whenever enough spans are held to be worth a request; none are kept beyond one.
+    package let fillings: AsyncStream<Void>
     package let finished: Counter
     package let dropped: Counter
     private let state = Mutex(State())
 
-    package init(capacity: Int = SpanSink.defaultCapacity, registry: MetricsRegistry) {
+    /// - Parameter wakeAt: Spans held at which ``fillings`` says so.
+    package init(capacity: Int = SpanSink.defaultCapacity, wakeAt: Int = .max, registry: MetricsRegistry) {
         precondition(capacity > 0)
         self.capacity = capacity
+        self.wakeAt = wakeAt
+        (self.fillings, self.woken) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
         self.finished = registry.counter("vecraft_trace_spans_finished_total", help: "Sampled spans that ended.")
         self.dropped = registry.counter(
             "vecraft_trace_spans_dropped_total",
-            help: "Sampled spans that were dropped because no exporter took them in time.")
+            help: "Sampled spans that were lost: the exporter was late, or the collector did not take them.")
     }
 
     package func append(_ span: FinishedSpan) {
         self.finished.increment()
-        let full = self.state.withLock { state in
+        let (full, wakes) = self.state.withLock { state in
             if state.spans.count < self.capacity, state.head == 0, state.count == state.spans.count {
                 state.spans.append(span)
                 state.count += 1
-                return false
+                return (false, state.count == self.wakeAt)
             }
             state.spans[(state.head + state.count) % state.spans.count] = span
             if state.count < state.spans.count {
                 state.count += 1
-                return false
+                return (false, state.count == self.wakeAt)
             }
             state.head = (state.head + 1) % state.spans.count
-            return true
+            return (true, false)
         }
         if full { self.dropped.increment() }
+        if wakes { self.woken.yield() }
     }
 
     package var count: Int { self.state.withLock { $0.count } }

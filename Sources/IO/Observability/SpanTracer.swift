@@ -4,37 +4,40 @@ package import Tracing
 
 /// Traces for swift-distributed-tracing with W3C Trace Context in and out; ended spans go to a ``SpanSink``.
 ///
-/// Sampling follows the parent; a root is sampled by its identifier at the given ratio, so that all processes would
-/// decide alike. Unsampled spans carry identifiers, for logs and lineage, and record nothing.
+/// Unsampled spans carry identifiers, for logs and lineage, and record nothing.
 package struct SpanTracer: Tracer {
     package let sink: SpanSink
     /// Draws identifiers; also for code that makes a ``TraceContext`` without a span.
     package let ids: TraceIDs
-    private let threshold: UInt64
+    private let sampler: TraceSampler
 
-    /// - Parameter ratio: Part of new traces that is sampled, 0 to 1.
-    package init(sink: SpanSink, ratio: Double = 1, ids: TraceIDs = TraceIDs()) {
-        precondition((0...1).contains(ratio), "sampling ratio \(ratio)")
+    package init(sink: SpanSink, sampler: TraceSampler = .parentBased(root: .always), ids: TraceIDs = TraceIDs()) {
         self.sink = sink
         self.ids = ids
-        self.threshold = ratio == 1 ? .max : UInt64(ratio * 0x1p64)
+        self.sampler = sampler
     }
 
     /// Makes this the tracer of every library in the process. Once a process.
     package func bootstrap() { InstrumentationSystem.bootstrap(self) }
 
-    /// A new trace, sampled or not as the ratio says.
-    package func root() -> TraceContext {
+    /// Where a new span stands: a new trace, or one span further down its parent's; sampled as the sampler says.
+    package func next(_ parent: TraceContext?) -> TraceContext {
         var ids = self.ids
-        var root = TraceContext.root(using: &ids)
-        root.sampled = self.threshold == .max || root.traceLow < self.threshold
-        return root
+        var trace = parent.map { $0.child(using: &ids) } ?? TraceContext.root(using: &ids)
+        trace.sampled = self.sampler.samples(trace, parent: parent)
+        return trace
     }
 
-    /// One span further down the trace.
-    package func child(of parent: TraceContext) -> TraceContext {
-        var ids = self.ids
-        return parent.child(using: &ids)
+    /// A request that arrives: where it stands, and its span if it is sampled.
+    /// - Parameters:
+    ///   - parent: The caller's span, if it sent one.
+    ///   - state: The caller's `tracestate`.
+    package func request(_ parent: TraceContext?, state: String?) -> (TraceContext, RequestSpan?) {
+        let trace = self.next(parent)
+        guard trace.sampled else { return (trace, nil) }
+        // Longer than what must be passed on at least is dropped whole (W3C Trace Context, section 3.3.1.5).
+        let state = state.flatMap { $0.isEmpty || $0.utf8.count > 512 ? nil : $0 }
+        return (trace, RequestSpan(trace, parent: parent, traceState: state, sink: self.sink, ids: self.ids))
     }
 
     package func startSpan<Instant: TracerInstant>(
@@ -43,7 +46,7 @@ package struct SpanTracer: Tracer {
     ) -> RecordedSpan {
         var context = context()
         let parent = context.trace
-        let trace = parent.map(self.child(of:)) ?? self.root()
+        let trace = self.next(parent)
         context.trace = trace
         return RecordedSpan(
             name: operationName, kind: kind, context: context, trace: trace, parent: parent?.spanID,
@@ -157,7 +160,7 @@ package final class RecordedSpan: Tracing.Span {
             state.ended = true
             return FinishedSpan(
                 name: state.name, kind: self.kind, trace: self.trace, parentSpanID: self.parent,
-                traceState: self.context.traceState, start: self.start, end: end, attributes: state.attributes,
+                traceState: self.context.traceState, start: self.start, end: end, attributes: state.attributes.fields,
                 status: state.status, events: state.events, links: state.links)
         }
         if let finished { sink.append(finished) }

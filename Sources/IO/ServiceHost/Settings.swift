@@ -96,6 +96,7 @@ package struct Settings: Sendable, Equatable {
         package var slowQueryMilliseconds = 1_000
     }
     package struct Metrics: Sendable, Equatable {
+        package var enabled = true
         package var canarySeconds = 10
     }
     package struct Gateway: Sendable, Equatable {
@@ -295,6 +296,10 @@ extension Settings {
             "Callers whose last writes are remembered for read-your-writes without a session token."),
         .flag("gateway.console", \.gateway.console, "Serve the web console at /console on the HTTP listener."),
 
+        .flag(
+            "metrics.enabled", \.metrics.enabled,
+            "Count and time what the node does; without it /metrics is not served, and what is computed from counts (budgets, the canary) is not."
+        ),
         .int(
             "metrics.canary_seconds", \.metrics.canarySeconds, 0...86_400,
             "How often the node writes a point of its own and reads it back at each level, in seconds; 0: never."),

@@ -29,6 +29,7 @@ extension Gateway {
                     let since = SystemTime.monotonicNanoseconds
                     parked = try await self.caughtUp(read, context, on: loop)
                     self.query.waited(read.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
+                    context.span?.stage("wait for replay", since: since)
                 case .scattered(let read):
                     let (bytes, level) = try await self.scattered(Op.self, message, context, read, on: loop)
                     metrics.record(context, .interactive, .ok, level: ConsistencyLabel(level), since: start)
@@ -51,6 +52,7 @@ extension Gateway {
     ) throws(VecraftError) -> ReadOutcome<R> where Message.Builder.View == Op.Request {
         try ArenaPool.shared.withArena { arena throws(VecraftError) in
             let request = message.built(in: arena).view
+            if parked == nil { self.traced(Op.self, request, context) }
             switch try Op.run(self, request, context, parked, arena) {
             case .answered(let reply, let level):
                 self.answered(Op.self, request, reply, context)

@@ -21,6 +21,7 @@ extension Gateway {
                 let scratch = call.loopLocal(LoopScratch.self)
                 defer { scratch.arena.reset() }
                 let request = try Op.Request.decode(message, in: scratch.arena)
+                self.traced(Op.self, request, ready)
                 switch try Op.run(self, request, ready, nil, scratch.arena) {
                 case .answered(let reply, let level):
                     out.write(reply)
@@ -66,6 +67,7 @@ extension Gateway {
             [self] outcome in
             // On the loop: a search here costs what it would have cost there.
             self.query.waited(parked.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
+            context.span?.stage("wait for replay", since: since)
             let result = outcome.flatMap { parked in
                 Result { () throws(VecraftError) in
                     try self.finish(Op.self, reply.message, context, parked)

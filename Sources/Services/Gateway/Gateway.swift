@@ -62,6 +62,8 @@ package final class Gateway: Sendable {
     let fanOut: FanOut
     let cache: ResultCache?
     let coverage: WriteCoverage?
+    /// Nil: no spans are recorded.
+    let tracer: SpanTracer?
     let log = Logger(label: "vecraft.gateway")
     let slowLines = LineBudget(perSecond: 10)
 
@@ -69,8 +71,9 @@ package final class Gateway: Sendable {
         settings: GatewaySettings, clock: HLCClock, journal: any JournalClient, meta: MetaManager, storage: StorageNode,
         query: QueryProcessor, lineage: LineageService, requestMetrics: RequestMetrics, status: NodeStatus,
         placement: any ShardDirectory, peers: any ShardPeers, fanOutMetrics: FanOutMetrics, cache: ResultCache? = nil,
-        coverage: WriteCoverage? = nil
+        coverage: WriteCoverage? = nil, tracer: SpanTracer? = nil
     ) {
+        self.tracer = tracer
         self.coverage = coverage
         self.cache = cache
         self.placement = placement
@@ -146,7 +149,9 @@ package final class Gateway: Sendable {
         if let deadline {
             most = min(deadline.uptimeNanoseconds, self.deadline(arrived: arrived, wish: self.settings.maxTimeout))
         }
-        return try RequestContext(deadline: most, arrived: arrived, peer: peer.address) { metadata[$0] }
+        var context = try RequestContext(deadline: most, arrived: arrived, peer: peer.address) { metadata[$0] }
+        context.begin(self.tracer) { metadata["tracestate"] }
+        return context
     }
 }
 
@@ -175,6 +180,7 @@ struct Operations: Sendable {
 }
 
 extension OperationMetrics {
+    /// Of a request that was answered; `code` is OK.
     func record(
         _ context: RequestContext?, _ tier: Tier, _ code: VecraftError.Code, level: ConsistencyLabel = .none,
         since start: UInt64
@@ -183,6 +189,7 @@ extension OperationMetrics {
         self.record(
             tier: tier, level: level, code: code, nanoseconds: SystemTime.monotonicNanoseconds &- start,
             trace: context?.trace)
+        context?.answered(self.name, tier, level, nil, since: start)
     }
 
     func record(_ context: RequestContext?, _ tier: Tier, _ error: VecraftError, since start: UInt64) {
@@ -190,6 +197,7 @@ extension OperationMetrics {
         self.record(
             tier: tier, level: .none, error: error, nanoseconds: SystemTime.monotonicNanoseconds &- start,
             trace: context?.trace)
+        context?.answered(self.name, tier, .none, error, since: start)
     }
 
     func record<R>(_ context: RequestContext?, _ tier: Tier, _ result: Result<R, VecraftError>, since start: UInt64) {

@@ -216,6 +216,7 @@ extension Gateway {
         context.requestBytes = call.body.readableBytes
         context.answersText = true
         context.trace = call.trace
+        context.begin(self.tracer) { call.traceState }
         return context
     }
 }

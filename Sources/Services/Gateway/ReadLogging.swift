@@ -32,6 +32,7 @@ extension Gateway {
         if taken >= self.settings.slowQueryNanoseconds, context.scope == nil {
             self.logSlow(Op.self, request, reply, context, origins, nanoseconds: taken)
         }
+        if let span = context.span, !context.isPart { self.trace(Op.self, reply, span, origins) }
         if self.logsReads(context) { self.logRead(Op.self, request, reply, context, origins) }
     }
 
@@ -59,11 +60,7 @@ extension Gateway {
         }
         for (name, value) in Op.stages(of: reply.view) { fields[name] = "\(value)" }
         if let origins { fields["nodes_asked"] = "\(Set(origins.map(\.node)).count)" }
-        if !context.requestID.isEmpty { fields["request_id"] = "\(context.requestID)" }
-        if let trace = context.trace {
-            fields["trace_id"] = "\(trace.traceIDHex)"
-            fields["span_id"] = "\(trace.spanIDHex)"
-        }
+        fields.merge(context.logFields) { own, _ in own }
         self.log.warning("slow query", metadata: fields)
     }
 

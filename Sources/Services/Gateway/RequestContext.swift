@@ -1,7 +1,7 @@
 internal import GRPC
 internal import HLC
 internal import JournalFormat
-internal import Observability
+package import Observability
 package import Primitives
 
 /// Who asks, from where, and how long they will wait: what every request carries beside its message.
@@ -10,6 +10,8 @@ package struct RequestContext: Sendable {
     package var arrived: UInt64
     /// Nil when the caller sent no trace; writes then start one.
     package var trace: TraceContext?
+    /// Where spans are recorded and this request's is: what it will say. ``trace`` is its place.
+    package var span: RequestSpan?
     /// The caller's `x-request-id`; "" when it sent none.
     package var requestID: String
     package var idempotencyKey: String
@@ -33,10 +35,13 @@ package struct RequestContext: Sendable {
     var scope: ShardScope?
 
     /// Of another node's question.
-    init(deadline: UInt64, arrived: UInt64, scope: ShardScope) {
+    ///
+    /// - Parameter requestID: Of the client's request, for lines of the log.
+    init(deadline: UInt64, arrived: UInt64, scope: ShardScope, trace: TraceContext?, requestID: String) {
         self.arrived = arrived
         self.deadline = deadline
-        self.requestID = ""
+        self.trace = trace
+        self.requestID = requestID
         self.idempotencyKey = ""
         self.principal = ""
         self.caller = 0

@@ -6,15 +6,24 @@ internal import QueryProcessor
 internal import ShardEngine
 internal import StorageNode
 internal import Synchronization
+internal import Tracing
 internal import Wire
+
+/// On whose behalf another node is asked: for its log and spans.
+package struct ReadCaller: Sendable {
+    package var trace: TraceContext?
+    /// "" if it has none.
+    package var requestID = ""
+}
 
 /// Asks other nodes for their shards.
 package protocol ShardPeers: Sendable {
     /// - Parameters:
     ///   - request: A `vecraft.internal.v1.ShardReadRequest`.
+    ///   - origin: For whom.
     ///   - completion: With the public method's reply; from any thread.
     func read(
-        _ request: [UInt8], at node: UInt64, timeout: Duration,
+        _ request: [UInt8], at node: UInt64, timeout: Duration, origin: ReadCaller,
         completion: @escaping @Sendable (Result<[UInt8], VecraftError>) -> Void)
 }
 
@@ -194,9 +203,18 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         guard now < self.context.deadline else { return }
         let request = self.request(shards)
         let hedge = self.hedge(node, shards)
-        self.gateway.peers.read(request, at: node, timeout: .nanoseconds(self.context.deadline - now)) { result in
+        let span = self.context.span
+        let asked = span.map { (trace: $0.child(), at: SystemTime.nanoseconds) }
+        let origin = ReadCaller(trace: asked?.trace ?? self.context.trace, requestID: self.context.requestID)
+        self.gateway.peers.read(request, at: node, timeout: .nanoseconds(self.context.deadline - now), origin: origin) {
+            result in
             self.loop.execute {
                 hedge.cancel()
+                if let span, let asked {
+                    span.report(
+                        "ask node", .client, as: asked.trace, since: asked.at, error: result.failure,
+                        [SpanField("vecraft.node", node), SpanField("vecraft.shards", shards.count)])
+                }
                 self.gateway.fanOut.answered(node, result, nanoseconds: SystemTime.monotonicNanoseconds &- now)
                 self.state.withLock { state in for shard in shards { state.pending[shard, default: 1] -= 1 } }
                 switch result {
@@ -406,5 +424,11 @@ extension Gateway {
                 }
             }
         }
+    }
+}
+
+extension Result where Failure == VecraftError {
+    fileprivate var failure: VecraftError? {
+        if case .failure(let error) = self { error } else { nil }
     }
 }

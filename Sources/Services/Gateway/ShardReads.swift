@@ -3,6 +3,7 @@ internal import NIOCore
 internal import Observability
 internal import Primitives
 internal import QueryProcessor
+internal import Tracing
 internal import Wire
 
 extension Gateway {
@@ -19,7 +20,10 @@ extension Gateway {
                 deadline: deadline, arrived: arrived,
                 scope: ShardScope(
                     collection: request.collection, shards: request.shards, needed: request.neededOffset,
-                    maxStalenessMilliseconds: request.maxStalenessMs == 0 ? nil : UInt64(request.maxStalenessMs)))
+                    maxStalenessMilliseconds: request.maxStalenessMs == 0 ? nil : UInt64(request.maxStalenessMs)),
+                trace: call.metadata["traceparent"].flatMap { TraceContext(traceparent: $0) },
+                requestID: call.metadata["x-request-id"] ?? "")
+            context.begin(self.tracer) { call.metadata["tracestate"] }
             context.pageBytes = Int(clamping: request.pageBytes)
             context.answersText = request.answersText
             let ready = context
@@ -39,9 +43,14 @@ extension Gateway {
         _: Op.Type, _ question: ByteBuffer, _ context: RequestContext, _ call: borrowing GRPCCall, _ out: inout ByteBuffer
     ) throws(VecraftError) -> GRPCUnaryOutcome {
         var waiting: ParkedRead?
-        let reply = try self.part(Op.self, question, context, nil, &waiting)
+        let reply: [UInt8]
+        do throws(VecraftError) { reply = try self.part(Op.self, question, context, nil, &waiting) } catch {
+            context.span?.endPart(Op.metrics(self.operations).name, error)
+            throw error
+        }
         guard let read = waiting else {
             out.writeBytes(VecraftInternalV1.ShardReadResponse(reply: reply).encode())
+            context.span?.endPart(Op.metrics(self.operations).name, nil)
             return .reply
         }
         let deferred = call.deferred(keepingMessage: false)
@@ -49,6 +58,7 @@ extension Gateway {
         let since = SystemTime.monotonicNanoseconds
         self.wait(for: read, until: context.lagDeadline, on: loop, cancelled: { deferred.onCancel($0) }) { [self] outcome in
             self.query.waited(read.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
+            context.span?.stage("wait for replay", since: since)
             do throws(VecraftError) {
                 var again: ParkedRead?
                 let reply = try self.part(Op.self, question, context, try outcome.get(), &again)
@@ -56,7 +66,11 @@ extension Gateway {
                     throw VecraftError(.internalError, "a read was woken before its offset was applied")
                 }
                 deferred.reply(VecraftInternalV1.ShardReadResponse(reply: reply).encode())
-            } catch { deferred.fail(error) }
+                context.span?.endPart(Op.metrics(self.operations).name, nil)
+            } catch {
+                deferred.fail(error)
+                context.span?.endPart(Op.metrics(self.operations).name, error)
+            }
         }
         return .later
     }
@@ -76,5 +90,12 @@ extension Gateway {
         }
         waiting = behind
         return reply
+    }
+}
+
+extension RequestSpan {
+    /// Of another node's question.
+    fileprivate func endPart(_ operation: String, _ error: VecraftError?) {
+        self.end("shards " + operation, .server, error: error, [SpanField("rpc.method", "vecraft.internal.v1.ShardReads/Read")])
     }
 }

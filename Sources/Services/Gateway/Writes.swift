@@ -4,9 +4,11 @@ internal import JournalFormat
 internal import JournalService
 internal import JournalStore
 internal import NIOCore
+internal import Observability
 internal import Primitives
 internal import QueryProcessor
 internal import StorageNode
+internal import Tracing
 internal import Wire
 
 /// A write, validated and encoded: nothing is left but to append it.
@@ -95,7 +97,9 @@ extension Gateway {
         completion: @escaping @Sendable (Result<Appended, VecraftError>) -> Void
     ) {
         let partition = write.schema.partition
+        let handed = context.span == nil ? 0 : SystemTime.nanoseconds
         self.journal.append(write.entry, to: partition) { [self] result in
+            if let span = context.span { Self.trace(write, result, span, since: handed) }
             guard case .success(let appended) = result else {
                 completion(result)
                 return
@@ -108,8 +112,10 @@ extension Gateway {
                 return
             }
             let timer = TimerBox()
+            let since = SystemTime.monotonicNanoseconds
             let ticket = replay.waiters.wait(for: appended.offset) { waited in
                 timer.cancel()
+                context.span?.stage("wait for replay", since: since)
                 switch waited {
                 case .failure(let error): completion(.failure(error))
                 case .success: self.awaitElsewhere(write, appended, context, on: loop, completion)
@@ -121,6 +127,23 @@ extension Gateway {
                     replay.waiters.cancel(ticket, error: Self.behind(replay, appended))
                 })
         }
+    }
+
+    /// The span whose identity the entry carries: what applies it links to it.
+    @inline(never)
+    private static func trace(
+        _ write: PreparedWrite, _ result: Result<Appended, VecraftError>, _ span: RequestSpan, since start: UInt64
+    ) {
+        var fields = [SpanField("vecraft.partition", write.schema.partition.description)]
+        var failure: VecraftError?
+        switch result {
+        case .success(let appended):
+            fields.append(SpanField("vecraft.offset", appended.offset))
+            fields.append(SpanField("vecraft.hlc", appended.hlc.rawValue))
+        case .failure(let error): failure = error
+        }
+        span.report("journal append", .producer, as: write.trace, since: start, error: failure, fields)
+        span.add(SpanField("vecraft.points", write.accepted))
     }
 
     /// Applied here; of shards that lie elsewhere one holder each must have it too.
@@ -217,6 +240,7 @@ extension Gateway {
             throw VecraftError(
                 .permissionDenied, "tenant: \"\(schema.tenant)\" is the nodes' own", field: "tenant", reason: "TENANT_RESERVED")
         }
+        context.span?.place(tenant: schema.tenant, collection: schema.name)
         return try self.header(
             operation, tenant: schema.tenant, collection: schema.id, partition: schema.partition, context,
             key: key.string, tier: tier)

@@ -68,12 +68,14 @@ package final class PeerClients: Sendable {
     /// One call of any service on the peers' listener; `completion` from an event loop.
     /// - Parameter method: Its full path.
     package func unary(
-        _ method: String, _ request: [UInt8], at node: ReplicaID, timeout: Duration,
+        _ method: String, _ request: [UInt8], at node: ReplicaID, metadata: GRPCMetadata = [:], timeout: Duration,
         completion: @escaping @Sendable (Result<ByteBuffer, VecraftError>) -> Void
     ) {
         let client: GRPCClient
         do throws(VecraftError) { client = try self.client(node) } catch { return completion(.failure(error)) }
-        client.unary(method, ByteBuffer(bytes: request), timeout: timeout) { completion($0.map(\.message)) }
+        client.unary(method, ByteBuffer(bytes: request), metadata: metadata, timeout: timeout) {
+            completion($0.map(\.message))
+        }
     }
 
     /// The other nodes whose addresses are known.

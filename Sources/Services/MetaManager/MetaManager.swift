@@ -82,7 +82,7 @@ package final class MetaManager: Sendable {
         let begun = catalog.applied
         try self.read(from: begun + 1) { (entry) throws(VecraftError) in
             guard case .refused(let what) = self.apply(entry, to: &catalog) else { return }
-            self.log(.refused(what), entry.offset)
+            self.log(.refused(what), entry)
             self.refusedAtLoad.withLock { $0.append(entry.offset) }
         }
         for schema in catalog.byID.values { self.reach(schema.created) }
@@ -321,7 +321,7 @@ package final class MetaManager: Sendable {
                 if case .updated(let schema) = change { observer.update(schema) }
                 if case .dropped(let schema) = change { observer.drop(schema) }
                 if case .refused = change { observer.refused(at: entry.offset) }
-                self.log(change, entry.offset)
+                self.log(change, entry)
                 self.reach(entry.hlc)
                 self.waiters.advance(to: entry.offset)
                 self.change.yield()
@@ -386,25 +386,29 @@ package final class MetaManager: Sendable {
         }
     }
 
-    private func log(_ change: Catalog.Change, _ offset: JournalOffset) {
+    /// With the ids of the request that changed it.
+    private func log(_ change: Catalog.Change, _ entry: EntryView) {
+        var fields = entry.logFields
+        fields["offset"] = "\(entry.offset)"
+        func name(_ schema: CollectionSchema) {
+            fields["name"] = "\(schema.name)"
+            fields["id"] = "\(schema.id)"
+        }
         switch change {
         case .created(let schema):
-            self.log.notice(
-                "collection created", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
+            name(schema)
+            self.log.notice("collection created", metadata: fields)
         case .updated(let schema):
-            self.log.notice(
-                "collection updated",
-                metadata: [
-                    "name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)",
-                    "quantisation": "\(schema.vectors.map(\.quantisation.rawValue).joined(separator: ","))",
-                ])
+            name(schema)
+            fields["quantisation"] = "\(schema.vectors.map(\.quantisation.rawValue).joined(separator: ","))"
+            self.log.notice("collection updated", metadata: fields)
         case .dropped(let schema):
-            self.log.notice(
-                "collection dropped", metadata: ["name": "\(schema.name)", "id": "\(schema.id)", "offset": "\(offset)"])
+            name(schema)
+            self.log.notice("collection dropped", metadata: fields)
         case .refused(let what):
-            self.log.error(
-                "a schema change that cannot be carried out was passed over",
-                metadata: ["partition": "\(PartitionID.sys)", "offset": "\(offset)", "why": "\(what)"])
+            fields["partition"] = "\(PartitionID.sys)"
+            fields["why"] = "\(what)"
+            self.log.error("a schema change that cannot be carried out was passed over", metadata: fields)
         case .none: break
         }
     }

@@ -4,6 +4,7 @@ package import JournalService
 internal import JournalStore
 internal import Logging
 import Observability
+internal import Tracing
 package import Primitives
 import ShardEngine
 internal import Synchronization
@@ -37,6 +38,7 @@ package final class PartitionReplay: Sendable {
     private let anchor = WallAnchor(wall: SystemTime.nextMillisecond, steady: SystemTime.steadyNanoseconds)
     private let averageEntryBytes = Atomic<UInt64>(0)
     private let metrics: Handles
+    private let tracer: SpanTracer?
     private let log = Logger(label: "vecraft.storage")
 
     private struct Handles {
@@ -49,8 +51,9 @@ package final class PartitionReplay: Sendable {
 
     init(
         partition: PartitionID, start: JournalOffset, journal: any JournalClient, clock: HLCClock, receipts: ReceiptLog,
-        applyDelayMilliseconds: UInt64, metrics: StorageMetrics
+        applyDelayMilliseconds: UInt64, metrics: StorageMetrics, tracer: SpanTracer?
     ) throws(VecraftError) {
+        self.tracer = tracer
         self.partition = partition
         self.start = start
         self.journal = journal
@@ -216,6 +219,7 @@ package final class PartitionReplay: Sendable {
                     try self.apply(own, to: replica, through: batch.lastOffset)
                 }
                 if let last = views.last { self.publish(last.offset, last.hlc) }
+                if let tracer { self.trace(views, tracer, since: start) }
             }
             delivered = batch.lastOffset
         }
@@ -228,6 +232,26 @@ package final class PartitionReplay: Sendable {
         self.metrics.entries.increment(by: UInt64(batch.count))
         self.metrics.bytes.increment(by: UInt64(batch.bytes))
         self.metrics.seconds.observe(nanoseconds: SystemTime.monotonicNanoseconds &- start)
+    }
+
+    /// The writes of a batch that are sampled are linked to: their spans ended before this began.
+    private func trace(_ views: [EntryView], _ tracer: SpanTracer, since start: UInt64) {
+        var links: [TraceContext] = []
+        for view in views {
+            let trace = view.trace
+            if trace.sampled { links.append(trace) }
+        }
+        guard !links.isEmpty, let first = views.first, let last = views.last else { return }
+        let spent = SystemTime.monotonicNanoseconds &- start
+        let now = SystemTime.nanoseconds
+        tracer.report(
+            "apply", .consumer, links: links, since: now - min(spent, now),
+            [
+                SpanField("vecraft.partition", self.partition.description),
+                SpanField("vecraft.first_offset", first.offset), SpanField("vecraft.last_offset", last.offset),
+                SpanField("vecraft.hlc", last.hlc.rawValue), SpanField("vecraft.entries", views.count),
+                SpanField("vecraft.sampled_entries", links.count),
+            ])
     }
 
     /// What of a batch is for a shard's collection. Of several shards each looks at its own points alone, so whether an entry is applied
@@ -273,10 +297,10 @@ package final class PartitionReplay: Sendable {
         self.metrics.refused.increment()
         self.log.error(
             "an entry that cannot be applied was passed over",
-            metadata: [
+            metadata: entry.logFields.merging([
                 "partition": "\(self.partition)", "offset": "\(entry.offset)", "collection": "\(replica.schema.name)",
                 "why": "\(error.message)",
-            ])
+            ]) { own, _ in own })
     }
 
     private func idle() {

@@ -4,7 +4,7 @@ package import JournalService
 internal import JournalFormat
 internal import JournalStore
 internal import Logging
-import Observability
+package import Observability
 package import Primitives
 package import ShardEngine
 internal import Synchronization
@@ -31,6 +31,7 @@ package final class StorageNode: Sendable {
     let settings: StorageSettings
     private let journal: any JournalClient
     private let clock: HLCClock
+    private let tracer: SpanTracer?
     let files: any FileStore
     let gauges: StorageMetrics
     private let workers: ShardWorkers
@@ -47,8 +48,9 @@ package final class StorageNode: Sendable {
     package init(
         directory: String, settings: StorageSettings, journal: any JournalClient, clock: HLCClock, files: any FileStore,
         metrics: StorageMetrics, catalogReached: (@Sendable () -> UInt64)? = nil,
-        shards directoryOfShards: any ShardDirectory = EverythingHere()
+        shards directoryOfShards: any ShardDirectory = EverythingHere(), tracer: SpanTracer? = nil
     ) throws(VecraftError) {
+        self.tracer = tracer
         try settings.shard.validate()
         self.directoryOfShards = directoryOfShards
         self.catalogReached = catalogReached
@@ -288,7 +290,7 @@ package final class StorageNode: Sendable {
             path: Paths.join(self.directory, "receipts/\(partition)"), files: self.files)
         return try PartitionReplay(
             partition: partition, start: start, journal: self.journal, clock: self.clock, receipts: receipts,
-            applyDelayMilliseconds: self.settings.applyDelayMilliseconds, metrics: self.gauges)
+            applyDelayMilliseconds: self.settings.applyDelayMilliseconds, metrics: self.gauges, tracer: self.tracer)
     }
 
     /// Removes the folders of dropped collections. A folder that the journal says nothing of is left alone: points are never

@@ -25,6 +25,7 @@ package final class TestCluster: Sendable {
         package var replicas = 2
         /// Of nodes that have not all roles, in a cluster that runs itself.
         package var rolesOf: [Int: String] = [:]
+        package var environment: [String: String] = [:]
         package init() {}
     }
 
@@ -110,7 +111,7 @@ package final class TestCluster: Sendable {
             if joins { launch.arguments.append("--join") }
         }
         launch.through = self.network?.through(peer.id) ?? []
-        launch.environment = try self.clocks?.environment(of: peer.id) ?? [:]
+        launch.environment = self.options.environment.merging(try self.clocks?.environment(of: peer.id) ?? [:]) { $1 }
         return try ClusterNode(id: peer.id, host: peer.host, peerAddress: peer.address, launch: launch)
     }
 

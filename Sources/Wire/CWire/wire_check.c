@@ -95,8 +95,10 @@ static wire_fault_code blame(
 
 static inline unsigned wire_type_of(const wire_field *field) {
     switch (field->type) {
-    case WIRE_FLOAT: return 5;
-    case WIRE_DOUBLE: return 1;
+    case WIRE_FLOAT:
+    case WIRE_FIXED32: return 5;
+    case WIRE_DOUBLE:
+    case WIRE_FIXED64: return 1;
     case WIRE_STRING:
     case WIRE_BYTES:
     case WIRE_MESSAGE: return 2;

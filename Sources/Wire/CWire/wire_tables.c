@@ -7,6 +7,10 @@
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "opentelemetry/proto/collector/trace/v1/trace_service.pb-c.h"
+#include "opentelemetry/proto/common/v1/common.pb-c.h"
+#include "opentelemetry/proto/resource/v1/resource.pb-c.h"
+#include "opentelemetry/proto/trace/v1/trace.pb-c.h"
 #include "vecraft/internal/v1/control.pb-c.h"
 #include "vecraft/internal/v1/journal.pb-c.h"
 #include "vecraft/internal/v1/lineage.pb-c.h"
@@ -226,6 +230,66 @@ _Static_assert(offsetof(Grpc__Reflection__V1alpha__ListServiceResponse, n_servic
 _Static_assert(offsetof(Grpc__Reflection__V1alpha__ServiceResponse, name) == 24, "grpc.reflection.v1alpha.ServiceResponse.name");
 _Static_assert(offsetof(Grpc__Reflection__V1alpha__ErrorResponse, error_code) == 24, "grpc.reflection.v1alpha.ErrorResponse.error_code");
 _Static_assert(offsetof(Grpc__Reflection__V1alpha__ErrorResponse, error_message) == 32, "grpc.reflection.v1alpha.ErrorResponse.error_message");
+_Static_assert(offsetof(Opentelemetry__Proto__Collector__Trace__V1__ExportTraceServiceRequest, resource_spans) == 32, "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest.resource_spans");
+_Static_assert(offsetof(Opentelemetry__Proto__Collector__Trace__V1__ExportTraceServiceRequest, n_resource_spans) == 24, "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest.resource_spans");
+_Static_assert(offsetof(Opentelemetry__Proto__Collector__Trace__V1__ExportTraceServiceResponse, partial_success) == 24, "opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse.partial_success");
+_Static_assert(offsetof(Opentelemetry__Proto__Collector__Trace__V1__ExportTracePartialSuccess, rejected_spans) == 24, "opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess.rejected_spans");
+_Static_assert(offsetof(Opentelemetry__Proto__Collector__Trace__V1__ExportTracePartialSuccess, error_message) == 32, "opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess.error_message");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__AnyValue, string_value) == 32, "opentelemetry.proto.common.v1.AnyValue.string_value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__AnyValue, value_case) == 24, "opentelemetry.proto.common.v1.AnyValue.string_value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__AnyValue, bool_value) == 32, "opentelemetry.proto.common.v1.AnyValue.bool_value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__AnyValue, value_case) == 24, "opentelemetry.proto.common.v1.AnyValue.bool_value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__AnyValue, int_value) == 32, "opentelemetry.proto.common.v1.AnyValue.int_value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__AnyValue, value_case) == 24, "opentelemetry.proto.common.v1.AnyValue.int_value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__AnyValue, double_value) == 32, "opentelemetry.proto.common.v1.AnyValue.double_value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__AnyValue, value_case) == 24, "opentelemetry.proto.common.v1.AnyValue.double_value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__AnyValue, array_value) == 32, "opentelemetry.proto.common.v1.AnyValue.array_value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__AnyValue, value_case) == 24, "opentelemetry.proto.common.v1.AnyValue.array_value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__ArrayValue, values) == 32, "opentelemetry.proto.common.v1.ArrayValue.values");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__ArrayValue, n_values) == 24, "opentelemetry.proto.common.v1.ArrayValue.values");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__KeyValue, key) == 24, "opentelemetry.proto.common.v1.KeyValue.key");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__KeyValue, value) == 32, "opentelemetry.proto.common.v1.KeyValue.value");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__InstrumentationScope, name) == 24, "opentelemetry.proto.common.v1.InstrumentationScope.name");
+_Static_assert(offsetof(Opentelemetry__Proto__Common__V1__InstrumentationScope, version) == 32, "opentelemetry.proto.common.v1.InstrumentationScope.version");
+_Static_assert(offsetof(Opentelemetry__Proto__Resource__V1__Resource, attributes) == 32, "opentelemetry.proto.resource.v1.Resource.attributes");
+_Static_assert(offsetof(Opentelemetry__Proto__Resource__V1__Resource, n_attributes) == 24, "opentelemetry.proto.resource.v1.Resource.attributes");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__ResourceSpans, resource) == 24, "opentelemetry.proto.trace.v1.ResourceSpans.resource");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__ResourceSpans, scope_spans) == 40, "opentelemetry.proto.trace.v1.ResourceSpans.scope_spans");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__ResourceSpans, n_scope_spans) == 32, "opentelemetry.proto.trace.v1.ResourceSpans.scope_spans");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__ScopeSpans, scope) == 24, "opentelemetry.proto.trace.v1.ScopeSpans.scope");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__ScopeSpans, spans) == 40, "opentelemetry.proto.trace.v1.ScopeSpans.spans");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__ScopeSpans, n_spans) == 32, "opentelemetry.proto.trace.v1.ScopeSpans.spans");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, trace_id) == 24, "opentelemetry.proto.trace.v1.Span.trace_id");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, span_id) == 40, "opentelemetry.proto.trace.v1.Span.span_id");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, trace_state) == 56, "opentelemetry.proto.trace.v1.Span.trace_state");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, parent_span_id) == 64, "opentelemetry.proto.trace.v1.Span.parent_span_id");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, name) == 80, "opentelemetry.proto.trace.v1.Span.name");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, kind) == 88, "opentelemetry.proto.trace.v1.Span.kind");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, start_time_unix_nano) == 96, "opentelemetry.proto.trace.v1.Span.start_time_unix_nano");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, end_time_unix_nano) == 104, "opentelemetry.proto.trace.v1.Span.end_time_unix_nano");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, attributes) == 120, "opentelemetry.proto.trace.v1.Span.attributes");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, n_attributes) == 112, "opentelemetry.proto.trace.v1.Span.attributes");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, dropped_attributes_count) == 128, "opentelemetry.proto.trace.v1.Span.dropped_attributes_count");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, events) == 144, "opentelemetry.proto.trace.v1.Span.events");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, n_events) == 136, "opentelemetry.proto.trace.v1.Span.events");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, dropped_events_count) == 152, "opentelemetry.proto.trace.v1.Span.dropped_events_count");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, links) == 168, "opentelemetry.proto.trace.v1.Span.links");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, n_links) == 160, "opentelemetry.proto.trace.v1.Span.links");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, dropped_links_count) == 176, "opentelemetry.proto.trace.v1.Span.dropped_links_count");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, status) == 184, "opentelemetry.proto.trace.v1.Span.status");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span, flags) == 192, "opentelemetry.proto.trace.v1.Span.flags");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span__Event, time_unix_nano) == 24, "opentelemetry.proto.trace.v1.Span.Event.time_unix_nano");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span__Event, name) == 32, "opentelemetry.proto.trace.v1.Span.Event.name");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span__Event, attributes) == 48, "opentelemetry.proto.trace.v1.Span.Event.attributes");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span__Event, n_attributes) == 40, "opentelemetry.proto.trace.v1.Span.Event.attributes");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span__Link, trace_id) == 24, "opentelemetry.proto.trace.v1.Span.Link.trace_id");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span__Link, span_id) == 40, "opentelemetry.proto.trace.v1.Span.Link.span_id");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span__Link, trace_state) == 56, "opentelemetry.proto.trace.v1.Span.Link.trace_state");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span__Link, attributes) == 72, "opentelemetry.proto.trace.v1.Span.Link.attributes");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span__Link, n_attributes) == 64, "opentelemetry.proto.trace.v1.Span.Link.attributes");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Span__Link, flags) == 80, "opentelemetry.proto.trace.v1.Span.Link.flags");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Status, message) == 24, "opentelemetry.proto.trace.v1.Status.message");
+_Static_assert(offsetof(Opentelemetry__Proto__Trace__V1__Status, code) == 32, "opentelemetry.proto.trace.v1.Status.code");
 _Static_assert(offsetof(Vecraft__Internal__V1__ObserveRequest, cluster_id) == 24, "vecraft.internal.v1.ObserveRequest.cluster_id");
 _Static_assert(offsetof(Vecraft__Internal__V1__ObserveRequest, to) == 32, "vecraft.internal.v1.ObserveRequest.to");
 _Static_assert(offsetof(Vecraft__Internal__V1__NodeReport, node) == 24, "vecraft.internal.v1.NodeReport.node");
@@ -996,27 +1060,31 @@ static const wire_enum_value enum_0_values[] = {{"PUT", 3, 0}, {"DELETE", 6, 1},
 static const wire_enum_value enum_1_values[] = {{"EQUAL", 5, 0}, {"GREATER", 7, 1}, {"LESS", 4, 2}, {"NOT_EQUAL", 9, 3}, };
 static const wire_enum_value enum_2_values[] = {{"VERSION", 7, 0}, {"CREATE", 6, 1}, {"MOD", 3, 2}, {"VALUE", 5, 3}, {"LEASE", 5, 4}, };
 static const wire_enum_value enum_3_values[] = {{"UNKNOWN", 7, 0}, {"SERVING", 7, 1}, {"NOT_SERVING", 11, 2}, {"SERVICE_UNKNOWN", 15, 3}, };
-static const wire_enum_value enum_4_values[] = {{"PARTITION_KIND_UNSPECIFIED", 26, 0}, {"PARTITION_KIND_DATA", 19, 1}, {"PARTITION_KIND_TXN", 18, 2}, {"PARTITION_KIND_SYS", 18, 3}, };
-static const wire_enum_value enum_5_values[] = {{"SHARD_OPERATION_UNSPECIFIED", 27, 0}, {"SHARD_OPERATION_SEARCH", 22, 1}, {"SHARD_OPERATION_GET", 19, 2}, {"SHARD_OPERATION_COUNT", 21, 3}, {"SHARD_OPERATION_SCROLL", 22, 4}, {"SHARD_OPERATION_SYNC", 20, 5}, };
-static const wire_enum_value enum_6_values[] = {{"QUANTISATION_UNSPECIFIED", 24, 0}, {"QUANTISATION_AUTO", 17, 1}, {"QUANTISATION_NONE", 17, 2}, {"QUANTISATION_INT8", 17, 3}, {"QUANTISATION_INT4", 17, 4}, };
-static const wire_enum_value enum_7_values[] = {{"FIELD_TYPE_UNSPECIFIED", 22, 0}, {"FIELD_TYPE_KEYWORD", 18, 1}, {"FIELD_TYPE_INTEGER", 18, 2}, {"FIELD_TYPE_FLOAT", 16, 3}, {"FIELD_TYPE_BOOL", 15, 4}, };
-static const wire_enum_value enum_8_values[] = {{"CONSISTENCY_LEVEL_UNSPECIFIED", 29, 0}, {"CONSISTENCY_LEVEL_EVENTUAL", 26, 1}, {"CONSISTENCY_LEVEL_BOUNDED", 25, 2}, {"CONSISTENCY_LEVEL_READ_YOUR_WRITES", 34, 3}, {"CONSISTENCY_LEVEL_STRONG", 24, 4}, };
-static const wire_enum_value enum_9_values[] = {{"WAIT_UNSPECIFIED", 16, 0}, {"WAIT_COMMITTED", 14, 1}, {"WAIT_APPLIED", 12, 2}, };
-static const wire_enum_value enum_10_values[] = {{"DISTANCE_UNSPECIFIED", 20, 0}, {"DISTANCE_COSINE", 15, 1}, {"DISTANCE_DOT", 12, 2}, {"DISTANCE_L2", 11, 3}, };
+static const wire_enum_value enum_4_values[] = {{"SPAN_KIND_UNSPECIFIED", 21, 0}, {"SPAN_KIND_INTERNAL", 18, 1}, {"SPAN_KIND_SERVER", 16, 2}, {"SPAN_KIND_CLIENT", 16, 3}, {"SPAN_KIND_PRODUCER", 18, 4}, {"SPAN_KIND_CONSUMER", 18, 5}, };
+static const wire_enum_value enum_5_values[] = {{"STATUS_CODE_UNSET", 17, 0}, {"STATUS_CODE_OK", 14, 1}, {"STATUS_CODE_ERROR", 17, 2}, };
+static const wire_enum_value enum_6_values[] = {{"PARTITION_KIND_UNSPECIFIED", 26, 0}, {"PARTITION_KIND_DATA", 19, 1}, {"PARTITION_KIND_TXN", 18, 2}, {"PARTITION_KIND_SYS", 18, 3}, };
+static const wire_enum_value enum_7_values[] = {{"SHARD_OPERATION_UNSPECIFIED", 27, 0}, {"SHARD_OPERATION_SEARCH", 22, 1}, {"SHARD_OPERATION_GET", 19, 2}, {"SHARD_OPERATION_COUNT", 21, 3}, {"SHARD_OPERATION_SCROLL", 22, 4}, {"SHARD_OPERATION_SYNC", 20, 5}, };
+static const wire_enum_value enum_8_values[] = {{"QUANTISATION_UNSPECIFIED", 24, 0}, {"QUANTISATION_AUTO", 17, 1}, {"QUANTISATION_NONE", 17, 2}, {"QUANTISATION_INT8", 17, 3}, {"QUANTISATION_INT4", 17, 4}, };
+static const wire_enum_value enum_9_values[] = {{"FIELD_TYPE_UNSPECIFIED", 22, 0}, {"FIELD_TYPE_KEYWORD", 18, 1}, {"FIELD_TYPE_INTEGER", 18, 2}, {"FIELD_TYPE_FLOAT", 16, 3}, {"FIELD_TYPE_BOOL", 15, 4}, };
+static const wire_enum_value enum_10_values[] = {{"CONSISTENCY_LEVEL_UNSPECIFIED", 29, 0}, {"CONSISTENCY_LEVEL_EVENTUAL", 26, 1}, {"CONSISTENCY_LEVEL_BOUNDED", 25, 2}, {"CONSISTENCY_LEVEL_READ_YOUR_WRITES", 34, 3}, {"CONSISTENCY_LEVEL_STRONG", 24, 4}, };
+static const wire_enum_value enum_11_values[] = {{"WAIT_UNSPECIFIED", 16, 0}, {"WAIT_COMMITTED", 14, 1}, {"WAIT_APPLIED", 12, 2}, };
+static const wire_enum_value enum_12_values[] = {{"DISTANCE_UNSPECIFIED", 20, 0}, {"DISTANCE_COSINE", 15, 1}, {"DISTANCE_DOT", 12, 2}, {"DISTANCE_L2", 11, 3}, };
 const wire_enum wire_enums[] = {
     {"mvccpb.Event.EventType", enum_0_values, 2, 0},
     {"etcdserverpb.Compare.CompareResult", enum_1_values, 4, 0},
     {"etcdserverpb.Compare.CompareTarget", enum_2_values, 5, 0},
     {"grpc.health.v1.HealthCheckResponse.ServingStatus", enum_3_values, 4, 0},
-    {"vecraft.internal.v1.PartitionKind", enum_4_values, 4, 15},
-    {"vecraft.internal.v1.ShardOperation", enum_5_values, 6, 16},
-    {"vecraft.v1.Quantisation", enum_6_values, 5, 13},
-    {"vecraft.v1.FieldType", enum_7_values, 5, 11},
-    {"vecraft.v1.ConsistencyLevel", enum_8_values, 5, 18},
-    {"vecraft.v1.Wait", enum_9_values, 3, 5},
-    {"vecraft.v1.Distance", enum_10_values, 4, 9},
+    {"opentelemetry.proto.trace.v1.Span.SpanKind", enum_4_values, 6, 10},
+    {"opentelemetry.proto.trace.v1.Status.StatusCode", enum_5_values, 3, 12},
+    {"vecraft.internal.v1.PartitionKind", enum_6_values, 4, 15},
+    {"vecraft.internal.v1.ShardOperation", enum_7_values, 6, 16},
+    {"vecraft.v1.Quantisation", enum_8_values, 5, 13},
+    {"vecraft.v1.FieldType", enum_9_values, 5, 11},
+    {"vecraft.v1.ConsistencyLevel", enum_10_values, 5, 18},
+    {"vecraft.v1.Wait", enum_11_values, 3, 5},
+    {"vecraft.v1.Distance", enum_12_values, 4, 9},
 };
-const size_t wire_enum_count = 11;
+const size_t wire_enum_count = 13;
 
 static const uint8_t by_number_0[] = {0, 1, 2, 3, 4, 5, 6};
 static const wire_field fields_0[] = {
@@ -1349,21 +1417,108 @@ static const wire_field fields_57[] = {
     {"error_code", "errorCode", NULL, NULL, 1, 24, 0, 10, 9, WIRE_INT32, WIRE_SINGULAR},
     {"error_message", "errorMessage", NULL, NULL, 2, 32, 0, 13, 12, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_58[] = {0, 1, 2};
+static const uint8_t by_number_58[] = {0, 1};
 static const wire_field fields_58[] = {
+    {"resource_spans", "resourceSpans", &wire_messages[66], NULL, 1, 32, 24, 14, 13, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_59[] = {0, 1};
+static const wire_field fields_59[] = {
+    {"partial_success", "partialSuccess", &wire_messages[60], NULL, 1, 24, 0, 15, 14, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_60[] = {0, 1, 2};
+static const wire_field fields_60[] = {
+    {"rejected_spans", "rejectedSpans", NULL, NULL, 1, 24, 0, 14, 13, WIRE_INT64, WIRE_SINGULAR},
+    {"error_message", "errorMessage", NULL, NULL, 2, 32, 0, 13, 12, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_61[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_61[] = {
+    {"string_value", "stringValue", NULL, NULL, 1, 32, 24, 12, 11, WIRE_STRING, WIRE_ONEOF},
+    {"bool_value", "boolValue", NULL, NULL, 2, 32, 24, 10, 9, WIRE_BOOL, WIRE_ONEOF},
+    {"int_value", "intValue", NULL, NULL, 3, 32, 24, 9, 8, WIRE_INT64, WIRE_ONEOF},
+    {"double_value", "doubleValue", NULL, NULL, 4, 32, 24, 12, 11, WIRE_DOUBLE, WIRE_ONEOF},
+    {"array_value", "arrayValue", &wire_messages[62], NULL, 5, 32, 24, 11, 10, WIRE_MESSAGE, WIRE_ONEOF},
+};
+static const uint8_t by_number_62[] = {0, 1};
+static const wire_field fields_62[] = {
+    {"values", "values", &wire_messages[61], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_63[] = {0, 1, 2};
+static const wire_field fields_63[] = {
+    {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[61], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+};
+static const uint8_t by_number_64[] = {0, 1, 2};
+static const wire_field fields_64[] = {
+    {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+};
+static const uint8_t by_number_65[] = {0, 1};
+static const wire_field fields_65[] = {
+    {"attributes", "attributes", &wire_messages[63], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_66[] = {0, 1, 2};
+static const wire_field fields_66[] = {
+    {"resource", "resource", &wire_messages[65], NULL, 1, 24, 0, 8, 8, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"scope_spans", "scopeSpans", &wire_messages[67], NULL, 2, 40, 32, 11, 10, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_67[] = {0, 1, 2};
+static const wire_field fields_67[] = {
+    {"scope", "scope", &wire_messages[64], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"spans", "spans", &wire_messages[68], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_68[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+static const wire_field fields_68[] = {
+    {"trace_id", "traceId", NULL, NULL, 1, 24, 0, 8, 7, WIRE_BYTES, WIRE_SINGULAR},
+    {"span_id", "spanId", NULL, NULL, 2, 40, 0, 7, 6, WIRE_BYTES, WIRE_SINGULAR},
+    {"trace_state", "traceState", NULL, NULL, 3, 56, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"parent_span_id", "parentSpanId", NULL, NULL, 4, 64, 0, 14, 12, WIRE_BYTES, WIRE_SINGULAR},
+    {"name", "name", NULL, NULL, 5, 80, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"kind", "kind", NULL, &wire_enums[4], 6, 88, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"start_time_unix_nano", "startTimeUnixNano", NULL, NULL, 7, 96, 0, 20, 17, WIRE_FIXED64, WIRE_SINGULAR},
+    {"end_time_unix_nano", "endTimeUnixNano", NULL, NULL, 8, 104, 0, 18, 15, WIRE_FIXED64, WIRE_SINGULAR},
+    {"attributes", "attributes", &wire_messages[63], NULL, 9, 120, 112, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"dropped_attributes_count", "droppedAttributesCount", NULL, NULL, 10, 128, 0, 24, 22, WIRE_UINT32, WIRE_SINGULAR},
+    {"events", "events", &wire_messages[69], NULL, 11, 144, 136, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"dropped_events_count", "droppedEventsCount", NULL, NULL, 12, 152, 0, 20, 18, WIRE_UINT32, WIRE_SINGULAR},
+    {"links", "links", &wire_messages[70], NULL, 13, 168, 160, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"dropped_links_count", "droppedLinksCount", NULL, NULL, 14, 176, 0, 19, 17, WIRE_UINT32, WIRE_SINGULAR},
+    {"status", "status", &wire_messages[71], NULL, 15, 184, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"flags", "flags", NULL, NULL, 16, 192, 0, 5, 5, WIRE_FIXED32, WIRE_SINGULAR},
+};
+static const uint8_t by_number_69[] = {0, 1, 2, 3};
+static const wire_field fields_69[] = {
+    {"time_unix_nano", "timeUnixNano", NULL, NULL, 1, 24, 0, 14, 12, WIRE_FIXED64, WIRE_SINGULAR},
+    {"name", "name", NULL, NULL, 2, 32, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
+    {"attributes", "attributes", &wire_messages[63], NULL, 3, 48, 40, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+};
+static const uint8_t by_number_70[] = {0, 1, 2, 3, 4, 0, 5};
+static const wire_field fields_70[] = {
+    {"trace_id", "traceId", NULL, NULL, 1, 24, 0, 8, 7, WIRE_BYTES, WIRE_SINGULAR},
+    {"span_id", "spanId", NULL, NULL, 2, 40, 0, 7, 6, WIRE_BYTES, WIRE_SINGULAR},
+    {"trace_state", "traceState", NULL, NULL, 3, 56, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
+    {"attributes", "attributes", &wire_messages[63], NULL, 4, 72, 64, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"flags", "flags", NULL, NULL, 6, 80, 0, 5, 5, WIRE_FIXED32, WIRE_SINGULAR},
+};
+static const uint8_t by_number_71[] = {0, 0, 1, 2};
+static const wire_field fields_71[] = {
+    {"message", "message", NULL, NULL, 2, 24, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
+    {"code", "code", NULL, &wire_enums[5], 3, 32, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+};
+static const uint8_t by_number_72[] = {0, 1, 2};
+static const wire_field fields_72[] = {
     {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"to", "to", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_59[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
-static const wire_field fields_59[] = {
+static const uint8_t by_number_73[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+static const wire_field fields_73[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 2, 32, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"complete", "complete", NULL, NULL, 3, 40, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
     {"map_epoch", "mapEpoch", NULL, NULL, 4, 48, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"watches_map", "watchesMap", NULL, NULL, 5, 56, 0, 11, 10, WIRE_BOOL, WIRE_SINGULAR},
-    {"replicas", "replicas", &wire_messages[60], NULL, 6, 72, 64, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
-    {"journals", "journals", &wire_messages[61], NULL, 7, 88, 80, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
-    {"groups", "groups", &wire_messages[62], NULL, 8, 104, 96, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"replicas", "replicas", &wire_messages[74], NULL, 6, 72, 64, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"journals", "journals", &wire_messages[75], NULL, 7, 88, 80, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"groups", "groups", &wire_messages[76], NULL, 8, 104, 96, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"disk_free", "diskFree", NULL, NULL, 9, 112, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"disk_total", "diskTotal", NULL, NULL, 10, 120, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"busy", "busy", NULL, NULL, 11, 128, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
@@ -1377,8 +1532,8 @@ static const wire_field fields_59[] = {
     {"blocked", "blocked", NULL, NULL, 19, 192, 184, 7, 7, WIRE_STRING, WIRE_REPEATED},
     {"halted_partitions", "haltedPartitions", NULL, NULL, 20, 208, 200, 17, 16, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_60[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_60[] = {
+static const uint8_t by_number_74[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_74[] = {
     {"incarnation", "incarnation", NULL, NULL, 1, 24, 0, 11, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 2, 32, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
@@ -1388,14 +1543,14 @@ static const wire_field fields_60[] = {
     {"points", "points", NULL, NULL, 7, 64, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"remaining_ms", "remainingMs", NULL, NULL, 8, 72, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_61[] = {0, 1, 2, 3};
-static const wire_field fields_61[] = {
+static const uint8_t by_number_75[] = {0, 1, 2, 3};
+static const wire_field fields_75[] = {
     {"incarnation", "incarnation", NULL, NULL, 1, 24, 0, 11, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"running", "running", NULL, NULL, 2, 32, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
     {"halted", "halted", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_62[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_62[] = {
+static const uint8_t by_number_76[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_76[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"voters", "voters", NULL, NULL, 3, 48, 40, 6, 6, WIRE_UINT64, WIRE_REPEATED},
@@ -1405,84 +1560,84 @@ static const wire_field fields_62[] = {
     {"changed", "changed", NULL, NULL, 7, 96, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"committed_offset", "committedOffset", NULL, NULL, 8, 104, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_63[] = {0, 1};
-static const wire_field fields_63[] = {
+static const uint8_t by_number_77[] = {0, 1};
+static const wire_field fields_77[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_64[] = {0, 1};
-static const wire_field fields_64[] = {
+static const uint8_t by_number_78[] = {0, 1};
+static const wire_field fields_78[] = {
     {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_65[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_65[] = {
+static const uint8_t by_number_79[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_79[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"add_learner", "addLearner", NULL, NULL, 2, 32, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"remove_learner", "removeLearner", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"voters", "voters", NULL, NULL, 4, 56, 48, 6, 6, WIRE_UINT64, WIRE_REPEATED},
     {"address", "address", NULL, NULL, 5, 64, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_66[] = {0, 1};
-static const wire_field fields_66[] = {
+static const uint8_t by_number_80[] = {0, 1};
+static const wire_field fields_80[] = {
     {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_67[] = {0, 1, 2, 3};
-static const wire_field fields_67[] = {
+static const uint8_t by_number_81[] = {0, 1, 2, 3};
+static const wire_field fields_81[] = {
     {"node_id", "nodeId", NULL, NULL, 1, 24, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"address", "address", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"partitions", "partitions", NULL, NULL, 3, 48, 40, 10, 10, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_68[] = {0, 1, 2};
-static const wire_field fields_68[] = {
+static const uint8_t by_number_82[] = {0, 1, 2};
+static const wire_field fields_82[] = {
     {"node_id", "nodeId", NULL, NULL, 1, 24, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"partitions", "partitions", NULL, NULL, 2, 40, 32, 10, 10, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_69[] = {0, 1};
-static const wire_field fields_69[] = {
-    {"partitions", "partitions", &wire_messages[79], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_83[] = {0, 1};
+static const wire_field fields_83[] = {
+    {"partitions", "partitions", &wire_messages[93], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_70[] = {0, 1, 2};
-static const wire_field fields_70[] = {
+static const uint8_t by_number_84[] = {0, 1, 2};
+static const wire_field fields_84[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"node_id", "nodeId", NULL, NULL, 2, 32, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_71[] = {0};
-static const uint8_t by_number_72[] = {0, 1, 2};
-static const wire_field fields_72[] = {
+static const uint8_t by_number_85[] = {0};
+static const uint8_t by_number_86[] = {0, 1, 2};
+static const wire_field fields_86[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"through", "through", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_73[] = {0, 1};
-static const wire_field fields_73[] = {
+static const uint8_t by_number_87[] = {0, 1};
+static const wire_field fields_87[] = {
     {"first_offset", "firstOffset", NULL, NULL, 1, 24, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_74[] = {0, 1, 2};
-static const wire_field fields_74[] = {
+static const uint8_t by_number_88[] = {0, 1, 2};
+static const wire_field fields_88[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"entry", "entry", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_75[] = {0, 1, 2, 3, 4};
-static const wire_field fields_75[] = {
+static const uint8_t by_number_89[] = {0, 1, 2, 3, 4};
+static const wire_field fields_89[] = {
     {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"hlc", "hlc", NULL, NULL, 2, 32, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"replayed", "replayed", NULL, NULL, 4, 48, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_76[] = {0, 1, 2, 3};
-static const wire_field fields_76[] = {
+static const uint8_t by_number_90[] = {0, 1, 2, 3};
+static const wire_field fields_90[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"from", "from", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"max_bytes", "maxBytes", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_77[] = {0, 1, 2, 3, 4};
-static const wire_field fields_77[] = {
+static const uint8_t by_number_91[] = {0, 1, 2, 3, 4};
+static const wire_field fields_91[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"entries", "entries", NULL, NULL, 2, 40, 32, 7, 7, WIRE_BYTES, WIRE_REPEATED},
     {"committed_offset", "committedOffset", NULL, NULL, 3, 48, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"closed_hlc", "closedHlc", NULL, NULL, 4, 56, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_78[] = {0};
-static const uint8_t by_number_79[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
-static const wire_field fields_79[] = {
+static const uint8_t by_number_92[] = {0};
+static const uint8_t by_number_93[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+static const wire_field fields_93[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 3, 40, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
@@ -1495,11 +1650,11 @@ static const wire_field fields_79[] = {
     {"leader", "leader", NULL, NULL, 10, 96, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 11, 104, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"recovering", "recovering", NULL, NULL, 12, 112, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
-    {"members", "members", &wire_messages[80], NULL, 13, 128, 120, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+    {"members", "members", &wire_messages[94], NULL, 13, 128, 120, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
     {"failure", "failure", NULL, NULL, 14, 136, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_80[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_80[] = {
+static const uint8_t by_number_94[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_94[] = {
     {"node_id", "nodeId", NULL, NULL, 1, 24, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"voter", "voter", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"outgoing", "outgoing", NULL, NULL, 3, 36, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
@@ -1507,29 +1662,29 @@ static const wire_field fields_80[] = {
     {"lag_entries", "lagEntries", NULL, NULL, 5, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"silence_ms", "silenceMs", NULL, NULL, 6, 56, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_81[] = {0, 1};
-static const wire_field fields_81[] = {
-    {"partitions", "partitions", &wire_messages[79], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_95[] = {0, 1};
+static const wire_field fields_95[] = {
+    {"partitions", "partitions", &wire_messages[93], NULL, 1, 32, 24, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_82[] = {0, 1};
-static const wire_field fields_82[] = {
-    {"questions", "questions", &wire_messages[83], NULL, 1, 32, 24, 9, 9, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_96[] = {0, 1};
+static const wire_field fields_96[] = {
+    {"questions", "questions", &wire_messages[97], NULL, 1, 32, 24, 9, 9, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_83[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_83[] = {
+static const uint8_t by_number_97[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_97[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"collection", "collection", NULL, NULL, 3, 40, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"one_shard", "oneShard", NULL, NULL, 4, 48, 0, 9, 8, WIRE_BOOL, WIRE_SINGULAR},
     {"shard", "shard", NULL, NULL, 5, 52, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_84[] = {0, 1, 2};
-static const wire_field fields_84[] = {
+static const uint8_t by_number_98[] = {0, 1, 2};
+static const wire_field fields_98[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
-    {"receipts", "receipts", &wire_messages[161], NULL, 2, 40, 32, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"receipts", "receipts", &wire_messages[175], NULL, 2, 40, 32, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_85[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_85[] = {
+static const uint8_t by_number_99[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_99[] = {
     {"version", "version", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT32, WIRE_SINGULAR},
     {"cluster_id", "clusterId", NULL, NULL, 2, 32, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"from", "from", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -1537,157 +1692,157 @@ static const wire_field fields_85[] = {
     {"wall_nanoseconds", "wallNanoseconds", NULL, NULL, 5, 56, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"identity", "identity", NULL, NULL, 6, 64, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_86[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_86[] = {
-    {"hello", "hello", &wire_messages[85], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"ping", "ping", &wire_messages[87], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"pong", "pong", &wire_messages[88], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_100[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_100[] = {
+    {"hello", "hello", &wire_messages[99], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"ping", "ping", &wire_messages[101], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"pong", "pong", &wire_messages[102], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"continued", "continued", NULL, NULL, 4, 48, 0, 9, 9, WIRE_BYTES, WIRE_SINGULAR},
-    {"messages", "messages", &wire_messages[89], NULL, 5, 72, 64, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"messages", "messages", &wire_messages[103], NULL, 5, 72, 64, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_87[] = {0, 1};
-static const wire_field fields_87[] = {
+static const uint8_t by_number_101[] = {0, 1};
+static const wire_field fields_101[] = {
     {"monotonic_nanoseconds", "monotonicNanoseconds", NULL, NULL, 1, 24, 0, 21, 20, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_88[] = {0, 1, 2, 3, 4};
-static const wire_field fields_88[] = {
+static const uint8_t by_number_102[] = {0, 1, 2, 3, 4};
+static const wire_field fields_102[] = {
     {"monotonic_nanoseconds", "monotonicNanoseconds", NULL, NULL, 1, 24, 0, 21, 20, WIRE_UINT64, WIRE_SINGULAR},
     {"received_nanoseconds", "receivedNanoseconds", NULL, NULL, 2, 32, 0, 20, 19, WIRE_UINT64, WIRE_SINGULAR},
     {"answered_nanoseconds", "answeredNanoseconds", NULL, NULL, 3, 40, 0, 20, 19, WIRE_UINT64, WIRE_SINGULAR},
     {"steady_nanoseconds", "steadyNanoseconds", NULL, NULL, 4, 48, 0, 18, 17, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_89[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
-static const wire_field fields_89[] = {
-    {"partition_kind", "partitionKind", NULL, &wire_enums[4], 1, 24, 0, 14, 13, WIRE_ENUM, WIRE_SINGULAR},
+static const uint8_t by_number_103[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
+static const wire_field fields_103[] = {
+    {"partition_kind", "partitionKind", NULL, &wire_enums[6], 1, 24, 0, 14, 13, WIRE_ENUM, WIRE_SINGULAR},
     {"partition_index", "partitionIndex", NULL, NULL, 2, 28, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
-    {"closed", "closed", &wire_messages[90], NULL, 4, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"pre_vote", "preVote", &wire_messages[91], NULL, 5, 64, 60, 8, 7, WIRE_MESSAGE, WIRE_ONEOF},
-    {"pre_vote_reply", "preVoteReply", &wire_messages[92], NULL, 6, 64, 60, 14, 12, WIRE_MESSAGE, WIRE_ONEOF},
-    {"vote", "vote", &wire_messages[91], NULL, 7, 64, 60, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
-    {"vote_reply", "voteReply", &wire_messages[92], NULL, 8, 64, 60, 10, 9, WIRE_MESSAGE, WIRE_ONEOF},
-    {"append", "append", &wire_messages[93], NULL, 9, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"heartbeat", "heartbeat", &wire_messages[97], NULL, 10, 64, 60, 9, 9, WIRE_MESSAGE, WIRE_ONEOF},
-    {"acknowledge", "acknowledge", &wire_messages[99], NULL, 11, 64, 60, 11, 11, WIRE_MESSAGE, WIRE_ONEOF},
-    {"reject", "reject", &wire_messages[100], NULL, 12, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"commit", "commit", &wire_messages[101], NULL, 13, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"timeout_now", "timeoutNow", &wire_messages[102], NULL, 14, 64, 60, 11, 10, WIRE_MESSAGE, WIRE_ONEOF},
-    {"outdated", "outdated", &wire_messages[103], NULL, 15, 64, 60, 8, 8, WIRE_MESSAGE, WIRE_ONEOF},
+    {"closed", "closed", &wire_messages[104], NULL, 4, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"pre_vote", "preVote", &wire_messages[105], NULL, 5, 64, 60, 8, 7, WIRE_MESSAGE, WIRE_ONEOF},
+    {"pre_vote_reply", "preVoteReply", &wire_messages[106], NULL, 6, 64, 60, 14, 12, WIRE_MESSAGE, WIRE_ONEOF},
+    {"vote", "vote", &wire_messages[105], NULL, 7, 64, 60, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
+    {"vote_reply", "voteReply", &wire_messages[106], NULL, 8, 64, 60, 10, 9, WIRE_MESSAGE, WIRE_ONEOF},
+    {"append", "append", &wire_messages[107], NULL, 9, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"heartbeat", "heartbeat", &wire_messages[111], NULL, 10, 64, 60, 9, 9, WIRE_MESSAGE, WIRE_ONEOF},
+    {"acknowledge", "acknowledge", &wire_messages[113], NULL, 11, 64, 60, 11, 11, WIRE_MESSAGE, WIRE_ONEOF},
+    {"reject", "reject", &wire_messages[114], NULL, 12, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"commit", "commit", &wire_messages[115], NULL, 13, 64, 60, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"timeout_now", "timeoutNow", &wire_messages[116], NULL, 14, 64, 60, 11, 10, WIRE_MESSAGE, WIRE_ONEOF},
+    {"outdated", "outdated", &wire_messages[117], NULL, 15, 64, 60, 8, 8, WIRE_MESSAGE, WIRE_ONEOF},
     {"clock", "clock", NULL, NULL, 16, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"unfit", "unfit", NULL, NULL, 17, 56, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_90[] = {0, 1, 2, 3};
-static const wire_field fields_90[] = {
+static const uint8_t by_number_104[] = {0, 1, 2, 3};
+static const wire_field fields_104[] = {
     {"offset", "offset", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"hlc", "hlc", NULL, NULL, 2, 32, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"since_nanoseconds", "sinceNanoseconds", NULL, NULL, 3, 40, 0, 17, 16, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_91[] = {0, 1, 2, 3};
-static const wire_field fields_91[] = {
+static const uint8_t by_number_105[] = {0, 1, 2, 3};
+static const wire_field fields_105[] = {
     {"last_index", "lastIndex", NULL, NULL, 1, 24, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"last_term", "lastTerm", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"transfer", "transfer", NULL, NULL, 3, 40, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_92[] = {0, 1};
-static const wire_field fields_92[] = {
+static const uint8_t by_number_106[] = {0, 1};
+static const wire_field fields_106[] = {
     {"granted", "granted", NULL, NULL, 1, 24, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_93[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_93[] = {
+static const uint8_t by_number_107[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_107[] = {
     {"previous_index", "previousIndex", NULL, NULL, 1, 24, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"previous_term", "previousTerm", NULL, NULL, 2, 32, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
-    {"entries", "entries", &wire_messages[94], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"entries", "entries", &wire_messages[108], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
     {"commit", "commit", NULL, NULL, 4, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"round", "round", NULL, NULL, 5, 56, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_94[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_94[] = {
+static const uint8_t by_number_108[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_108[] = {
     {"first", "first", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"last", "last", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"bytes", "bytes", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"membership", "membership", &wire_messages[95], NULL, 5, 56, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"membership", "membership", &wire_messages[109], NULL, 5, 56, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
     {"salt", "salt", NULL, NULL, 6, 64, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"frame_bytes", "frameBytes", NULL, NULL, 7, 72, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"frames", "frames", NULL, NULL, 8, 80, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_95[] = {0, 1};
-static const wire_field fields_95[] = {
-    {"members", "members", &wire_messages[96], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_109[] = {0, 1};
+static const wire_field fields_109[] = {
+    {"members", "members", &wire_messages[110], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_96[] = {0, 1, 2, 3};
-static const wire_field fields_96[] = {
+static const uint8_t by_number_110[] = {0, 1, 2, 3};
+static const wire_field fields_110[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
     {"voter", "voter", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"outgoing", "outgoing", NULL, NULL, 3, 36, 0, 8, 8, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_97[] = {0, 1, 2, 3};
-static const wire_field fields_97[] = {
+static const uint8_t by_number_111[] = {0, 1, 2, 3};
+static const wire_field fields_111[] = {
     {"commit", "commit", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"round", "round", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"recovery", "recovery", &wire_messages[98], NULL, 3, 40, 0, 8, 8, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"recovery", "recovery", &wire_messages[112], NULL, 3, 40, 0, 8, 8, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_98[] = {0, 1, 2};
-static const wire_field fields_98[] = {
+static const uint8_t by_number_112[] = {0, 1, 2};
+static const wire_field fields_112[] = {
     {"incarnation", "incarnation", NULL, NULL, 1, 24, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
     {"through", "through", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_99[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_99[] = {
+static const uint8_t by_number_113[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_113[] = {
     {"matched", "matched", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"durable", "durable", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"round", "round", NULL, NULL, 3, 40, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"incarnation", "incarnation", NULL, NULL, 4, 48, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
     {"recovering", "recovering", NULL, NULL, 5, 52, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_100[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_100[] = {
+static const uint8_t by_number_114[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_114[] = {
     {"previous", "previous", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"hint_index", "hintIndex", NULL, NULL, 2, 32, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"hint_term", "hintTerm", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"incarnation", "incarnation", NULL, NULL, 4, 48, 0, 11, 11, WIRE_UINT32, WIRE_SINGULAR},
     {"recovering", "recovering", NULL, NULL, 5, 52, 0, 10, 10, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_101[] = {0, 1};
-static const wire_field fields_101[] = {
+static const uint8_t by_number_115[] = {0, 1};
+static const wire_field fields_115[] = {
     {"index", "index", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_102[] = {0};
-static const uint8_t by_number_103[] = {0};
-static const uint8_t by_number_104[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_104[] = {
-    {"header", "header", &wire_messages[105], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"frames", "frames", &wire_messages[106], NULL, 2, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"keys", "keys", &wire_messages[107], NULL, 3, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
-    {"end", "end", &wire_messages[109], NULL, 4, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+static const uint8_t by_number_116[] = {0};
+static const uint8_t by_number_117[] = {0};
+static const uint8_t by_number_118[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_118[] = {
+    {"header", "header", &wire_messages[119], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"frames", "frames", &wire_messages[120], NULL, 2, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"keys", "keys", &wire_messages[121], NULL, 3, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_ONEOF},
+    {"end", "end", &wire_messages[123], NULL, 4, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
     {"continued", "continued", NULL, NULL, 5, 32, 24, 9, 9, WIRE_BYTES, WIRE_ONEOF},
 };
-static const uint8_t by_number_105[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-static const wire_field fields_105[] = {
-    {"hello", "hello", &wire_messages[85], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"partition_kind", "partitionKind", NULL, &wire_enums[4], 2, 32, 0, 14, 13, WIRE_ENUM, WIRE_SINGULAR},
+static const uint8_t by_number_119[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+static const wire_field fields_119[] = {
+    {"hello", "hello", &wire_messages[99], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"partition_kind", "partitionKind", NULL, &wire_enums[6], 2, 32, 0, 14, 13, WIRE_ENUM, WIRE_SINGULAR},
     {"partition_index", "partitionIndex", NULL, NULL, 3, 36, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 4, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"number", "number", NULL, NULL, 5, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"start_index", "startIndex", NULL, NULL, 6, 56, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"start_term", "startTerm", NULL, NULL, 7, 64, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"start_membership", "startMembership", &wire_messages[95], NULL, 8, 72, 0, 16, 15, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"start_membership", "startMembership", &wire_messages[109], NULL, 8, 72, 0, 16, 15, WIRE_MESSAGE, WIRE_SINGULAR},
     {"through_index", "throughIndex", NULL, NULL, 9, 80, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
     {"through_term", "throughTerm", NULL, NULL, 10, 88, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_106[] = {0, 1, 2, 3, 4};
-static const wire_field fields_106[] = {
+static const uint8_t by_number_120[] = {0, 1, 2, 3, 4};
+static const wire_field fields_120[] = {
     {"salt", "salt", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"first", "first", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"frame_bytes", "frameBytes", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"frames", "frames", NULL, NULL, 4, 48, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_107[] = {0, 1};
-static const wire_field fields_107[] = {
-    {"keys", "keys", &wire_messages[108], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_121[] = {0, 1};
+static const wire_field fields_121[] = {
+    {"keys", "keys", &wire_messages[122], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_108[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_108[] = {
+static const uint8_t by_number_122[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_122[] = {
     {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"key", "key", NULL, NULL, 2, 32, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"shard", "shard", NULL, NULL, 3, 40, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
@@ -1696,17 +1851,17 @@ static const wire_field fields_108[] = {
     {"hlc", "hlc", NULL, NULL, 6, 64, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 7, 72, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_109[] = {0, 1};
-static const wire_field fields_109[] = {
+static const uint8_t by_number_123[] = {0, 1};
+static const wire_field fields_123[] = {
     {"key_count", "keyCount", NULL, NULL, 1, 24, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_110[] = {0, 1};
-static const wire_field fields_110[] = {
+static const uint8_t by_number_124[] = {0, 1};
+static const wire_field fields_124[] = {
     {"through", "through", NULL, NULL, 1, 24, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_111[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_111[] = {
-    {"operation", "operation", NULL, &wire_enums[5], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
+static const uint8_t by_number_125[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_125[] = {
+    {"operation", "operation", NULL, &wire_enums[7], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
     {"request", "request", NULL, NULL, 2, 32, 0, 7, 7, WIRE_BYTES, WIRE_SINGULAR},
     {"collection", "collection", NULL, NULL, 3, 48, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"shards", "shards", NULL, NULL, 4, 64, 56, 6, 6, WIRE_UINT32, WIRE_REPEATED},
@@ -1715,69 +1870,69 @@ static const wire_field fields_111[] = {
     {"page_bytes", "pageBytes", NULL, NULL, 7, 88, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
     {"answers_text", "answersText", NULL, NULL, 8, 96, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_112[] = {0, 1};
-static const wire_field fields_112[] = {
+static const uint8_t by_number_126[] = {0, 1};
+static const wire_field fields_126[] = {
     {"reply", "reply", NULL, NULL, 1, 24, 0, 5, 5, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_113[] = {0, 1, 2, 3, 4};
-static const wire_field fields_113[] = {
+static const uint8_t by_number_127[] = {0, 1, 2, 3, 4};
+static const wire_field fields_127[] = {
     {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"to", "to", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
-    {"shards", "shards", &wire_messages[114], NULL, 3, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[128], NULL, 3, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"recompute", "recompute", NULL, NULL, 4, 56, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_114[] = {0, 1, 2};
-static const wire_field fields_114[] = {
+static const uint8_t by_number_128[] = {0, 1, 2};
+static const wire_field fields_128[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"shard", "shard", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_115[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_115[] = {
-    {"shard", "shard", &wire_messages[114], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_129[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_129[] = {
+    {"shard", "shard", &wire_messages[128], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 4, 48, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"points", "points", NULL, NULL, 5, 56, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"disk_bytes", "diskBytes", NULL, NULL, 6, 64, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_116[] = {0, 1};
-static const wire_field fields_116[] = {
-    {"shards", "shards", &wire_messages[115], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_130[] = {0, 1};
+static const wire_field fields_130[] = {
+    {"shards", "shards", &wire_messages[129], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_117[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_117[] = {
+static const uint8_t by_number_131[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_131[] = {
     {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"to", "to", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
     {"from", "from", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
-    {"shard", "shard", &wire_messages[114], NULL, 4, 48, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"held", "held", &wire_messages[118], NULL, 5, 64, 56, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shard", "shard", &wire_messages[128], NULL, 4, 48, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"held", "held", &wire_messages[132], NULL, 5, 64, 56, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_118[] = {0, 1, 2, 3};
-static const wire_field fields_118[] = {
+static const uint8_t by_number_132[] = {0, 1, 2, 3};
+static const wire_field fields_132[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"bytes", "bytes", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"checksum", "checksum", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_119[] = {0, 1, 2, 3};
-static const wire_field fields_119[] = {
+static const uint8_t by_number_133[] = {0, 1, 2, 3};
+static const wire_field fields_133[] = {
     {"manifest", "manifest", NULL, NULL, 1, 32, 24, 8, 8, WIRE_BYTES, WIRE_ONEOF},
-    {"chunk", "chunk", &wire_messages[120], NULL, 2, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"end", "end", &wire_messages[121], NULL, 3, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"chunk", "chunk", &wire_messages[134], NULL, 2, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"end", "end", &wire_messages[135], NULL, 3, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_120[] = {0, 1, 2, 3, 4};
-static const wire_field fields_120[] = {
+static const uint8_t by_number_134[] = {0, 1, 2, 3, 4};
+static const wire_field fields_134[] = {
     {"file", "file", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"data", "data", NULL, NULL, 3, 40, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
     {"checksum", "checksum", NULL, NULL, 4, 56, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_121[] = {0, 1};
-static const wire_field fields_121[] = {
+static const uint8_t by_number_135[] = {0, 1};
+static const wire_field fields_135[] = {
     {"chunks", "chunks", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_122[] = {0};
-static const uint8_t by_number_123[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
-static const wire_field fields_123[] = {
+static const uint8_t by_number_136[] = {0};
+static const uint8_t by_number_137[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+static const wire_field fields_137[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
     {"name", "name", NULL, NULL, 2, 32, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"roles", "roles", NULL, NULL, 3, 48, 40, 5, 5, WIRE_STRING, WIRE_REPEATED},
@@ -1799,8 +1954,8 @@ static const wire_field fields_123[] = {
     {"problem", "problem", NULL, NULL, 19, 184, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"map_epoch", "mapEpoch", NULL, NULL, 20, 192, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_124[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_124[] = {
+static const uint8_t by_number_138[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_138[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"leader", "leader", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -1809,8 +1964,8 @@ static const wire_field fields_124[] = {
     {"wanted", "wanted", NULL, NULL, 6, 80, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
     {"committed_offset", "committedOffset", NULL, NULL, 7, 88, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_125[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_125[] = {
+static const uint8_t by_number_139[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_139[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 2, 32, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"condition", "condition", NULL, NULL, 3, 40, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
@@ -1820,58 +1975,58 @@ static const wire_field fields_125[] = {
     {"progress", "progress", NULL, NULL, 7, 72, 0, 8, 8, WIRE_DOUBLE, WIRE_SINGULAR},
     {"remaining_ms", "remainingMs", NULL, NULL, 8, 80, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_126[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_126[] = {
+static const uint8_t by_number_140[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_140[] = {
     {"collection_id", "collectionId", NULL, NULL, 1, 24, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"collection", "collection", NULL, NULL, 3, 40, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"shard", "shard", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"wanted", "wanted", NULL, NULL, 6, 64, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
-    {"replicas", "replicas", &wire_messages[125], NULL, 7, 80, 72, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"replicas", "replicas", &wire_messages[139], NULL, 7, 80, 72, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_127[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-static const wire_field fields_127[] = {
+static const uint8_t by_number_141[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+static const wire_field fields_141[] = {
     {"cluster_id", "clusterId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"map_epoch", "mapEpoch", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"controller", "controller", NULL, NULL, 3, 40, 0, 10, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"metadata_reachable", "metadataReachable", NULL, NULL, 4, 48, 0, 18, 17, WIRE_BOOL, WIRE_SINGULAR},
-    {"nodes", "nodes", &wire_messages[123], NULL, 5, 64, 56, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
-    {"partitions", "partitions", &wire_messages[124], NULL, 6, 80, 72, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
-    {"shards", "shards", &wire_messages[126], NULL, 7, 96, 88, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"nodes", "nodes", &wire_messages[137], NULL, 5, 64, 56, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[138], NULL, 6, 80, 72, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[140], NULL, 7, 96, 88, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"problems", "problems", NULL, NULL, 8, 112, 104, 8, 8, WIRE_STRING, WIRE_REPEATED},
     {"node", "node", NULL, NULL, 9, 120, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_128[] = {0, 1};
-static const wire_field fields_128[] = {
+static const uint8_t by_number_142[] = {0, 1};
+static const wire_field fields_142[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_129[] = {0, 1};
-static const wire_field fields_129[] = {
+static const uint8_t by_number_143[] = {0, 1};
+static const wire_field fields_143[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_130[] = {0, 1};
-static const wire_field fields_130[] = {
+static const uint8_t by_number_144[] = {0, 1};
+static const wire_field fields_144[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_131[] = {0, 1, 2};
-static const wire_field fields_131[] = {
+static const uint8_t by_number_145[] = {0, 1, 2};
+static const wire_field fields_145[] = {
     {"map_epoch", "mapEpoch", NULL, NULL, 1, 24, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 2, 32, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_132[] = {0};
-static const uint8_t by_number_133[] = {0, 1};
-static const wire_field fields_133[] = {
+static const uint8_t by_number_146[] = {0};
+static const uint8_t by_number_147[] = {0, 1};
+static const wire_field fields_147[] = {
     {"interval_ms", "intervalMs", NULL, NULL, 1, 24, 0, 11, 10, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_134[] = {0, 1, 2, 3};
-static const wire_field fields_134[] = {
+static const uint8_t by_number_148[] = {0, 1, 2, 3};
+static const wire_field fields_148[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"ok", "ok", NULL, NULL, 2, 32, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
     {"detail", "detail", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_135[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_135[] = {
+static const uint8_t by_number_149[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_149[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 2, 32, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 3, 40, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
@@ -1884,61 +2039,61 @@ static const wire_field fields_135[] = {
     {"lag_bytes", "lagBytes", NULL, NULL, 10, 96, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"lag_ms", "lagMs", NULL, NULL, 11, 104, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_136[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-static const wire_field fields_136[] = {
+static const uint8_t by_number_150[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_150[] = {
     {"node", "node", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"revision", "revision", NULL, NULL, 3, 40, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"state", "state", NULL, NULL, 4, 48, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"uptime_ms", "uptimeMs", NULL, NULL, 5, 56, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"roles", "roles", NULL, NULL, 6, 72, 64, 5, 5, WIRE_STRING, WIRE_REPEATED},
-    {"checks", "checks", &wire_messages[134], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"partitions", "partitions", &wire_messages[135], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"checks", "checks", &wire_messages[148], NULL, 7, 88, 80, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[149], NULL, 8, 104, 96, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
     {"replay_progress", "replayProgress", NULL, NULL, 9, 112, 0, 15, 14, WIRE_DOUBLE, WIRE_SINGULAR},
     {"replay_eta_ms", "replayEtaMs", NULL, NULL, 10, 120, 0, 13, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"grpc_address", "grpcAddress", NULL, NULL, 11, 128, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
     {"http_address", "httpAddress", NULL, NULL, 12, 136, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_137[] = {0, 1, 2};
-static const wire_field fields_137[] = {
+static const uint8_t by_number_151[] = {0, 1, 2};
+static const wire_field fields_151[] = {
     {"m", "m", NULL, NULL, 1, 24, 0, 1, 1, WIRE_UINT32, WIRE_SINGULAR},
     {"ef_construction", "efConstruction", NULL, NULL, 2, 28, 0, 15, 14, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_138[] = {0, 1, 2, 3, 4};
-static const wire_field fields_138[] = {
+static const uint8_t by_number_152[] = {0, 1, 2, 3, 4};
+static const wire_field fields_152[] = {
     {"dimension", "dimension", NULL, NULL, 1, 24, 0, 9, 9, WIRE_UINT32, WIRE_SINGULAR},
-    {"distance", "distance", NULL, &wire_enums[10], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
-    {"hnsw", "hnsw", &wire_messages[137], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"quantisation", "quantisation", NULL, &wire_enums[6], 4, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
+    {"distance", "distance", NULL, &wire_enums[12], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
+    {"hnsw", "hnsw", &wire_messages[151], NULL, 3, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"quantisation", "quantisation", NULL, &wire_enums[8], 4, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_139[] = {0, 1, 2};
-static const wire_field fields_139[] = {
+static const uint8_t by_number_153[] = {0, 1, 2};
+static const wire_field fields_153[] = {
     {"field", "field", NULL, NULL, 1, 24, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
-    {"type", "type", NULL, &wire_enums[7], 2, 32, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"type", "type", NULL, &wire_enums[9], 2, 32, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
 };
-static const uint8_t by_number_140[] = {0, 1, 2, 3, 4};
-static const wire_field fields_140[] = {
-    {"vector", "vector", &wire_messages[138], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[141], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload_indexes", "payloadIndexes", &wire_messages[139], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_154[] = {0, 1, 2, 3, 4};
+static const wire_field fields_154[] = {
+    {"vector", "vector", &wire_messages[152], NULL, 1, 24, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[155], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload_indexes", "payloadIndexes", &wire_messages[153], NULL, 3, 56, 48, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
     {"shards", "shards", NULL, NULL, 4, 64, 0, 6, 6, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_141[] = {0, 1, 2};
-static const wire_field fields_141[] = {
+static const uint8_t by_number_155[] = {0, 1, 2};
+static const wire_field fields_155[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[138], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[152], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_142[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_142[] = {
+static const uint8_t by_number_156[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_156[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_UINT64, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[140], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[154], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"created", "created", NULL, NULL, 4, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 5, 56, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"status", "status", &wire_messages[143], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"status", "status", &wire_messages[157], NULL, 6, 64, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_143[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-static const wire_field fields_143[] = {
+static const uint8_t by_number_157[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const wire_field fields_157[] = {
     {"points", "points", NULL, NULL, 1, 24, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"segments", "segments", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"indexed_vectors", "indexedVectors", NULL, NULL, 3, 40, 0, 15, 14, WIRE_UINT64, WIRE_SINGULAR},
@@ -1950,98 +2105,98 @@ static const wire_field fields_143[] = {
     {"committed_offset", "committedOffset", NULL, NULL, 9, 88, 0, 16, 15, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 10, 96, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"recoding_segments", "recodingSegments", NULL, NULL, 11, 104, 0, 17, 16, WIRE_UINT64, WIRE_SINGULAR},
-    {"shards", "shards", &wire_messages[144], NULL, 12, 120, 112, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[158], NULL, 12, 120, 112, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_144[] = {0, 1, 2, 3, 4};
-static const wire_field fields_144[] = {
+static const uint8_t by_number_158[] = {0, 1, 2, 3, 4};
+static const wire_field fields_158[] = {
     {"shard", "shard", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
     {"points", "points", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_offset", "appliedOffset", NULL, NULL, 3, 40, 0, 14, 13, WIRE_UINT64, WIRE_SINGULAR},
     {"digest", "digest", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_145[] = {0, 1, 2, 3};
-static const wire_field fields_145[] = {
+static const uint8_t by_number_159[] = {0, 1, 2, 3};
+static const wire_field fields_159[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
-    {"config", "config", &wire_messages[140], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"config", "config", &wire_messages[154], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_146[] = {0, 1, 2};
-static const wire_field fields_146[] = {
-    {"collection", "collection", &wire_messages[142], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[216], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_160[] = {0, 1, 2};
+static const wire_field fields_160[] = {
+    {"collection", "collection", &wire_messages[156], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[230], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_147[] = {0, 1, 2};
-static const wire_field fields_147[] = {
+static const uint8_t by_number_161[] = {0, 1, 2};
+static const wire_field fields_161[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_148[] = {0, 1};
-static const wire_field fields_148[] = {
-    {"collection", "collection", &wire_messages[142], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_162[] = {0, 1};
+static const wire_field fields_162[] = {
+    {"collection", "collection", &wire_messages[156], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_149[] = {0, 1};
-static const wire_field fields_149[] = {
+static const uint8_t by_number_163[] = {0, 1};
+static const wire_field fields_163[] = {
     {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_150[] = {0, 1};
-static const wire_field fields_150[] = {
-    {"collections", "collections", &wire_messages[142], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_164[] = {0, 1};
+static const wire_field fields_164[] = {
+    {"collections", "collections", &wire_messages[156], NULL, 1, 32, 24, 11, 11, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_151[] = {0, 1, 2, 3, 4};
-static const wire_field fields_151[] = {
+static const uint8_t by_number_165[] = {0, 1, 2, 3, 4};
+static const wire_field fields_165[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"quantisation", "quantisation", NULL, &wire_enums[6], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
+    {"quantisation", "quantisation", NULL, &wire_enums[8], 3, 40, 0, 12, 12, WIRE_ENUM, WIRE_SINGULAR},
     {"vectors", "vectors", NULL, NULL, 4, 56, 48, 7, 7, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_152[] = {0, 1, 2};
-static const wire_field fields_152[] = {
-    {"collection", "collection", &wire_messages[142], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[216], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_166[] = {0, 1, 2};
+static const wire_field fields_166[] = {
+    {"collection", "collection", &wire_messages[156], NULL, 1, 24, 0, 10, 10, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[230], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_153[] = {0, 1, 2};
-static const wire_field fields_153[] = {
+static const uint8_t by_number_167[] = {0, 1, 2};
+static const wire_field fields_167[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_154[] = {0, 1};
-static const wire_field fields_154[] = {
-    {"write", "write", &wire_messages[216], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_168[] = {0, 1};
+static const wire_field fields_168[] = {
+    {"write", "write", &wire_messages[230], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_155[] = {0, 1, 2, 3};
-static const wire_field fields_155[] = {
+static const uint8_t by_number_169[] = {0, 1, 2, 3};
+static const wire_field fields_169[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"start_hlc", "startHlc", NULL, NULL, 2, 32, 0, 9, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"end_hlc", "endHlc", NULL, NULL, 3, 40, 0, 7, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_156[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_156[] = {
+static const uint8_t by_number_170[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_170[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"operation", "operation", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[199], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[157], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"values", "values", &wire_messages[158], NULL, 5, 72, 64, 6, 6, WIRE_MESSAGE, WIRE_MAP},
-    {"payload_changes", "payloadChanges", &wire_messages[159], NULL, 6, 88, 80, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
-    {"vector_changes", "vectorChanges", &wire_messages[160], NULL, 7, 104, 96, 14, 13, WIRE_MESSAGE, WIRE_REPEATED},
+    {"payload", "payload", &wire_messages[213], NULL, 3, 40, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[171], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"values", "values", &wire_messages[172], NULL, 5, 72, 64, 6, 6, WIRE_MESSAGE, WIRE_MAP},
+    {"payload_changes", "payloadChanges", &wire_messages[173], NULL, 6, 88, 80, 15, 14, WIRE_MESSAGE, WIRE_REPEATED},
+    {"vector_changes", "vectorChanges", &wire_messages[174], NULL, 7, 104, 96, 14, 13, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_157[] = {0, 1, 2};
-static const wire_field fields_157[] = {
+static const uint8_t by_number_171[] = {0, 1, 2};
+static const wire_field fields_171[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
     {"value", "value", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_158[] = {0, 1, 2};
-static const wire_field fields_158[] = {
+static const uint8_t by_number_172[] = {0, 1, 2};
+static const wire_field fields_172[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[198], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[212], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_159[] = {0, 1, 2, 3};
-static const wire_field fields_159[] = {
+static const uint8_t by_number_173[] = {0, 1, 2, 3};
+static const wire_field fields_173[] = {
     {"path", "path", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"before_json", "beforeJson", NULL, NULL, 2, 32, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
     {"after_json", "afterJson", NULL, NULL, 3, 40, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_160[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_160[] = {
+static const uint8_t by_number_174[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_174[] = {
     {"name", "name", NULL, NULL, 1, 24, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"dimension_before", "dimensionBefore", NULL, NULL, 2, 32, 0, 16, 15, WIRE_UINT32, WIRE_SINGULAR},
     {"dimension", "dimension", NULL, NULL, 3, 36, 0, 9, 9, WIRE_UINT32, WIRE_SINGULAR},
@@ -2049,16 +2204,16 @@ static const wire_field fields_160[] = {
     {"distance", "distance", NULL, NULL, 5, 48, 0, 8, 8, WIRE_DOUBLE, WIRE_SINGULAR},
     {"cosine_similarity", "cosineSimilarity", NULL, NULL, 6, 56, 0, 17, 16, WIRE_DOUBLE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_161[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_161[] = {
+static const uint8_t by_number_175[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_175[] = {
     {"replica", "replica", NULL, NULL, 1, 24, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"applied_hlc", "appliedHlc", NULL, NULL, 4, 48, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"shards", "shards", NULL, NULL, 5, 64, 56, 6, 6, WIRE_UINT32, WIRE_REPEATED},
 };
-static const uint8_t by_number_162[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25};
-static const wire_field fields_162[] = {
+static const uint8_t by_number_176[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25};
+static const wire_field fields_176[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"term", "term", NULL, NULL, 3, 40, 0, 4, 4, WIRE_UINT64, WIRE_SINGULAR},
@@ -2074,43 +2229,43 @@ static const wire_field fields_162[] = {
     {"tier", "tier", NULL, NULL, 13, 116, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"trace_id", "traceId", NULL, NULL, 14, 120, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"span_id", "spanId", NULL, NULL, 15, 128, 0, 7, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"spans", "spans", &wire_messages[155], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
-    {"points", "points", &wire_messages[156], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"spans", "spans", &wire_messages[169], NULL, 16, 144, 136, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+    {"points", "points", &wire_messages[170], NULL, 17, 160, 152, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"point_count", "pointCount", NULL, NULL, 18, 168, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"body_bytes", "bodyBytes", NULL, NULL, 19, 176, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
-    {"receipts", "receipts", &wire_messages[161], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
+    {"receipts", "receipts", &wire_messages[175], NULL, 20, 192, 184, 8, 8, WIRE_MESSAGE, WIRE_REPEATED},
     {"filter_json", "filterJson", NULL, NULL, 21, 200, 0, 11, 10, WIRE_STRING, WIRE_SINGULAR},
     {"current", "current", NULL, NULL, 22, 208, 0, 7, 7, WIRE_BOOL, WIRE_SINGULAR},
     {"refused", "refused", NULL, NULL, 23, 216, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"decision_json", "decisionJson", NULL, NULL, 24, 224, 0, 13, 12, WIRE_STRING, WIRE_SINGULAR},
     {"ddl_json", "ddlJson", NULL, NULL, 25, 232, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_163[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_163[] = {
+static const uint8_t by_number_177[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_177[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"id", "id", NULL, NULL, 2, 32, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 52, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 5, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_164[] = {0, 1, 2};
-static const wire_field fields_164[] = {
+static const uint8_t by_number_178[] = {0, 1, 2};
+static const wire_field fields_178[] = {
     {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_165[] = {0, 1, 2};
-static const wire_field fields_165[] = {
+static const uint8_t by_number_179[] = {0, 1, 2};
+static const wire_field fields_179[] = {
     {"trace_id", "traceId", NULL, NULL, 1, 24, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 2, 32, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
 };
-static const uint8_t by_number_166[] = {0, 1, 2};
-static const wire_field fields_166[] = {
+static const uint8_t by_number_180[] = {0, 1, 2};
+static const wire_field fields_180[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_167[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_167[] = {
-    {"entries", "entries", &wire_messages[162], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_181[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_181[] = {
+    {"entries", "entries", &wire_messages[176], NULL, 1, 32, 24, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
     {"truncated", "truncated", NULL, NULL, 2, 40, 0, 9, 9, WIRE_BOOL, WIRE_SINGULAR},
     {"scanned", "scanned", NULL, NULL, 3, 48, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"unanswered_nodes", "unansweredNodes", NULL, NULL, 4, 64, 56, 16, 15, WIRE_STRING, WIRE_REPEATED},
@@ -2118,8 +2273,8 @@ static const wire_field fields_167[] = {
     {"segments", "segments", NULL, NULL, 6, 80, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"segments_read", "segmentsRead", NULL, NULL, 7, 88, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_168[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-static const wire_field fields_168[] = {
+static const uint8_t by_number_182[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+static const wire_field fields_182[] = {
     {"from_hlc", "fromHlc", NULL, NULL, 1, 24, 0, 8, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"to_hlc", "toHlc", NULL, NULL, 2, 32, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 3, 40, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
@@ -2130,8 +2285,8 @@ static const wire_field fields_168[] = {
     {"limit", "limit", NULL, NULL, 8, 88, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
     {"page_token", "pageToken", NULL, NULL, 9, 96, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_169[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_169[] = {
+static const uint8_t by_number_183[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_183[] = {
     {"tenant", "tenant", NULL, NULL, 1, 24, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"collection", "collection", NULL, NULL, 2, 32, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"collection_id", "collectionId", NULL, NULL, 3, 40, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
@@ -2140,23 +2295,23 @@ static const wire_field fields_169[] = {
     {"from_hlc", "fromHlc", NULL, NULL, 6, 72, 0, 8, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"whole", "whole", NULL, NULL, 7, 80, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_170[] = {0, 1, 2, 3};
-static const wire_field fields_170[] = {
-    {"entry", "entry", &wire_messages[162], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_184[] = {0, 1, 2, 3};
+static const wire_field fields_184[] = {
+    {"entry", "entry", &wire_messages[176], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"resume_token", "resumeToken", NULL, NULL, 2, 32, 0, 12, 11, WIRE_STRING, WIRE_SINGULAR},
     {"closed_hlc", "closedHlc", NULL, NULL, 3, 40, 0, 10, 9, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_171[] = {0, 1};
-static const wire_field fields_171[] = {
+static const uint8_t by_number_185[] = {0, 1};
+static const wire_field fields_185[] = {
     {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_172[] = {0, 1, 2};
-static const wire_field fields_172[] = {
-    {"reads", "reads", &wire_messages[173], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_186[] = {0, 1, 2};
+static const wire_field fields_186[] = {
+    {"reads", "reads", &wire_messages[187], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_REPEATED},
     {"unanswered_nodes", "unansweredNodes", NULL, NULL, 2, 48, 40, 16, 15, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_173[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-static const wire_field fields_173[] = {
+static const uint8_t by_number_187[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const wire_field fields_187[] = {
     {"request_id", "requestId", NULL, NULL, 1, 24, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"node", "node", NULL, NULL, 2, 32, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
     {"hlc", "hlc", NULL, NULL, 3, 40, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
@@ -2166,59 +2321,59 @@ static const wire_field fields_173[] = {
     {"collection_id", "collectionId", NULL, NULL, 7, 72, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
     {"trace_id", "traceId", NULL, NULL, 8, 80, 0, 8, 7, WIRE_STRING, WIRE_SINGULAR},
     {"principal", "principal", NULL, NULL, 9, 88, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
-    {"requested", "requested", NULL, &wire_enums[8], 10, 96, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
-    {"achieved", "achieved", NULL, &wire_enums[8], 11, 100, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
+    {"requested", "requested", NULL, &wire_enums[10], 10, 96, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
+    {"achieved", "achieved", NULL, &wire_enums[10], 11, 100, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
     {"staleness_ms", "stalenessMs", NULL, NULL, 12, 104, 0, 12, 11, WIRE_UINT32, WIRE_SINGULAR},
     {"duration_us", "durationUs", NULL, NULL, 13, 112, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
     {"status", "status", NULL, NULL, 14, 120, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
-    {"shards", "shards", &wire_messages[174], NULL, 15, 136, 128, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"shards", "shards", &wire_messages[188], NULL, 15, 136, 128, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_174[] = {0, 1, 2, 3, 4};
-static const wire_field fields_174[] = {
+static const uint8_t by_number_188[] = {0, 1, 2, 3, 4};
+static const wire_field fields_188[] = {
     {"shard", "shard", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
     {"replica", "replica", NULL, NULL, 2, 32, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 3, 40, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"index_version", "indexVersion", NULL, NULL, 4, 48, 0, 13, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_175[] = {0, 1, 2, 3, 4};
-static const wire_field fields_175[] = {
+static const uint8_t by_number_189[] = {0, 1, 2, 3, 4};
+static const wire_field fields_189[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 2, 32, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
     {"to_hlc", "toHlc", NULL, NULL, 3, 40, 0, 6, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 4, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_176[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_176[] = {
-    {"points", "points", &wire_messages[205], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_190[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_190[] = {
+    {"points", "points", &wire_messages[219], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"done", "done", NULL, NULL, 2, 40, 0, 4, 4, WIRE_BOOL, WIRE_SINGULAR},
     {"count", "count", NULL, NULL, 3, 48, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 4, 56, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"hlc", "hlc", NULL, NULL, 5, 64, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"scanned", "scanned", NULL, NULL, 6, 72, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_177[] = {0, 1, 2, 3, 4};
-static const wire_field fields_177[] = {
+static const uint8_t by_number_191[] = {0, 1, 2, 3, 4};
+static const wire_field fields_191[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
     {"hlc", "hlc", NULL, NULL, 3, 40, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"request_id", "requestId", NULL, NULL, 4, 48, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_178[] = {0, 1};
-static const wire_field fields_178[] = {
-    {"writes", "writes", &wire_messages[177], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_192[] = {0, 1};
+static const wire_field fields_192[] = {
+    {"writes", "writes", &wire_messages[191], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_179[] = {0, 1, 2};
-static const wire_field fields_179[] = {
+static const uint8_t by_number_193[] = {0, 1, 2};
+static const wire_field fields_193[] = {
     {"found", "found", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"missing", "missing", &wire_messages[177], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
+    {"missing", "missing", &wire_messages[191], NULL, 2, 40, 32, 7, 7, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_180[] = {0, 1, 2};
-static const wire_field fields_180[] = {
+static const uint8_t by_number_194[] = {0, 1, 2};
+static const wire_field fields_194[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"local", "local", NULL, NULL, 2, 32, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_181[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_181[] = {
+static const uint8_t by_number_195[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_195[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"first_offset", "firstOffset", NULL, NULL, 2, 32, 0, 12, 11, WIRE_UINT64, WIRE_SINGULAR},
     {"last_offset", "lastOffset", NULL, NULL, 3, 40, 0, 11, 10, WIRE_UINT64, WIRE_SINGULAR},
@@ -2228,238 +2383,238 @@ static const wire_field fields_181[] = {
     {"faults", "faults", NULL, NULL, 7, 80, 72, 6, 6, WIRE_STRING, WIRE_REPEATED},
     {"node", "node", NULL, NULL, 8, 88, 0, 4, 4, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_182[] = {0, 1, 2, 3};
-static const wire_field fields_182[] = {
+static const uint8_t by_number_196[] = {0, 1, 2, 3};
+static const wire_field fields_196[] = {
     {"ok", "ok", NULL, NULL, 1, 24, 0, 2, 2, WIRE_BOOL, WIRE_SINGULAR},
-    {"partitions", "partitions", &wire_messages[181], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
+    {"partitions", "partitions", &wire_messages[195], NULL, 2, 40, 32, 10, 10, WIRE_MESSAGE, WIRE_REPEATED},
     {"unanswered_nodes", "unansweredNodes", NULL, NULL, 3, 56, 48, 16, 15, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_183[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_183[] = {
+static const uint8_t by_number_197[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_197[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"points", "points", &wire_messages[203], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"wait", "wait", NULL, &wire_enums[9], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"points", "points", &wire_messages[217], NULL, 2, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"wait", "wait", NULL, &wire_enums[11], 3, 48, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 4, 56, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 5, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_184[] = {0, 1, 2, 3, 4};
-static const wire_field fields_184[] = {
-    {"write", "write", &wire_messages[216], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_198[] = {0, 1, 2, 3, 4};
+static const wire_field fields_198[] = {
+    {"write", "write", &wire_messages[230], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
     {"accepted", "accepted", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"code", "code", NULL, NULL, 3, 36, 0, 4, 4, WIRE_UINT32, WIRE_SINGULAR},
     {"message", "message", NULL, NULL, 4, 40, 0, 7, 7, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_185[] = {0, 1, 2, 3};
-static const wire_field fields_185[] = {
+static const uint8_t by_number_199[] = {0, 1, 2, 3};
+static const wire_field fields_199[] = {
     {"accepted", "accepted", NULL, NULL, 1, 24, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"requests", "requests", NULL, NULL, 2, 32, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
-    {"write", "write", &wire_messages[216], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"write", "write", &wire_messages[230], NULL, 3, 40, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_186[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_186[] = {
+static const uint8_t by_number_200[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_200[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
-    {"filter", "filter", &wire_messages[207], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"wait", "wait", NULL, &wire_enums[9], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[221], NULL, 3, 48, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"wait", "wait", NULL, &wire_enums[11], 4, 56, 0, 4, 4, WIRE_ENUM, WIRE_SINGULAR},
     {"idempotency_key", "idempotencyKey", NULL, NULL, 5, 64, 0, 15, 14, WIRE_STRING, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_187[] = {0, 1};
-static const wire_field fields_187[] = {
-    {"write", "write", &wire_messages[216], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_201[] = {0, 1};
+static const wire_field fields_201[] = {
+    {"write", "write", &wire_messages[230], NULL, 1, 24, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_188[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_188[] = {
+static const uint8_t by_number_202[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_202[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
     {"ids", "ids", NULL, NULL, 2, 40, 32, 3, 3, WIRE_STRING, WIRE_REPEATED},
     {"with_vectors", "withVectors", NULL, NULL, 3, 48, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 4, 52, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[213], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[227], NULL, 5, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 6, 64, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_189[] = {0, 1, 2, 3};
-static const wire_field fields_189[] = {
-    {"points", "points", &wire_messages[205], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_203[] = {0, 1, 2, 3};
+static const wire_field fields_203[] = {
+    {"points", "points", &wire_messages[219], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"missing", "missing", NULL, NULL, 2, 48, 40, 7, 7, WIRE_STRING, WIRE_REPEATED},
-    {"info", "info", &wire_messages[215], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[229], NULL, 3, 56, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_190[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-static const wire_field fields_190[] = {
+static const uint8_t by_number_204[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+static const wire_field fields_204[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[198], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[212], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"using", "using", NULL, NULL, 3, 40, 0, 5, 5, WIRE_STRING, WIRE_SINGULAR},
     {"limit", "limit", NULL, NULL, 4, 48, 0, 5, 5, WIRE_UINT32, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[207], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[221], NULL, 5, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"ef", "ef", NULL, NULL, 6, 64, 0, 2, 2, WIRE_UINT32, WIRE_SINGULAR},
     {"exact", "exact", NULL, NULL, 7, 68, 0, 5, 5, WIRE_BOOL, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 8, 72, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 9, 76, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[213], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[227], NULL, 10, 80, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 11, 88, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_191[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_191[] = {
+static const uint8_t by_number_205[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_205[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"distance", "distance", NULL, NULL, 2, 32, 0, 8, 8, WIRE_FLOAT, WIRE_SINGULAR},
     {"score", "score", NULL, NULL, 3, 36, 0, 5, 5, WIRE_FLOAT, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 4, 40, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"payload", "payload", &wire_messages[199], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[198], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"payload", "payload", &wire_messages[213], NULL, 5, 48, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[212], NULL, 6, 56, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_192[] = {0, 1, 2, 3};
-static const wire_field fields_192[] = {
-    {"hits", "hits", &wire_messages[191], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"info", "info", &wire_messages[215], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"plan", "plan", &wire_messages[193], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_206[] = {0, 1, 2, 3};
+static const wire_field fields_206[] = {
+    {"hits", "hits", &wire_messages[205], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"info", "info", &wire_messages[229], NULL, 2, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"plan", "plan", &wire_messages[207], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_193[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_193[] = {
+static const uint8_t by_number_207[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_207[] = {
     {"strategy", "strategy", NULL, NULL, 1, 24, 0, 8, 8, WIRE_STRING, WIRE_SINGULAR},
     {"visited", "visited", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
     {"matching", "matching", NULL, NULL, 3, 40, 0, 8, 8, WIRE_UINT64, WIRE_SINGULAR},
     {"unindexed", "unindexed", NULL, NULL, 4, 56, 48, 9, 9, WIRE_STRING, WIRE_REPEATED},
     {"engine_time_us", "engineTimeUs", NULL, NULL, 5, 64, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_194[] = {0, 1, 2, 3, 4};
-static const wire_field fields_194[] = {
+static const uint8_t by_number_208[] = {0, 1, 2, 3, 4};
+static const wire_field fields_208[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[207], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[213], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[221], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[227], NULL, 3, 40, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 4, 48, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_195[] = {0, 1, 2};
-static const wire_field fields_195[] = {
+static const uint8_t by_number_209[] = {0, 1, 2};
+static const wire_field fields_209[] = {
     {"count", "count", NULL, NULL, 1, 24, 0, 5, 5, WIRE_UINT64, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[215], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[229], NULL, 2, 32, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_196[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-static const wire_field fields_196[] = {
+static const uint8_t by_number_210[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+static const wire_field fields_210[] = {
     {"collection", "collection", NULL, NULL, 1, 24, 0, 10, 10, WIRE_STRING, WIRE_SINGULAR},
-    {"filter", "filter", &wire_messages[207], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"filter", "filter", &wire_messages[221], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
     {"page_size", "pageSize", NULL, NULL, 3, 40, 0, 9, 8, WIRE_UINT32, WIRE_SINGULAR},
     {"page_token", "pageToken", NULL, NULL, 4, 48, 0, 10, 9, WIRE_STRING, WIRE_SINGULAR},
     {"with_vectors", "withVectors", NULL, NULL, 5, 56, 0, 12, 11, WIRE_BOOL, WIRE_SINGULAR},
     {"without_payload", "withoutPayload", NULL, NULL, 6, 60, 0, 15, 14, WIRE_BOOL, WIRE_SINGULAR},
-    {"read", "read", &wire_messages[213], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"read", "read", &wire_messages[227], NULL, 7, 64, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
     {"tenant", "tenant", NULL, NULL, 8, 72, 0, 6, 6, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_197[] = {0, 1, 2, 3};
-static const wire_field fields_197[] = {
-    {"points", "points", &wire_messages[205], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_211[] = {0, 1, 2, 3};
+static const wire_field fields_211[] = {
+    {"points", "points", &wire_messages[219], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
     {"next_page_token", "nextPageToken", NULL, NULL, 2, 40, 0, 15, 13, WIRE_STRING, WIRE_SINGULAR},
-    {"info", "info", &wire_messages[215], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"info", "info", &wire_messages[229], NULL, 3, 48, 0, 4, 4, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_198[] = {0, 1, 2};
-static const wire_field fields_198[] = {
+static const uint8_t by_number_212[] = {0, 1, 2};
+static const wire_field fields_212[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_FLOAT, WIRE_REPEATED},
     {"packed", "packed", NULL, NULL, 2, 40, 0, 6, 6, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_199[] = {0, 1};
-static const wire_field fields_199[] = {
+static const uint8_t by_number_213[] = {0, 1};
+static const wire_field fields_213[] = {
     {"json", "json", NULL, NULL, 1, 24, 0, 4, 4, WIRE_BYTES, WIRE_SINGULAR},
 };
-static const uint8_t by_number_200[] = {0, 1, 2, 3, 4};
-static const wire_field fields_200[] = {
+static const uint8_t by_number_214[] = {0, 1, 2, 3, 4};
+static const wire_field fields_214[] = {
     {"string_value", "stringValue", NULL, NULL, 1, 32, 24, 12, 11, WIRE_STRING, WIRE_ONEOF},
     {"integer_value", "integerValue", NULL, NULL, 2, 32, 24, 13, 12, WIRE_INT64, WIRE_ONEOF},
     {"float_value", "floatValue", NULL, NULL, 3, 32, 24, 11, 10, WIRE_DOUBLE, WIRE_ONEOF},
     {"bool_value", "boolValue", NULL, NULL, 4, 32, 24, 10, 9, WIRE_BOOL, WIRE_ONEOF},
 };
-static const uint8_t by_number_201[] = {0, 1};
-static const wire_field fields_201[] = {
-    {"values", "values", &wire_messages[200], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_215[] = {0, 1};
+static const wire_field fields_215[] = {
+    {"values", "values", &wire_messages[214], NULL, 1, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_202[] = {0, 1};
-static const wire_field fields_202[] = {
+static const uint8_t by_number_216[] = {0, 1};
+static const wire_field fields_216[] = {
     {"values", "values", NULL, NULL, 1, 32, 24, 6, 6, WIRE_STRING, WIRE_REPEATED},
 };
-static const uint8_t by_number_203[] = {0, 1, 2, 3, 4};
-static const wire_field fields_203[] = {
+static const uint8_t by_number_217[] = {0, 1, 2, 3, 4};
+static const wire_field fields_217[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[198], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[204], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[199], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[212], NULL, 2, 32, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[218], NULL, 3, 48, 40, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[213], NULL, 4, 56, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_204[] = {0, 1, 2};
-static const wire_field fields_204[] = {
+static const uint8_t by_number_218[] = {0, 1, 2};
+static const wire_field fields_218[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[198], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[212], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_205[] = {0, 1, 2, 3, 4, 5};
-static const wire_field fields_205[] = {
+static const uint8_t by_number_219[] = {0, 1, 2, 3, 4, 5};
+static const wire_field fields_219[] = {
     {"id", "id", NULL, NULL, 1, 24, 0, 2, 2, WIRE_STRING, WIRE_SINGULAR},
     {"version", "version", NULL, NULL, 2, 32, 0, 7, 7, WIRE_UINT64, WIRE_SINGULAR},
-    {"vector", "vector", &wire_messages[198], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"vectors", "vectors", &wire_messages[206], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
-    {"payload", "payload", &wire_messages[199], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vector", "vector", &wire_messages[212], NULL, 3, 40, 0, 6, 6, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"vectors", "vectors", &wire_messages[220], NULL, 4, 56, 48, 7, 7, WIRE_MESSAGE, WIRE_MAP},
+    {"payload", "payload", &wire_messages[213], NULL, 5, 64, 0, 7, 7, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_206[] = {0, 1, 2};
-static const wire_field fields_206[] = {
+static const uint8_t by_number_220[] = {0, 1, 2};
+static const wire_field fields_220[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"value", "value", &wire_messages[198], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"value", "value", &wire_messages[212], NULL, 2, 32, 0, 5, 5, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_207[] = {0, 1, 2, 3};
-static const wire_field fields_207[] = {
-    {"must", "must", &wire_messages[208], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
-    {"should", "should", &wire_messages[208], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
-    {"must_not", "mustNot", &wire_messages[208], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
+static const uint8_t by_number_221[] = {0, 1, 2, 3};
+static const wire_field fields_221[] = {
+    {"must", "must", &wire_messages[222], NULL, 1, 32, 24, 4, 4, WIRE_MESSAGE, WIRE_REPEATED},
+    {"should", "should", &wire_messages[222], NULL, 2, 48, 40, 6, 6, WIRE_MESSAGE, WIRE_REPEATED},
+    {"must_not", "mustNot", &wire_messages[222], NULL, 3, 64, 56, 8, 7, WIRE_MESSAGE, WIRE_REPEATED},
 };
-static const uint8_t by_number_208[] = {0, 1, 2, 3, 4, 5, 6};
-static const wire_field fields_208[] = {
+static const uint8_t by_number_222[] = {0, 1, 2, 3, 4, 5, 6};
+static const wire_field fields_222[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
-    {"match", "match", &wire_messages[209], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"range", "range", &wire_messages[211], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"is_null", "isNull", &wire_messages[212], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
-    {"has_id", "hasId", &wire_messages[202], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"filter", "filter", &wire_messages[207], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"match", "match", &wire_messages[223], NULL, 2, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"range", "range", &wire_messages[225], NULL, 3, 40, 32, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"is_null", "isNull", &wire_messages[226], NULL, 4, 40, 32, 7, 6, WIRE_MESSAGE, WIRE_ONEOF},
+    {"has_id", "hasId", &wire_messages[216], NULL, 5, 40, 32, 6, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"filter", "filter", &wire_messages[221], NULL, 6, 40, 32, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_209[] = {0, 1, 2, 3};
-static const wire_field fields_209[] = {
-    {"value", "value", &wire_messages[200], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
-    {"any", "any", &wire_messages[201], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
-    {"except", "except", &wire_messages[201], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
+static const uint8_t by_number_223[] = {0, 1, 2, 3};
+static const wire_field fields_223[] = {
+    {"value", "value", &wire_messages[214], NULL, 1, 32, 24, 5, 5, WIRE_MESSAGE, WIRE_ONEOF},
+    {"any", "any", &wire_messages[215], NULL, 2, 32, 24, 3, 3, WIRE_MESSAGE, WIRE_ONEOF},
+    {"except", "except", &wire_messages[215], NULL, 3, 32, 24, 6, 6, WIRE_MESSAGE, WIRE_ONEOF},
 };
-static const uint8_t by_number_210[] = {0, 1};
-static const wire_field fields_210[] = {
+static const uint8_t by_number_224[] = {0, 1};
+static const wire_field fields_224[] = {
     {"value", "value", NULL, NULL, 1, 24, 0, 5, 5, WIRE_DOUBLE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_211[] = {0, 1, 2, 3, 4};
-static const wire_field fields_211[] = {
-    {"gt", "gt", &wire_messages[210], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"gte", "gte", &wire_messages[210], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lt", "lt", &wire_messages[210], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
-    {"lte", "lte", &wire_messages[210], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+static const uint8_t by_number_225[] = {0, 1, 2, 3, 4};
+static const wire_field fields_225[] = {
+    {"gt", "gt", &wire_messages[224], NULL, 1, 24, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"gte", "gte", &wire_messages[224], NULL, 2, 32, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lt", "lt", &wire_messages[224], NULL, 3, 40, 0, 2, 2, WIRE_MESSAGE, WIRE_SINGULAR},
+    {"lte", "lte", &wire_messages[224], NULL, 4, 48, 0, 3, 3, WIRE_MESSAGE, WIRE_SINGULAR},
 };
-static const uint8_t by_number_212[] = {0, 1};
-static const wire_field fields_212[] = {
+static const uint8_t by_number_226[] = {0, 1};
+static const wire_field fields_226[] = {
     {"key", "key", NULL, NULL, 1, 24, 0, 3, 3, WIRE_STRING, WIRE_SINGULAR},
 };
-static const uint8_t by_number_213[] = {0, 1, 2, 3, 4};
-static const wire_field fields_213[] = {
-    {"consistency", "consistency", NULL, &wire_enums[8], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
+static const uint8_t by_number_227[] = {0, 1, 2, 3, 4};
+static const wire_field fields_227[] = {
+    {"consistency", "consistency", NULL, &wire_enums[10], 1, 24, 0, 11, 11, WIRE_ENUM, WIRE_SINGULAR},
     {"max_staleness_ms", "maxStalenessMs", NULL, NULL, 2, 28, 0, 16, 14, WIRE_UINT32, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 3, 32, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
     {"allow_partial", "allowPartial", NULL, NULL, 4, 48, 0, 13, 12, WIRE_BOOL, WIRE_SINGULAR},
 };
-static const uint8_t by_number_214[] = {0, 1, 2};
-static const wire_field fields_214[] = {
+static const uint8_t by_number_228[] = {0, 1, 2};
+static const wire_field fields_228[] = {
     {"partition", "partition", NULL, NULL, 1, 24, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 2, 32, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
 };
-static const uint8_t by_number_215[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-static const wire_field fields_215[] = {
-    {"requested", "requested", NULL, &wire_enums[8], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
-    {"achieved", "achieved", NULL, &wire_enums[8], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
+static const uint8_t by_number_229[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+static const wire_field fields_229[] = {
+    {"requested", "requested", NULL, &wire_enums[10], 1, 24, 0, 9, 9, WIRE_ENUM, WIRE_SINGULAR},
+    {"achieved", "achieved", NULL, &wire_enums[10], 2, 28, 0, 8, 8, WIRE_ENUM, WIRE_SINGULAR},
     {"staleness_ms", "stalenessMs", NULL, NULL, 3, 32, 0, 12, 11, WIRE_UINT32, WIRE_SINGULAR},
-    {"index_version", "indexVersion", &wire_messages[214], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
+    {"index_version", "indexVersion", &wire_messages[228], NULL, 4, 48, 40, 13, 12, WIRE_MESSAGE, WIRE_REPEATED},
     {"cache_hit", "cacheHit", NULL, NULL, 5, 56, 0, 9, 8, WIRE_BOOL, WIRE_SINGULAR},
     {"sync_performed", "syncPerformed", NULL, NULL, 6, 60, 0, 14, 13, WIRE_BOOL, WIRE_SINGULAR},
     {"session_token", "sessionToken", NULL, NULL, 7, 64, 0, 13, 12, WIRE_BYTES, WIRE_SINGULAR},
     {"server_time_us", "serverTimeUs", NULL, NULL, 8, 80, 0, 14, 12, WIRE_UINT64, WIRE_SINGULAR},
     {"missing_shards", "missingShards", NULL, NULL, 9, 96, 88, 14, 13, WIRE_UINT32, WIRE_REPEATED},
 };
-static const uint8_t by_number_216[] = {0, 1, 2, 3, 4, 5, 6, 7};
-static const wire_field fields_216[] = {
+static const uint8_t by_number_230[] = {0, 1, 2, 3, 4, 5, 6, 7};
+static const wire_field fields_230[] = {
     {"hlc", "hlc", NULL, NULL, 1, 24, 0, 3, 3, WIRE_UINT64, WIRE_SINGULAR},
     {"partition", "partition", NULL, NULL, 2, 32, 0, 9, 9, WIRE_STRING, WIRE_SINGULAR},
     {"offset", "offset", NULL, NULL, 3, 40, 0, 6, 6, WIRE_UINT64, WIRE_SINGULAR},
@@ -2528,167 +2683,181 @@ const wire_message wire_messages[] = {
     {"grpc.reflection.v1alpha.ListServiceResponse", &grpc__reflection__v1alpha__list_service_response__descriptor, fields_55, by_number_55, sizeof(Grpc__Reflection__V1alpha__ListServiceResponse), 1, 1, WIRE_SHAPE_OBJECT},
     {"grpc.reflection.v1alpha.ServiceResponse", &grpc__reflection__v1alpha__service_response__descriptor, fields_56, by_number_56, sizeof(Grpc__Reflection__V1alpha__ServiceResponse), 1, 1, WIRE_SHAPE_OBJECT},
     {"grpc.reflection.v1alpha.ErrorResponse", &grpc__reflection__v1alpha__error_response__descriptor, fields_57, by_number_57, sizeof(Grpc__Reflection__V1alpha__ErrorResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ObserveRequest", &vecraft__internal__v1__observe_request__descriptor, fields_58, by_number_58, sizeof(Vecraft__Internal__V1__ObserveRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.NodeReport", &vecraft__internal__v1__node_report__descriptor, fields_59, by_number_59, sizeof(Vecraft__Internal__V1__NodeReport), 20, 20, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReplicaReport", &vecraft__internal__v1__replica_report__descriptor, fields_60, by_number_60, sizeof(Vecraft__Internal__V1__ReplicaReport), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.JournalReport", &vecraft__internal__v1__journal_report__descriptor, fields_61, by_number_61, sizeof(Vecraft__Internal__V1__JournalReport), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.GroupReport", &vecraft__internal__v1__group_report__descriptor, fields_62, by_number_62, sizeof(Vecraft__Internal__V1__GroupReport), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReadIndexRequest", &vecraft__internal__v1__read_index_request__descriptor, fields_63, by_number_63, sizeof(Vecraft__Internal__V1__ReadIndexRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReadIndexResponse", &vecraft__internal__v1__read_index_response__descriptor, fields_64, by_number_64, sizeof(Vecraft__Internal__V1__ReadIndexResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ChangeMembersRequest", &vecraft__internal__v1__change_members_request__descriptor, fields_65, by_number_65, sizeof(Vecraft__Internal__V1__ChangeMembersRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ChangeMembersResponse", &vecraft__internal__v1__change_members_response__descriptor, fields_66, by_number_66, sizeof(Vecraft__Internal__V1__ChangeMembersResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AddReplicaRequest", &vecraft__internal__v1__add_replica_request__descriptor, fields_67, by_number_67, sizeof(Vecraft__Internal__V1__AddReplicaRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.RemoveReplicaRequest", &vecraft__internal__v1__remove_replica_request__descriptor, fields_68, by_number_68, sizeof(Vecraft__Internal__V1__RemoveReplicaRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.MembersResponse", &vecraft__internal__v1__members_response__descriptor, fields_69, by_number_69, sizeof(Vecraft__Internal__V1__MembersResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TransferLeadershipRequest", &vecraft__internal__v1__transfer_leadership_request__descriptor, fields_70, by_number_70, sizeof(Vecraft__Internal__V1__TransferLeadershipRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TransferLeadershipResponse", &vecraft__internal__v1__transfer_leadership_response__descriptor, NULL, by_number_71, sizeof(Vecraft__Internal__V1__TransferLeadershipResponse), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TrimRequest", &vecraft__internal__v1__trim_request__descriptor, fields_72, by_number_72, sizeof(Vecraft__Internal__V1__TrimRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TrimResponse", &vecraft__internal__v1__trim_response__descriptor, fields_73, by_number_73, sizeof(Vecraft__Internal__V1__TrimResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AppendRequest", &vecraft__internal__v1__append_request__descriptor, fields_74, by_number_74, sizeof(Vecraft__Internal__V1__AppendRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AppendResponse", &vecraft__internal__v1__append_response__descriptor, fields_75, by_number_75, sizeof(Vecraft__Internal__V1__AppendResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReadRequest", &vecraft__internal__v1__read_request__descriptor, fields_76, by_number_76, sizeof(Vecraft__Internal__V1__ReadRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.EntryBatch", &vecraft__internal__v1__entry_batch__descriptor, fields_77, by_number_77, sizeof(Vecraft__Internal__V1__EntryBatch), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PartitionsRequest", &vecraft__internal__v1__partitions_request__descriptor, NULL, by_number_78, sizeof(Vecraft__Internal__V1__PartitionsRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PartitionInfo", &vecraft__internal__v1__partition_info__descriptor, fields_79, by_number_79, sizeof(Vecraft__Internal__V1__PartitionInfo), 14, 14, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.MemberInfo", &vecraft__internal__v1__member_info__descriptor, fields_80, by_number_80, sizeof(Vecraft__Internal__V1__MemberInfo), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PartitionsResponse", &vecraft__internal__v1__partitions_response__descriptor, fields_81, by_number_81, sizeof(Vecraft__Internal__V1__PartitionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReceiptsRequest", &vecraft__internal__v1__receipts_request__descriptor, fields_82, by_number_82, sizeof(Vecraft__Internal__V1__ReceiptsRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReceiptQuestion", &vecraft__internal__v1__receipt_question__descriptor, fields_83, by_number_83, sizeof(Vecraft__Internal__V1__ReceiptQuestion), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReceiptsResponse", &vecraft__internal__v1__receipts_response__descriptor, fields_84, by_number_84, sizeof(Vecraft__Internal__V1__ReceiptsResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Hello", &vecraft__internal__v1__hello__descriptor, fields_85, by_number_85, sizeof(Vecraft__Internal__V1__Hello), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.PeerFrame", &vecraft__internal__v1__peer_frame__descriptor, fields_86, by_number_86, sizeof(Vecraft__Internal__V1__PeerFrame), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Ping", &vecraft__internal__v1__ping__descriptor, fields_87, by_number_87, sizeof(Vecraft__Internal__V1__Ping), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Pong", &vecraft__internal__v1__pong__descriptor, fields_88, by_number_88, sizeof(Vecraft__Internal__V1__Pong), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ReplicaMessage", &vecraft__internal__v1__replica_message__descriptor, fields_89, by_number_89, sizeof(Vecraft__Internal__V1__ReplicaMessage), 17, 17, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ClosedTime", &vecraft__internal__v1__closed_time__descriptor, fields_90, by_number_90, sizeof(Vecraft__Internal__V1__ClosedTime), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.VoteRequest", &vecraft__internal__v1__vote_request__descriptor, fields_91, by_number_91, sizeof(Vecraft__Internal__V1__VoteRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.VoteReply", &vecraft__internal__v1__vote_reply__descriptor, fields_92, by_number_92, sizeof(Vecraft__Internal__V1__VoteReply), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.AppendEntries", &vecraft__internal__v1__append_entries__descriptor, fields_93, by_number_93, sizeof(Vecraft__Internal__V1__AppendEntries), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Entries", &vecraft__internal__v1__entries__descriptor, fields_94, by_number_94, sizeof(Vecraft__Internal__V1__Entries), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.GroupMembership", &vecraft__internal__v1__group_membership__descriptor, fields_95, by_number_95, sizeof(Vecraft__Internal__V1__GroupMembership), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.GroupMember", &vecraft__internal__v1__group_member__descriptor, fields_96, by_number_96, sizeof(Vecraft__Internal__V1__GroupMember), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Heartbeat", &vecraft__internal__v1__heartbeat__descriptor, fields_97, by_number_97, sizeof(Vecraft__Internal__V1__Heartbeat), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.RecoveryPoint", &vecraft__internal__v1__recovery_point__descriptor, fields_98, by_number_98, sizeof(Vecraft__Internal__V1__RecoveryPoint), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Acknowledge", &vecraft__internal__v1__acknowledge__descriptor, fields_99, by_number_99, sizeof(Vecraft__Internal__V1__Acknowledge), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Reject", &vecraft__internal__v1__reject__descriptor, fields_100, by_number_100, sizeof(Vecraft__Internal__V1__Reject), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.CommitNotice", &vecraft__internal__v1__commit_notice__descriptor, fields_101, by_number_101, sizeof(Vecraft__Internal__V1__CommitNotice), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.TimeoutNow", &vecraft__internal__v1__timeout_now__descriptor, NULL, by_number_102, sizeof(Vecraft__Internal__V1__TimeoutNow), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.Outdated", &vecraft__internal__v1__outdated__descriptor, NULL, by_number_103, sizeof(Vecraft__Internal__V1__Outdated), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogPart", &vecraft__internal__v1__log_part__descriptor, fields_104, by_number_104, sizeof(Vecraft__Internal__V1__LogPart), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogHeader", &vecraft__internal__v1__log_header__descriptor, fields_105, by_number_105, sizeof(Vecraft__Internal__V1__LogHeader), 10, 10, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogFrames", &vecraft__internal__v1__log_frames__descriptor, fields_106, by_number_106, sizeof(Vecraft__Internal__V1__LogFrames), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogKeys", &vecraft__internal__v1__log_keys__descriptor, fields_107, by_number_107, sizeof(Vecraft__Internal__V1__LogKeys), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogKey", &vecraft__internal__v1__log_key__descriptor, fields_108, by_number_108, sizeof(Vecraft__Internal__V1__LogKey), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.LogEnd", &vecraft__internal__v1__log_end__descriptor, fields_109, by_number_109, sizeof(Vecraft__Internal__V1__LogEnd), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.InstallLogResponse", &vecraft__internal__v1__install_log_response__descriptor, fields_110, by_number_110, sizeof(Vecraft__Internal__V1__InstallLogResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardReadRequest", &vecraft__internal__v1__shard_read_request__descriptor, fields_111, by_number_111, sizeof(Vecraft__Internal__V1__ShardReadRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardReadResponse", &vecraft__internal__v1__shard_read_response__descriptor, fields_112, by_number_112, sizeof(Vecraft__Internal__V1__ShardReadResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardStatesRequest", &vecraft__internal__v1__shard_states_request__descriptor, fields_113, by_number_113, sizeof(Vecraft__Internal__V1__ShardStatesRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardName", &vecraft__internal__v1__shard_name__descriptor, fields_114, by_number_114, sizeof(Vecraft__Internal__V1__ShardName), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardState", &vecraft__internal__v1__shard_state__descriptor, fields_115, by_number_115, sizeof(Vecraft__Internal__V1__ShardState), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardStatesResponse", &vecraft__internal__v1__shard_states_response__descriptor, fields_116, by_number_116, sizeof(Vecraft__Internal__V1__ShardStatesResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.FetchShardRequest", &vecraft__internal__v1__fetch_shard_request__descriptor, fields_117, by_number_117, sizeof(Vecraft__Internal__V1__FetchShardRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.HeldFile", &vecraft__internal__v1__held_file__descriptor, fields_118, by_number_118, sizeof(Vecraft__Internal__V1__HeldFile), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardPart", &vecraft__internal__v1__shard_part__descriptor, fields_119, by_number_119, sizeof(Vecraft__Internal__V1__ShardPart), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardChunk", &vecraft__internal__v1__shard_chunk__descriptor, fields_120, by_number_120, sizeof(Vecraft__Internal__V1__ShardChunk), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.internal.v1.ShardEnd", &vecraft__internal__v1__shard_end__descriptor, fields_121, by_number_121, sizeof(Vecraft__Internal__V1__ShardEnd), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.OverviewRequest", &vecraft__v1__overview_request__descriptor, NULL, by_number_122, sizeof(Vecraft__V1__OverviewRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.NodeInfo", &vecraft__v1__node_info__descriptor, fields_123, by_number_123, sizeof(Vecraft__V1__NodeInfo), 20, 20, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionInfo", &vecraft__v1__partition_info__descriptor, fields_124, by_number_124, sizeof(Vecraft__V1__PartitionInfo), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ShardReplicaInfo", &vecraft__v1__shard_replica_info__descriptor, fields_125, by_number_125, sizeof(Vecraft__V1__ShardReplicaInfo), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ShardInfo", &vecraft__v1__shard_info__descriptor, fields_126, by_number_126, sizeof(Vecraft__V1__ShardInfo), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.OverviewResponse", &vecraft__v1__overview_response__descriptor, fields_127, by_number_127, sizeof(Vecraft__V1__OverviewResponse), 9, 9, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DrainNodeRequest", &vecraft__v1__drain_node_request__descriptor, fields_128, by_number_128, sizeof(Vecraft__V1__DrainNodeRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CancelDrainRequest", &vecraft__v1__cancel_drain_request__descriptor, fields_129, by_number_129, sizeof(Vecraft__V1__CancelDrainRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RemoveNodeRequest", &vecraft__v1__remove_node_request__descriptor, fields_130, by_number_130, sizeof(Vecraft__V1__RemoveNodeRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.NodeChangeResponse", &vecraft__v1__node_change_response__descriptor, fields_131, by_number_131, sizeof(Vecraft__V1__NodeChangeResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_132, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_133, by_number_133, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_134, by_number_134, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_135, by_number_135, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_136, by_number_136, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_140, by_number_140, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_141, by_number_141, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_142, by_number_142, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_143, by_number_143, sizeof(Vecraft__V1__CollectionStatus), 12, 12, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ShardStatus", &vecraft__v1__shard_status__descriptor, fields_144, by_number_144, sizeof(Vecraft__V1__ShardStatus), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_145, by_number_145, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_146, by_number_146, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_147, by_number_147, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_148, by_number_148, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_149, by_number_149, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_150, by_number_150, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_151, by_number_151, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_152, by_number_152, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_153, by_number_153, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_154, by_number_154, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_155, by_number_155, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_156, by_number_156, sizeof(Vecraft__V1__PointChange), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_157, by_number_157, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PointChange.ValuesEntry", &vecraft__v1__point_change__values_entry__descriptor, fields_158, by_number_158, sizeof(Vecraft__V1__PointChange__ValuesEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PayloadChange", &vecraft__v1__payload_change__descriptor, fields_159, by_number_159, sizeof(Vecraft__V1__PayloadChange), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VectorChange", &vecraft__v1__vector_change__descriptor, fields_160, by_number_160, sizeof(Vecraft__V1__VectorChange), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_161, by_number_161, sizeof(Vecraft__V1__Receipt), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_162, by_number_162, sizeof(Vecraft__V1__LineageEntry), 25, 25, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_163, by_number_163, sizeof(Vecraft__V1__RecordLineageRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_164, by_number_164, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_165, by_number_165, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_166, by_number_166, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_167, by_number_167, sizeof(Vecraft__V1__LineageResponse), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.BetweenRequest", &vecraft__v1__between_request__descriptor, fields_168, by_number_168, sizeof(Vecraft__V1__BetweenRequest), 9, 9, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WatchRequest", &vecraft__v1__watch_request__descriptor, fields_169, by_number_169, sizeof(Vecraft__V1__WatchRequest), 7, 7, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WatchResponse", &vecraft__v1__watch_response__descriptor, fields_170, by_number_170, sizeof(Vecraft__V1__WatchResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchLineageRequest", &vecraft__v1__search_lineage_request__descriptor, fields_171, by_number_171, sizeof(Vecraft__V1__SearchLineageRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchLineageResponse", &vecraft__v1__search_lineage_response__descriptor, fields_172, by_number_172, sizeof(Vecraft__V1__SearchLineageResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.AnsweredRead", &vecraft__v1__answered_read__descriptor, fields_173, by_number_173, sizeof(Vecraft__V1__AnsweredRead), 15, 15, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ShardVersion", &vecraft__v1__shard_version__descriptor, fields_174, by_number_174, sizeof(Vecraft__V1__ShardVersion), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReplayRequest", &vecraft__v1__replay_request__descriptor, fields_175, by_number_175, sizeof(Vecraft__V1__ReplayRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReplayResponse", &vecraft__v1__replay_response__descriptor, fields_176, by_number_176, sizeof(Vecraft__V1__ReplayResponse), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Acknowledged", &vecraft__v1__acknowledged__descriptor, fields_177, by_number_177, sizeof(Vecraft__V1__Acknowledged), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CoverRequest", &vecraft__v1__cover_request__descriptor, fields_178, by_number_178, sizeof(Vecraft__V1__CoverRequest), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CoverResponse", &vecraft__v1__cover_response__descriptor, fields_179, by_number_179, sizeof(Vecraft__V1__CoverResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_180, by_number_180, sizeof(Vecraft__V1__VerifyRequest), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_181, by_number_181, sizeof(Vecraft__V1__PartitionReport), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_182, by_number_182, sizeof(Vecraft__V1__VerifyResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_183, by_number_183, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_184, by_number_184, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_185, by_number_185, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_186, by_number_186, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_187, by_number_187, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_188, by_number_188, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_189, by_number_189, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_190, by_number_190, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_191, by_number_191, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_192, by_number_192, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_193, by_number_193, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_194, by_number_194, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_195, by_number_195, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_196, by_number_196, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_197, by_number_197, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_198, by_number_198, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
-    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_199, by_number_199, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
-    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_200, by_number_200, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
-    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_201, by_number_201, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_202, by_number_202, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
-    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_203, by_number_203, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_204, by_number_204, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_205, by_number_205, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_206, by_number_206, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_207, by_number_207, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_208, by_number_208, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
-    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_209, by_number_209, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_210, by_number_210, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
-    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_211, by_number_211, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_212, by_number_212, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_213, by_number_213, sizeof(Vecraft__V1__ReadOptions), 4, 4, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_214, by_number_214, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_215, by_number_215, sizeof(Vecraft__V1__ReadInfo), 9, 9, WIRE_SHAPE_OBJECT},
-    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_216, by_number_216, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest", &opentelemetry__proto__collector__trace__v1__export_trace_service_request__descriptor, fields_58, by_number_58, sizeof(Opentelemetry__Proto__Collector__Trace__V1__ExportTraceServiceRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse", &opentelemetry__proto__collector__trace__v1__export_trace_service_response__descriptor, fields_59, by_number_59, sizeof(Opentelemetry__Proto__Collector__Trace__V1__ExportTraceServiceResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess", &opentelemetry__proto__collector__trace__v1__export_trace_partial_success__descriptor, fields_60, by_number_60, sizeof(Opentelemetry__Proto__Collector__Trace__V1__ExportTracePartialSuccess), 2, 2, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.common.v1.AnyValue", &opentelemetry__proto__common__v1__any_value__descriptor, fields_61, by_number_61, sizeof(Opentelemetry__Proto__Common__V1__AnyValue), 5, 5, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.common.v1.ArrayValue", &opentelemetry__proto__common__v1__array_value__descriptor, fields_62, by_number_62, sizeof(Opentelemetry__Proto__Common__V1__ArrayValue), 1, 1, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.common.v1.KeyValue", &opentelemetry__proto__common__v1__key_value__descriptor, fields_63, by_number_63, sizeof(Opentelemetry__Proto__Common__V1__KeyValue), 2, 2, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.common.v1.InstrumentationScope", &opentelemetry__proto__common__v1__instrumentation_scope__descriptor, fields_64, by_number_64, sizeof(Opentelemetry__Proto__Common__V1__InstrumentationScope), 2, 2, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.resource.v1.Resource", &opentelemetry__proto__resource__v1__resource__descriptor, fields_65, by_number_65, sizeof(Opentelemetry__Proto__Resource__V1__Resource), 1, 1, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.trace.v1.ResourceSpans", &opentelemetry__proto__trace__v1__resource_spans__descriptor, fields_66, by_number_66, sizeof(Opentelemetry__Proto__Trace__V1__ResourceSpans), 2, 2, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.trace.v1.ScopeSpans", &opentelemetry__proto__trace__v1__scope_spans__descriptor, fields_67, by_number_67, sizeof(Opentelemetry__Proto__Trace__V1__ScopeSpans), 2, 2, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.trace.v1.Span", &opentelemetry__proto__trace__v1__span__descriptor, fields_68, by_number_68, sizeof(Opentelemetry__Proto__Trace__V1__Span), 16, 16, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.trace.v1.Span.Event", &opentelemetry__proto__trace__v1__span__event__descriptor, fields_69, by_number_69, sizeof(Opentelemetry__Proto__Trace__V1__Span__Event), 3, 3, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.trace.v1.Span.Link", &opentelemetry__proto__trace__v1__span__link__descriptor, fields_70, by_number_70, sizeof(Opentelemetry__Proto__Trace__V1__Span__Link), 5, 6, WIRE_SHAPE_OBJECT},
+    {"opentelemetry.proto.trace.v1.Status", &opentelemetry__proto__trace__v1__status__descriptor, fields_71, by_number_71, sizeof(Opentelemetry__Proto__Trace__V1__Status), 2, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ObserveRequest", &vecraft__internal__v1__observe_request__descriptor, fields_72, by_number_72, sizeof(Vecraft__Internal__V1__ObserveRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.NodeReport", &vecraft__internal__v1__node_report__descriptor, fields_73, by_number_73, sizeof(Vecraft__Internal__V1__NodeReport), 20, 20, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReplicaReport", &vecraft__internal__v1__replica_report__descriptor, fields_74, by_number_74, sizeof(Vecraft__Internal__V1__ReplicaReport), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.JournalReport", &vecraft__internal__v1__journal_report__descriptor, fields_75, by_number_75, sizeof(Vecraft__Internal__V1__JournalReport), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.GroupReport", &vecraft__internal__v1__group_report__descriptor, fields_76, by_number_76, sizeof(Vecraft__Internal__V1__GroupReport), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReadIndexRequest", &vecraft__internal__v1__read_index_request__descriptor, fields_77, by_number_77, sizeof(Vecraft__Internal__V1__ReadIndexRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReadIndexResponse", &vecraft__internal__v1__read_index_response__descriptor, fields_78, by_number_78, sizeof(Vecraft__Internal__V1__ReadIndexResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ChangeMembersRequest", &vecraft__internal__v1__change_members_request__descriptor, fields_79, by_number_79, sizeof(Vecraft__Internal__V1__ChangeMembersRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ChangeMembersResponse", &vecraft__internal__v1__change_members_response__descriptor, fields_80, by_number_80, sizeof(Vecraft__Internal__V1__ChangeMembersResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AddReplicaRequest", &vecraft__internal__v1__add_replica_request__descriptor, fields_81, by_number_81, sizeof(Vecraft__Internal__V1__AddReplicaRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.RemoveReplicaRequest", &vecraft__internal__v1__remove_replica_request__descriptor, fields_82, by_number_82, sizeof(Vecraft__Internal__V1__RemoveReplicaRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.MembersResponse", &vecraft__internal__v1__members_response__descriptor, fields_83, by_number_83, sizeof(Vecraft__Internal__V1__MembersResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TransferLeadershipRequest", &vecraft__internal__v1__transfer_leadership_request__descriptor, fields_84, by_number_84, sizeof(Vecraft__Internal__V1__TransferLeadershipRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TransferLeadershipResponse", &vecraft__internal__v1__transfer_leadership_response__descriptor, NULL, by_number_85, sizeof(Vecraft__Internal__V1__TransferLeadershipResponse), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TrimRequest", &vecraft__internal__v1__trim_request__descriptor, fields_86, by_number_86, sizeof(Vecraft__Internal__V1__TrimRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TrimResponse", &vecraft__internal__v1__trim_response__descriptor, fields_87, by_number_87, sizeof(Vecraft__Internal__V1__TrimResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AppendRequest", &vecraft__internal__v1__append_request__descriptor, fields_88, by_number_88, sizeof(Vecraft__Internal__V1__AppendRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AppendResponse", &vecraft__internal__v1__append_response__descriptor, fields_89, by_number_89, sizeof(Vecraft__Internal__V1__AppendResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReadRequest", &vecraft__internal__v1__read_request__descriptor, fields_90, by_number_90, sizeof(Vecraft__Internal__V1__ReadRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.EntryBatch", &vecraft__internal__v1__entry_batch__descriptor, fields_91, by_number_91, sizeof(Vecraft__Internal__V1__EntryBatch), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PartitionsRequest", &vecraft__internal__v1__partitions_request__descriptor, NULL, by_number_92, sizeof(Vecraft__Internal__V1__PartitionsRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PartitionInfo", &vecraft__internal__v1__partition_info__descriptor, fields_93, by_number_93, sizeof(Vecraft__Internal__V1__PartitionInfo), 14, 14, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.MemberInfo", &vecraft__internal__v1__member_info__descriptor, fields_94, by_number_94, sizeof(Vecraft__Internal__V1__MemberInfo), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PartitionsResponse", &vecraft__internal__v1__partitions_response__descriptor, fields_95, by_number_95, sizeof(Vecraft__Internal__V1__PartitionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReceiptsRequest", &vecraft__internal__v1__receipts_request__descriptor, fields_96, by_number_96, sizeof(Vecraft__Internal__V1__ReceiptsRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReceiptQuestion", &vecraft__internal__v1__receipt_question__descriptor, fields_97, by_number_97, sizeof(Vecraft__Internal__V1__ReceiptQuestion), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReceiptsResponse", &vecraft__internal__v1__receipts_response__descriptor, fields_98, by_number_98, sizeof(Vecraft__Internal__V1__ReceiptsResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Hello", &vecraft__internal__v1__hello__descriptor, fields_99, by_number_99, sizeof(Vecraft__Internal__V1__Hello), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.PeerFrame", &vecraft__internal__v1__peer_frame__descriptor, fields_100, by_number_100, sizeof(Vecraft__Internal__V1__PeerFrame), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Ping", &vecraft__internal__v1__ping__descriptor, fields_101, by_number_101, sizeof(Vecraft__Internal__V1__Ping), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Pong", &vecraft__internal__v1__pong__descriptor, fields_102, by_number_102, sizeof(Vecraft__Internal__V1__Pong), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ReplicaMessage", &vecraft__internal__v1__replica_message__descriptor, fields_103, by_number_103, sizeof(Vecraft__Internal__V1__ReplicaMessage), 17, 17, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ClosedTime", &vecraft__internal__v1__closed_time__descriptor, fields_104, by_number_104, sizeof(Vecraft__Internal__V1__ClosedTime), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.VoteRequest", &vecraft__internal__v1__vote_request__descriptor, fields_105, by_number_105, sizeof(Vecraft__Internal__V1__VoteRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.VoteReply", &vecraft__internal__v1__vote_reply__descriptor, fields_106, by_number_106, sizeof(Vecraft__Internal__V1__VoteReply), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.AppendEntries", &vecraft__internal__v1__append_entries__descriptor, fields_107, by_number_107, sizeof(Vecraft__Internal__V1__AppendEntries), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Entries", &vecraft__internal__v1__entries__descriptor, fields_108, by_number_108, sizeof(Vecraft__Internal__V1__Entries), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.GroupMembership", &vecraft__internal__v1__group_membership__descriptor, fields_109, by_number_109, sizeof(Vecraft__Internal__V1__GroupMembership), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.GroupMember", &vecraft__internal__v1__group_member__descriptor, fields_110, by_number_110, sizeof(Vecraft__Internal__V1__GroupMember), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Heartbeat", &vecraft__internal__v1__heartbeat__descriptor, fields_111, by_number_111, sizeof(Vecraft__Internal__V1__Heartbeat), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.RecoveryPoint", &vecraft__internal__v1__recovery_point__descriptor, fields_112, by_number_112, sizeof(Vecraft__Internal__V1__RecoveryPoint), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Acknowledge", &vecraft__internal__v1__acknowledge__descriptor, fields_113, by_number_113, sizeof(Vecraft__Internal__V1__Acknowledge), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Reject", &vecraft__internal__v1__reject__descriptor, fields_114, by_number_114, sizeof(Vecraft__Internal__V1__Reject), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.CommitNotice", &vecraft__internal__v1__commit_notice__descriptor, fields_115, by_number_115, sizeof(Vecraft__Internal__V1__CommitNotice), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.TimeoutNow", &vecraft__internal__v1__timeout_now__descriptor, NULL, by_number_116, sizeof(Vecraft__Internal__V1__TimeoutNow), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.Outdated", &vecraft__internal__v1__outdated__descriptor, NULL, by_number_117, sizeof(Vecraft__Internal__V1__Outdated), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogPart", &vecraft__internal__v1__log_part__descriptor, fields_118, by_number_118, sizeof(Vecraft__Internal__V1__LogPart), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogHeader", &vecraft__internal__v1__log_header__descriptor, fields_119, by_number_119, sizeof(Vecraft__Internal__V1__LogHeader), 10, 10, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogFrames", &vecraft__internal__v1__log_frames__descriptor, fields_120, by_number_120, sizeof(Vecraft__Internal__V1__LogFrames), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogKeys", &vecraft__internal__v1__log_keys__descriptor, fields_121, by_number_121, sizeof(Vecraft__Internal__V1__LogKeys), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogKey", &vecraft__internal__v1__log_key__descriptor, fields_122, by_number_122, sizeof(Vecraft__Internal__V1__LogKey), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.LogEnd", &vecraft__internal__v1__log_end__descriptor, fields_123, by_number_123, sizeof(Vecraft__Internal__V1__LogEnd), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.InstallLogResponse", &vecraft__internal__v1__install_log_response__descriptor, fields_124, by_number_124, sizeof(Vecraft__Internal__V1__InstallLogResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardReadRequest", &vecraft__internal__v1__shard_read_request__descriptor, fields_125, by_number_125, sizeof(Vecraft__Internal__V1__ShardReadRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardReadResponse", &vecraft__internal__v1__shard_read_response__descriptor, fields_126, by_number_126, sizeof(Vecraft__Internal__V1__ShardReadResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardStatesRequest", &vecraft__internal__v1__shard_states_request__descriptor, fields_127, by_number_127, sizeof(Vecraft__Internal__V1__ShardStatesRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardName", &vecraft__internal__v1__shard_name__descriptor, fields_128, by_number_128, sizeof(Vecraft__Internal__V1__ShardName), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardState", &vecraft__internal__v1__shard_state__descriptor, fields_129, by_number_129, sizeof(Vecraft__Internal__V1__ShardState), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardStatesResponse", &vecraft__internal__v1__shard_states_response__descriptor, fields_130, by_number_130, sizeof(Vecraft__Internal__V1__ShardStatesResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.FetchShardRequest", &vecraft__internal__v1__fetch_shard_request__descriptor, fields_131, by_number_131, sizeof(Vecraft__Internal__V1__FetchShardRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.HeldFile", &vecraft__internal__v1__held_file__descriptor, fields_132, by_number_132, sizeof(Vecraft__Internal__V1__HeldFile), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardPart", &vecraft__internal__v1__shard_part__descriptor, fields_133, by_number_133, sizeof(Vecraft__Internal__V1__ShardPart), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardChunk", &vecraft__internal__v1__shard_chunk__descriptor, fields_134, by_number_134, sizeof(Vecraft__Internal__V1__ShardChunk), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.internal.v1.ShardEnd", &vecraft__internal__v1__shard_end__descriptor, fields_135, by_number_135, sizeof(Vecraft__Internal__V1__ShardEnd), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.OverviewRequest", &vecraft__v1__overview_request__descriptor, NULL, by_number_136, sizeof(Vecraft__V1__OverviewRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.NodeInfo", &vecraft__v1__node_info__descriptor, fields_137, by_number_137, sizeof(Vecraft__V1__NodeInfo), 20, 20, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionInfo", &vecraft__v1__partition_info__descriptor, fields_138, by_number_138, sizeof(Vecraft__V1__PartitionInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardReplicaInfo", &vecraft__v1__shard_replica_info__descriptor, fields_139, by_number_139, sizeof(Vecraft__V1__ShardReplicaInfo), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardInfo", &vecraft__v1__shard_info__descriptor, fields_140, by_number_140, sizeof(Vecraft__V1__ShardInfo), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.OverviewResponse", &vecraft__v1__overview_response__descriptor, fields_141, by_number_141, sizeof(Vecraft__V1__OverviewResponse), 9, 9, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DrainNodeRequest", &vecraft__v1__drain_node_request__descriptor, fields_142, by_number_142, sizeof(Vecraft__V1__DrainNodeRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CancelDrainRequest", &vecraft__v1__cancel_drain_request__descriptor, fields_143, by_number_143, sizeof(Vecraft__V1__CancelDrainRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RemoveNodeRequest", &vecraft__v1__remove_node_request__descriptor, fields_144, by_number_144, sizeof(Vecraft__V1__RemoveNodeRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.NodeChangeResponse", &vecraft__v1__node_change_response__descriptor, fields_145, by_number_145, sizeof(Vecraft__V1__NodeChangeResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusRequest", &vecraft__v1__status_request__descriptor, NULL, by_number_146, sizeof(Vecraft__V1__StatusRequest), 0, 0, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WatchStatusRequest", &vecraft__v1__watch_status_request__descriptor, fields_147, by_number_147, sizeof(Vecraft__V1__WatchStatusRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Check", &vecraft__v1__check__descriptor, fields_148, by_number_148, sizeof(Vecraft__V1__Check), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionStatus", &vecraft__v1__partition_status__descriptor, fields_149, by_number_149, sizeof(Vecraft__V1__PartitionStatus), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StatusResponse", &vecraft__v1__status_response__descriptor, fields_150, by_number_150, sizeof(Vecraft__V1__StatusResponse), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.HnswConfig", &vecraft__v1__hnsw_config__descriptor, fields_151, by_number_151, sizeof(Vecraft__V1__HnswConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VectorConfig", &vecraft__v1__vector_config__descriptor, fields_152, by_number_152, sizeof(Vecraft__V1__VectorConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PayloadIndexConfig", &vecraft__v1__payload_index_config__descriptor, fields_153, by_number_153, sizeof(Vecraft__V1__PayloadIndexConfig), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig", &vecraft__v1__collection_config__descriptor, fields_154, by_number_154, sizeof(Vecraft__V1__CollectionConfig), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionConfig.VectorsEntry", &vecraft__v1__collection_config__vectors_entry__descriptor, fields_155, by_number_155, sizeof(Vecraft__V1__CollectionConfig__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Collection", &vecraft__v1__collection__descriptor, fields_156, by_number_156, sizeof(Vecraft__V1__Collection), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CollectionStatus", &vecraft__v1__collection_status__descriptor, fields_157, by_number_157, sizeof(Vecraft__V1__CollectionStatus), 12, 12, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardStatus", &vecraft__v1__shard_status__descriptor, fields_158, by_number_158, sizeof(Vecraft__V1__ShardStatus), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionRequest", &vecraft__v1__create_collection_request__descriptor, fields_159, by_number_159, sizeof(Vecraft__V1__CreateCollectionRequest), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CreateCollectionResponse", &vecraft__v1__create_collection_response__descriptor, fields_160, by_number_160, sizeof(Vecraft__V1__CreateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionRequest", &vecraft__v1__describe_collection_request__descriptor, fields_161, by_number_161, sizeof(Vecraft__V1__DescribeCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DescribeCollectionResponse", &vecraft__v1__describe_collection_response__descriptor, fields_162, by_number_162, sizeof(Vecraft__V1__DescribeCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsRequest", &vecraft__v1__list_collections_request__descriptor, fields_163, by_number_163, sizeof(Vecraft__V1__ListCollectionsRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ListCollectionsResponse", &vecraft__v1__list_collections_response__descriptor, fields_164, by_number_164, sizeof(Vecraft__V1__ListCollectionsResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionRequest", &vecraft__v1__update_collection_request__descriptor, fields_165, by_number_165, sizeof(Vecraft__V1__UpdateCollectionRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpdateCollectionResponse", &vecraft__v1__update_collection_response__descriptor, fields_166, by_number_166, sizeof(Vecraft__V1__UpdateCollectionResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionRequest", &vecraft__v1__drop_collection_request__descriptor, fields_167, by_number_167, sizeof(Vecraft__V1__DropCollectionRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DropCollectionResponse", &vecraft__v1__drop_collection_response__descriptor, fields_168, by_number_168, sizeof(Vecraft__V1__DropCollectionResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Span", &vecraft__v1__span__descriptor, fields_169, by_number_169, sizeof(Vecraft__V1__Span), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange", &vecraft__v1__point_change__descriptor, fields_170, by_number_170, sizeof(Vecraft__V1__PointChange), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange.VectorsEntry", &vecraft__v1__point_change__vectors_entry__descriptor, fields_171, by_number_171, sizeof(Vecraft__V1__PointChange__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PointChange.ValuesEntry", &vecraft__v1__point_change__values_entry__descriptor, fields_172, by_number_172, sizeof(Vecraft__V1__PointChange__ValuesEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PayloadChange", &vecraft__v1__payload_change__descriptor, fields_173, by_number_173, sizeof(Vecraft__V1__PayloadChange), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VectorChange", &vecraft__v1__vector_change__descriptor, fields_174, by_number_174, sizeof(Vecraft__V1__VectorChange), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Receipt", &vecraft__v1__receipt__descriptor, fields_175, by_number_175, sizeof(Vecraft__V1__Receipt), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageEntry", &vecraft__v1__lineage_entry__descriptor, fields_176, by_number_176, sizeof(Vecraft__V1__LineageEntry), 25, 25, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RecordLineageRequest", &vecraft__v1__record_lineage_request__descriptor, fields_177, by_number_177, sizeof(Vecraft__V1__RecordLineageRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.RequestLineageRequest", &vecraft__v1__request_lineage_request__descriptor, fields_178, by_number_178, sizeof(Vecraft__V1__RequestLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.TraceLineageRequest", &vecraft__v1__trace_lineage_request__descriptor, fields_179, by_number_179, sizeof(Vecraft__V1__TraceLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.EntryLineageRequest", &vecraft__v1__entry_lineage_request__descriptor, fields_180, by_number_180, sizeof(Vecraft__V1__EntryLineageRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.LineageResponse", &vecraft__v1__lineage_response__descriptor, fields_181, by_number_181, sizeof(Vecraft__V1__LineageResponse), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.BetweenRequest", &vecraft__v1__between_request__descriptor, fields_182, by_number_182, sizeof(Vecraft__V1__BetweenRequest), 9, 9, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WatchRequest", &vecraft__v1__watch_request__descriptor, fields_183, by_number_183, sizeof(Vecraft__V1__WatchRequest), 7, 7, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WatchResponse", &vecraft__v1__watch_response__descriptor, fields_184, by_number_184, sizeof(Vecraft__V1__WatchResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchLineageRequest", &vecraft__v1__search_lineage_request__descriptor, fields_185, by_number_185, sizeof(Vecraft__V1__SearchLineageRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchLineageResponse", &vecraft__v1__search_lineage_response__descriptor, fields_186, by_number_186, sizeof(Vecraft__V1__SearchLineageResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.AnsweredRead", &vecraft__v1__answered_read__descriptor, fields_187, by_number_187, sizeof(Vecraft__V1__AnsweredRead), 15, 15, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ShardVersion", &vecraft__v1__shard_version__descriptor, fields_188, by_number_188, sizeof(Vecraft__V1__ShardVersion), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReplayRequest", &vecraft__v1__replay_request__descriptor, fields_189, by_number_189, sizeof(Vecraft__V1__ReplayRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReplayResponse", &vecraft__v1__replay_response__descriptor, fields_190, by_number_190, sizeof(Vecraft__V1__ReplayResponse), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Acknowledged", &vecraft__v1__acknowledged__descriptor, fields_191, by_number_191, sizeof(Vecraft__V1__Acknowledged), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CoverRequest", &vecraft__v1__cover_request__descriptor, fields_192, by_number_192, sizeof(Vecraft__V1__CoverRequest), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CoverResponse", &vecraft__v1__cover_response__descriptor, fields_193, by_number_193, sizeof(Vecraft__V1__CoverResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyRequest", &vecraft__v1__verify_request__descriptor, fields_194, by_number_194, sizeof(Vecraft__V1__VerifyRequest), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionReport", &vecraft__v1__partition_report__descriptor, fields_195, by_number_195, sizeof(Vecraft__V1__PartitionReport), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.VerifyResponse", &vecraft__v1__verify_response__descriptor, fields_196, by_number_196, sizeof(Vecraft__V1__VerifyResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertRequest", &vecraft__v1__upsert_request__descriptor, fields_197, by_number_197, sizeof(Vecraft__V1__UpsertRequest), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.UpsertResponse", &vecraft__v1__upsert_response__descriptor, fields_198, by_number_198, sizeof(Vecraft__V1__UpsertResponse), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ImportResponse", &vecraft__v1__import_response__descriptor, fields_199, by_number_199, sizeof(Vecraft__V1__ImportResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteRequest", &vecraft__v1__delete_request__descriptor, fields_200, by_number_200, sizeof(Vecraft__V1__DeleteRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.DeleteResponse", &vecraft__v1__delete_response__descriptor, fields_201, by_number_201, sizeof(Vecraft__V1__DeleteResponse), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetRequest", &vecraft__v1__get_request__descriptor, fields_202, by_number_202, sizeof(Vecraft__V1__GetRequest), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.GetResponse", &vecraft__v1__get_response__descriptor, fields_203, by_number_203, sizeof(Vecraft__V1__GetResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchRequest", &vecraft__v1__search_request__descriptor, fields_204, by_number_204, sizeof(Vecraft__V1__SearchRequest), 11, 11, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Hit", &vecraft__v1__hit__descriptor, fields_205, by_number_205, sizeof(Vecraft__V1__Hit), 6, 6, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchResponse", &vecraft__v1__search_response__descriptor, fields_206, by_number_206, sizeof(Vecraft__V1__SearchResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.SearchPlan", &vecraft__v1__search_plan__descriptor, fields_207, by_number_207, sizeof(Vecraft__V1__SearchPlan), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountRequest", &vecraft__v1__count_request__descriptor, fields_208, by_number_208, sizeof(Vecraft__V1__CountRequest), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.CountResponse", &vecraft__v1__count_response__descriptor, fields_209, by_number_209, sizeof(Vecraft__V1__CountResponse), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollRequest", &vecraft__v1__scroll_request__descriptor, fields_210, by_number_210, sizeof(Vecraft__V1__ScrollRequest), 8, 8, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ScrollResponse", &vecraft__v1__scroll_response__descriptor, fields_211, by_number_211, sizeof(Vecraft__V1__ScrollResponse), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Vector", &vecraft__v1__vector__descriptor, fields_212, by_number_212, sizeof(Vecraft__V1__Vector), 2, 2, WIRE_SHAPE_VECTOR},
+    {"vecraft.v1.Payload", &vecraft__v1__payload__descriptor, fields_213, by_number_213, sizeof(Vecraft__V1__Payload), 1, 1, WIRE_SHAPE_RAW_OBJECT},
+    {"vecraft.v1.Value", &vecraft__v1__value__descriptor, fields_214, by_number_214, sizeof(Vecraft__V1__Value), 4, 4, WIRE_SHAPE_SCALAR},
+    {"vecraft.v1.Values", &vecraft__v1__values__descriptor, fields_215, by_number_215, sizeof(Vecraft__V1__Values), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Strings", &vecraft__v1__strings__descriptor, fields_216, by_number_216, sizeof(Vecraft__V1__Strings), 1, 1, WIRE_SHAPE_LIST},
+    {"vecraft.v1.Point", &vecraft__v1__point__descriptor, fields_217, by_number_217, sizeof(Vecraft__V1__Point), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Point.VectorsEntry", &vecraft__v1__point__vectors_entry__descriptor, fields_218, by_number_218, sizeof(Vecraft__V1__Point__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint", &vecraft__v1__stored_point__descriptor, fields_219, by_number_219, sizeof(Vecraft__V1__StoredPoint), 5, 5, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.StoredPoint.VectorsEntry", &vecraft__v1__stored_point__vectors_entry__descriptor, fields_220, by_number_220, sizeof(Vecraft__V1__StoredPoint__VectorsEntry), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Filter", &vecraft__v1__filter__descriptor, fields_221, by_number_221, sizeof(Vecraft__V1__Filter), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Condition", &vecraft__v1__condition__descriptor, fields_222, by_number_222, sizeof(Vecraft__V1__Condition), 6, 6, WIRE_SHAPE_CONDITION},
+    {"vecraft.v1.Match", &vecraft__v1__match__descriptor, fields_223, by_number_223, sizeof(Vecraft__V1__Match), 3, 3, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.Number", &vecraft__v1__number__descriptor, fields_224, by_number_224, sizeof(Vecraft__V1__Number), 1, 1, WIRE_SHAPE_NUMBER},
+    {"vecraft.v1.Range", &vecraft__v1__range__descriptor, fields_225, by_number_225, sizeof(Vecraft__V1__Range), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.IsNull", &vecraft__v1__is_null__descriptor, fields_226, by_number_226, sizeof(Vecraft__V1__IsNull), 1, 1, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadOptions", &vecraft__v1__read_options__descriptor, fields_227, by_number_227, sizeof(Vecraft__V1__ReadOptions), 4, 4, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.PartitionOffset", &vecraft__v1__partition_offset__descriptor, fields_228, by_number_228, sizeof(Vecraft__V1__PartitionOffset), 2, 2, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.ReadInfo", &vecraft__v1__read_info__descriptor, fields_229, by_number_229, sizeof(Vecraft__V1__ReadInfo), 9, 9, WIRE_SHAPE_OBJECT},
+    {"vecraft.v1.WriteInfo", &vecraft__v1__write_info__descriptor, fields_230, by_number_230, sizeof(Vecraft__V1__WriteInfo), 7, 7, WIRE_SHAPE_OBJECT},
 };
-const size_t wire_message_count = 217;
+const size_t wire_message_count = 231;
 
 static const uint8_t file_0[] = {
     10, 15, 101, 116, 99, 100, 47, 107, 101, 121, 115, 46, 112, 114, 111, 116, 111, 18, 6, 109, 118, 99, 99, 112, 98, 34, 174, 1, 10, 8, 75, 101,
@@ -3015,6 +3184,120 @@ static const uint8_t file_5[] = {
     114, 82, 101, 102, 108, 101, 99, 116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 40, 1, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
 static const uint8_t file_6[] = {
+    10, 58, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 47, 112, 114, 111, 116, 111, 47, 99, 111, 108, 108, 101, 99, 116, 111, 114, 47,
+    116, 114, 97, 99, 101, 47, 118, 49, 47, 116, 114, 97, 99, 101, 95, 115, 101, 114, 118, 105, 99, 101, 46, 112, 114, 111, 116, 111, 18, 38, 111, 112,
+    101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 99, 111, 108, 108, 101, 99, 116, 111, 114, 46, 116, 114, 97, 99,
+    101, 46, 118, 49, 26, 40, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 47, 112, 114, 111, 116, 111, 47, 116, 114, 97, 99, 101, 47,
+    118, 49, 47, 116, 114, 97, 99, 101, 46, 112, 114, 111, 116, 111, 34, 111, 10, 25, 69, 120, 112, 111, 114, 116, 84, 114, 97, 99, 101, 83, 101, 114,
+    118, 105, 99, 101, 82, 101, 113, 117, 101, 115, 116, 18, 82, 10, 14, 114, 101, 115, 111, 117, 114, 99, 101, 95, 115, 112, 97, 110, 115, 24, 1, 32,
+    3, 40, 11, 50, 43, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 116, 114, 97, 99, 101, 46,
+    118, 49, 46, 82, 101, 115, 111, 117, 114, 99, 101, 83, 112, 97, 110, 115, 82, 13, 114, 101, 115, 111, 117, 114, 99, 101, 83, 112, 97, 110, 115, 34,
+    136, 1, 10, 26, 69, 120, 112, 111, 114, 116, 84, 114, 97, 99, 101, 83, 101, 114, 118, 105, 99, 101, 82, 101, 115, 112, 111, 110, 115, 101, 18, 106,
+    10, 15, 112, 97, 114, 116, 105, 97, 108, 95, 115, 117, 99, 99, 101, 115, 115, 24, 1, 32, 1, 40, 11, 50, 65, 46, 111, 112, 101, 110, 116, 101,
+    108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 99, 111, 108, 108, 101, 99, 116, 111, 114, 46, 116, 114, 97, 99, 101, 46, 118, 49,
+    46, 69, 120, 112, 111, 114, 116, 84, 114, 97, 99, 101, 80, 97, 114, 116, 105, 97, 108, 83, 117, 99, 99, 101, 115, 115, 82, 14, 112, 97, 114, 116,
+    105, 97, 108, 83, 117, 99, 99, 101, 115, 115, 34, 103, 10, 25, 69, 120, 112, 111, 114, 116, 84, 114, 97, 99, 101, 80, 97, 114, 116, 105, 97, 108,
+    83, 117, 99, 99, 101, 115, 115, 18, 37, 10, 14, 114, 101, 106, 101, 99, 116, 101, 100, 95, 115, 112, 97, 110, 115, 24, 1, 32, 1, 40, 3, 82,
+    13, 114, 101, 106, 101, 99, 116, 101, 100, 83, 112, 97, 110, 115, 18, 35, 10, 13, 101, 114, 114, 111, 114, 95, 109, 101, 115, 115, 97, 103, 101, 24,
+    2, 32, 1, 40, 9, 82, 12, 101, 114, 114, 111, 114, 77, 101, 115, 115, 97, 103, 101, 50, 160, 1, 10, 12, 84, 114, 97, 99, 101, 83, 101, 114,
+    118, 105, 99, 101, 18, 143, 1, 10, 6, 69, 120, 112, 111, 114, 116, 18, 65, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46,
+    112, 114, 111, 116, 111, 46, 99, 111, 108, 108, 101, 99, 116, 111, 114, 46, 116, 114, 97, 99, 101, 46, 118, 49, 46, 69, 120, 112, 111, 114, 116, 84,
+    114, 97, 99, 101, 83, 101, 114, 118, 105, 99, 101, 82, 101, 113, 117, 101, 115, 116, 26, 66, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116,
+    114, 121, 46, 112, 114, 111, 116, 111, 46, 99, 111, 108, 108, 101, 99, 116, 111, 114, 46, 116, 114, 97, 99, 101, 46, 118, 49, 46, 69, 120, 112, 111,
+    114, 116, 84, 114, 97, 99, 101, 83, 101, 114, 118, 105, 99, 101, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+static const uint8_t file_7[] = {
+    10, 42, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 47, 112, 114, 111, 116, 111, 47, 99, 111, 109, 109, 111, 110, 47, 118, 49, 47,
+    99, 111, 109, 109, 111, 110, 46, 112, 114, 111, 116, 111, 18, 29, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116,
+    111, 46, 99, 111, 109, 109, 111, 110, 46, 118, 49, 34, 235, 1, 10, 8, 65, 110, 121, 86, 97, 108, 117, 101, 18, 35, 10, 12, 115, 116, 114, 105,
+    110, 103, 95, 118, 97, 108, 117, 101, 24, 1, 32, 1, 40, 9, 72, 0, 82, 11, 115, 116, 114, 105, 110, 103, 86, 97, 108, 117, 101, 18, 31, 10,
+    10, 98, 111, 111, 108, 95, 118, 97, 108, 117, 101, 24, 2, 32, 1, 40, 8, 72, 0, 82, 9, 98, 111, 111, 108, 86, 97, 108, 117, 101, 18, 29,
+    10, 9, 105, 110, 116, 95, 118, 97, 108, 117, 101, 24, 3, 32, 1, 40, 3, 72, 0, 82, 8, 105, 110, 116, 86, 97, 108, 117, 101, 18, 35, 10,
+    12, 100, 111, 117, 98, 108, 101, 95, 118, 97, 108, 117, 101, 24, 4, 32, 1, 40, 1, 72, 0, 82, 11, 100, 111, 117, 98, 108, 101, 86, 97, 108,
+    117, 101, 18, 76, 10, 11, 97, 114, 114, 97, 121, 95, 118, 97, 108, 117, 101, 24, 5, 32, 1, 40, 11, 50, 41, 46, 111, 112, 101, 110, 116, 101,
+    108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 99, 111, 109, 109, 111, 110, 46, 118, 49, 46, 65, 114, 114, 97, 121, 86, 97, 108,
+    117, 101, 72, 0, 82, 10, 97, 114, 114, 97, 121, 86, 97, 108, 117, 101, 66, 7, 10, 5, 118, 97, 108, 117, 101, 34, 77, 10, 10, 65, 114, 114,
+    97, 121, 86, 97, 108, 117, 101, 18, 63, 10, 6, 118, 97, 108, 117, 101, 115, 24, 1, 32, 3, 40, 11, 50, 39, 46, 111, 112, 101, 110, 116, 101,
+    108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 99, 111, 109, 109, 111, 110, 46, 118, 49, 46, 65, 110, 121, 86, 97, 108, 117, 101,
+    82, 6, 118, 97, 108, 117, 101, 115, 34, 91, 10, 8, 75, 101, 121, 86, 97, 108, 117, 101, 18, 16, 10, 3, 107, 101, 121, 24, 1, 32, 1, 40,
+    9, 82, 3, 107, 101, 121, 18, 61, 10, 5, 118, 97, 108, 117, 101, 24, 2, 32, 1, 40, 11, 50, 39, 46, 111, 112, 101, 110, 116, 101, 108, 101,
+    109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 99, 111, 109, 109, 111, 110, 46, 118, 49, 46, 65, 110, 121, 86, 97, 108, 117, 101, 82, 5,
+    118, 97, 108, 117, 101, 34, 68, 10, 20, 73, 110, 115, 116, 114, 117, 109, 101, 110, 116, 97, 116, 105, 111, 110, 83, 99, 111, 112, 101, 18, 18, 10,
+    4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 24, 10, 7, 118, 101, 114, 115, 105, 111, 110, 24, 2, 32, 1,
+    40, 9, 82, 7, 118, 101, 114, 115, 105, 111, 110, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+static const uint8_t file_8[] = {
+    10, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 47, 112, 114, 111, 116, 111, 47, 114, 101, 115, 111, 117, 114, 99, 101, 47, 118,
+    49, 47, 114, 101, 115, 111, 117, 114, 99, 101, 46, 112, 114, 111, 116, 111, 18, 31, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46,
+    112, 114, 111, 116, 111, 46, 114, 101, 115, 111, 117, 114, 99, 101, 46, 118, 49, 26, 42, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121,
+    47, 112, 114, 111, 116, 111, 47, 99, 111, 109, 109, 111, 110, 47, 118, 49, 47, 99, 111, 109, 109, 111, 110, 46, 112, 114, 111, 116, 111, 34, 83, 10,
+    8, 82, 101, 115, 111, 117, 114, 99, 101, 18, 71, 10, 10, 97, 116, 116, 114, 105, 98, 117, 116, 101, 115, 24, 1, 32, 3, 40, 11, 50, 39, 46,
+    111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 99, 111, 109, 109, 111, 110, 46, 118, 49, 46, 75, 101,
+    121, 86, 97, 108, 117, 101, 82, 10, 97, 116, 116, 114, 105, 98, 117, 116, 101, 115, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+static const uint8_t file_9[] = {
+    10, 40, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 47, 112, 114, 111, 116, 111, 47, 116, 114, 97, 99, 101, 47, 118, 49, 47, 116,
+    114, 97, 99, 101, 46, 112, 114, 111, 116, 111, 18, 28, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46,
+    116, 114, 97, 99, 101, 46, 118, 49, 26, 42, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 47, 112, 114, 111, 116, 111, 47, 99, 111,
+    109, 109, 111, 110, 47, 118, 49, 47, 99, 111, 109, 109, 111, 110, 46, 112, 114, 111, 116, 111, 26, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101,
+    116, 114, 121, 47, 112, 114, 111, 116, 111, 47, 114, 101, 115, 111, 117, 114, 99, 101, 47, 118, 49, 47, 114, 101, 115, 111, 117, 114, 99, 101, 46, 112,
+    114, 111, 116, 111, 34, 161, 1, 10, 13, 82, 101, 115, 111, 117, 114, 99, 101, 83, 112, 97, 110, 115, 18, 69, 10, 8, 114, 101, 115, 111, 117, 114,
+    99, 101, 24, 1, 32, 1, 40, 11, 50, 41, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 114,
+    101, 115, 111, 117, 114, 99, 101, 46, 118, 49, 46, 82, 101, 115, 111, 117, 114, 99, 101, 82, 8, 114, 101, 115, 111, 117, 114, 99, 101, 18, 73, 10,
+    11, 115, 99, 111, 112, 101, 95, 115, 112, 97, 110, 115, 24, 2, 32, 3, 40, 11, 50, 40, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116,
+    114, 121, 46, 112, 114, 111, 116, 111, 46, 116, 114, 97, 99, 101, 46, 118, 49, 46, 83, 99, 111, 112, 101, 83, 112, 97, 110, 115, 82, 10, 115, 99,
+    111, 112, 101, 83, 112, 97, 110, 115, 34, 145, 1, 10, 10, 83, 99, 111, 112, 101, 83, 112, 97, 110, 115, 18, 73, 10, 5, 115, 99, 111, 112, 101,
+    24, 1, 32, 1, 40, 11, 50, 51, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 99, 111, 109,
+    109, 111, 110, 46, 118, 49, 46, 73, 110, 115, 116, 114, 117, 109, 101, 110, 116, 97, 116, 105, 111, 110, 83, 99, 111, 112, 101, 82, 5, 115, 99, 111,
+    112, 101, 18, 56, 10, 5, 115, 112, 97, 110, 115, 24, 2, 32, 3, 40, 11, 50, 34, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114,
+    121, 46, 112, 114, 111, 116, 111, 46, 116, 114, 97, 99, 101, 46, 118, 49, 46, 83, 112, 97, 110, 82, 5, 115, 112, 97, 110, 115, 34, 212, 9, 10,
+    4, 83, 112, 97, 110, 18, 25, 10, 8, 116, 114, 97, 99, 101, 95, 105, 100, 24, 1, 32, 1, 40, 12, 82, 7, 116, 114, 97, 99, 101, 73, 100,
+    18, 23, 10, 7, 115, 112, 97, 110, 95, 105, 100, 24, 2, 32, 1, 40, 12, 82, 6, 115, 112, 97, 110, 73, 100, 18, 31, 10, 11, 116, 114, 97,
+    99, 101, 95, 115, 116, 97, 116, 101, 24, 3, 32, 1, 40, 9, 82, 10, 116, 114, 97, 99, 101, 83, 116, 97, 116, 101, 18, 36, 10, 14, 112, 97,
+    114, 101, 110, 116, 95, 115, 112, 97, 110, 95, 105, 100, 24, 4, 32, 1, 40, 12, 82, 12, 112, 97, 114, 101, 110, 116, 83, 112, 97, 110, 73, 100,
+    18, 18, 10, 4, 110, 97, 109, 101, 24, 5, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 63, 10, 4, 107, 105, 110, 100, 24, 6, 32, 1,
+    40, 14, 50, 43, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 116, 114, 97, 99, 101, 46, 118,
+    49, 46, 83, 112, 97, 110, 46, 83, 112, 97, 110, 75, 105, 110, 100, 82, 4, 107, 105, 110, 100, 18, 47, 10, 20, 115, 116, 97, 114, 116, 95, 116,
+    105, 109, 101, 95, 117, 110, 105, 120, 95, 110, 97, 110, 111, 24, 7, 32, 1, 40, 6, 82, 17, 115, 116, 97, 114, 116, 84, 105, 109, 101, 85, 110,
+    105, 120, 78, 97, 110, 111, 18, 43, 10, 18, 101, 110, 100, 95, 116, 105, 109, 101, 95, 117, 110, 105, 120, 95, 110, 97, 110, 111, 24, 8, 32, 1,
+    40, 6, 82, 15, 101, 110, 100, 84, 105, 109, 101, 85, 110, 105, 120, 78, 97, 110, 111, 18, 71, 10, 10, 97, 116, 116, 114, 105, 98, 117, 116, 101,
+    115, 24, 9, 32, 3, 40, 11, 50, 39, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 99, 111,
+    109, 109, 111, 110, 46, 118, 49, 46, 75, 101, 121, 86, 97, 108, 117, 101, 82, 10, 97, 116, 116, 114, 105, 98, 117, 116, 101, 115, 18, 56, 10, 24,
+    100, 114, 111, 112, 112, 101, 100, 95, 97, 116, 116, 114, 105, 98, 117, 116, 101, 115, 95, 99, 111, 117, 110, 116, 24, 10, 32, 1, 40, 13, 82, 22,
+    100, 114, 111, 112, 112, 101, 100, 65, 116, 116, 114, 105, 98, 117, 116, 101, 115, 67, 111, 117, 110, 116, 18, 64, 10, 6, 101, 118, 101, 110, 116, 115,
+    24, 11, 32, 3, 40, 11, 50, 40, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 116, 114, 97,
+    99, 101, 46, 118, 49, 46, 83, 112, 97, 110, 46, 69, 118, 101, 110, 116, 82, 6, 101, 118, 101, 110, 116, 115, 18, 48, 10, 20, 100, 114, 111, 112,
+    112, 101, 100, 95, 101, 118, 101, 110, 116, 115, 95, 99, 111, 117, 110, 116, 24, 12, 32, 1, 40, 13, 82, 18, 100, 114, 111, 112, 112, 101, 100, 69,
+    118, 101, 110, 116, 115, 67, 111, 117, 110, 116, 18, 61, 10, 5, 108, 105, 110, 107, 115, 24, 13, 32, 3, 40, 11, 50, 39, 46, 111, 112, 101, 110,
+    116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 116, 114, 97, 99, 101, 46, 118, 49, 46, 83, 112, 97, 110, 46, 76, 105,
+    110, 107, 82, 5, 108, 105, 110, 107, 115, 18, 46, 10, 19, 100, 114, 111, 112, 112, 101, 100, 95, 108, 105, 110, 107, 115, 95, 99, 111, 117, 110, 116,
+    24, 14, 32, 1, 40, 13, 82, 17, 100, 114, 111, 112, 112, 101, 100, 76, 105, 110, 107, 115, 67, 111, 117, 110, 116, 18, 60, 10, 6, 115, 116, 97,
+    116, 117, 115, 24, 15, 32, 1, 40, 11, 50, 36, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46,
+    116, 114, 97, 99, 101, 46, 118, 49, 46, 83, 116, 97, 116, 117, 115, 82, 6, 115, 116, 97, 116, 117, 115, 18, 20, 10, 5, 102, 108, 97, 103, 115,
+    24, 16, 32, 1, 40, 7, 82, 5, 102, 108, 97, 103, 115, 26, 138, 1, 10, 5, 69, 118, 101, 110, 116, 18, 36, 10, 14, 116, 105, 109, 101, 95,
+    117, 110, 105, 120, 95, 110, 97, 110, 111, 24, 1, 32, 1, 40, 6, 82, 12, 116, 105, 109, 101, 85, 110, 105, 120, 78, 97, 110, 111, 18, 18, 10,
+    4, 110, 97, 109, 101, 24, 2, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 71, 10, 10, 97, 116, 116, 114, 105, 98, 117, 116, 101, 115, 24,
+    3, 32, 3, 40, 11, 50, 39, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 99, 111, 109, 109,
+    111, 110, 46, 118, 49, 46, 75, 101, 121, 86, 97, 108, 117, 101, 82, 10, 97, 116, 116, 114, 105, 98, 117, 116, 101, 115, 26, 186, 1, 10, 4, 76,
+    105, 110, 107, 18, 25, 10, 8, 116, 114, 97, 99, 101, 95, 105, 100, 24, 1, 32, 1, 40, 12, 82, 7, 116, 114, 97, 99, 101, 73, 100, 18, 23,
+    10, 7, 115, 112, 97, 110, 95, 105, 100, 24, 2, 32, 1, 40, 12, 82, 6, 115, 112, 97, 110, 73, 100, 18, 31, 10, 11, 116, 114, 97, 99, 101,
+    95, 115, 116, 97, 116, 101, 24, 3, 32, 1, 40, 9, 82, 10, 116, 114, 97, 99, 101, 83, 116, 97, 116, 101, 18, 71, 10, 10, 97, 116, 116, 114,
+    105, 98, 117, 116, 101, 115, 24, 4, 32, 3, 40, 11, 50, 39, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111,
+    116, 111, 46, 99, 111, 109, 109, 111, 110, 46, 118, 49, 46, 75, 101, 121, 86, 97, 108, 117, 101, 82, 10, 97, 116, 116, 114, 105, 98, 117, 116, 101,
+    115, 18, 20, 10, 5, 102, 108, 97, 103, 115, 24, 6, 32, 1, 40, 7, 82, 5, 102, 108, 97, 103, 115, 34, 153, 1, 10, 8, 83, 112, 97, 110,
+    75, 105, 110, 100, 18, 25, 10, 21, 83, 80, 65, 78, 95, 75, 73, 78, 68, 95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18,
+    22, 10, 18, 83, 80, 65, 78, 95, 75, 73, 78, 68, 95, 73, 78, 84, 69, 82, 78, 65, 76, 16, 1, 18, 20, 10, 16, 83, 80, 65, 78, 95,
+    75, 73, 78, 68, 95, 83, 69, 82, 86, 69, 82, 16, 2, 18, 20, 10, 16, 83, 80, 65, 78, 95, 75, 73, 78, 68, 95, 67, 76, 73, 69, 78,
+    84, 16, 3, 18, 22, 10, 18, 83, 80, 65, 78, 95, 75, 73, 78, 68, 95, 80, 82, 79, 68, 85, 67, 69, 82, 16, 4, 18, 22, 10, 18, 83,
+    80, 65, 78, 95, 75, 73, 78, 68, 95, 67, 79, 78, 83, 85, 77, 69, 82, 16, 5, 34, 183, 1, 10, 6, 83, 116, 97, 116, 117, 115, 18, 24,
+    10, 7, 109, 101, 115, 115, 97, 103, 101, 24, 2, 32, 1, 40, 9, 82, 7, 109, 101, 115, 115, 97, 103, 101, 18, 67, 10, 4, 99, 111, 100, 101,
+    24, 3, 32, 1, 40, 14, 50, 47, 46, 111, 112, 101, 110, 116, 101, 108, 101, 109, 101, 116, 114, 121, 46, 112, 114, 111, 116, 111, 46, 116, 114, 97,
+    99, 101, 46, 118, 49, 46, 83, 116, 97, 116, 117, 115, 46, 83, 116, 97, 116, 117, 115, 67, 111, 100, 101, 82, 4, 99, 111, 100, 101, 34, 78, 10,
+    10, 83, 116, 97, 116, 117, 115, 67, 111, 100, 101, 18, 21, 10, 17, 83, 84, 65, 84, 85, 83, 95, 67, 79, 68, 69, 95, 85, 78, 83, 69, 84,
+    16, 0, 18, 18, 10, 14, 83, 84, 65, 84, 85, 83, 95, 67, 79, 68, 69, 95, 79, 75, 16, 1, 18, 21, 10, 17, 83, 84, 65, 84, 85, 83,
+    95, 67, 79, 68, 69, 95, 69, 82, 82, 79, 82, 16, 2, 98, 6, 112, 114, 111, 116, 111, 51,
+};
+static const uint8_t file_10[] = {
     10, 33, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 99, 111, 110, 116, 114, 111, 108, 46, 112, 114,
     111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 63, 10, 14, 79, 98, 115, 101,
     114, 118, 101, 82, 101, 113, 117, 101, 115, 116, 18, 29, 10, 10, 99, 108, 117, 115, 116, 101, 114, 95, 105, 100, 24, 1, 32, 1, 40, 9, 82, 9,
@@ -3064,7 +3347,7 @@ static const uint8_t file_6[] = {
     101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 78, 111, 100, 101, 82, 101, 112, 111, 114, 116, 98, 6, 112,
     114, 111, 116, 111, 51,
 };
-static const uint8_t file_7[] = {
+static const uint8_t file_11[] = {
     10, 33, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 106, 111, 117, 114, 110, 97, 108, 46, 112, 114,
     111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 48, 10, 16, 82, 101, 97, 100,
     73, 110, 100, 101, 120, 82, 101, 113, 117, 101, 115, 116, 18, 28, 10, 9, 112, 97, 114, 116, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 9, 82,
@@ -3166,7 +3449,7 @@ static const uint8_t file_7[] = {
     26, 47, 46, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 84, 114, 97, 110, 115, 102, 101, 114, 76,
     101, 97, 100, 101, 114, 115, 104, 105, 112, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_8[] = {
+static const uint8_t file_12[] = {
     10, 33, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114,
     111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 26, 24, 118, 101, 99, 114, 97, 102,
     116, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114, 111, 116, 111, 34, 85, 10, 15, 82, 101, 99, 101, 105, 112, 116, 115, 82, 101,
@@ -3189,7 +3472,7 @@ static const uint8_t file_8[] = {
     101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99, 114, 97, 102,
     116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_9[] = {
+static const uint8_t file_13[] = {
     10, 30, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 114, 97, 102, 116, 46, 112, 114, 111, 116, 111,
     18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 171, 1, 10, 5, 72, 101, 108, 108, 111, 18,
     24, 10, 7, 118, 101, 114, 115, 105, 111, 110, 24, 1, 32, 1, 40, 13, 82, 7, 118, 101, 114, 115, 105, 111, 110, 18, 29, 10, 10, 99, 108, 117,
@@ -3335,7 +3618,7 @@ static const uint8_t file_9[] = {
     101, 114, 110, 97, 108, 46, 118, 49, 46, 73, 110, 115, 116, 97, 108, 108, 76, 111, 103, 82, 101, 115, 112, 111, 110, 115, 101, 40, 1, 98, 6, 112,
     114, 111, 116, 111, 51,
 };
-static const uint8_t file_10[] = {
+static const uint8_t file_14[] = {
     10, 37, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 115, 104, 97, 114, 100, 95, 114, 101, 97, 100,
     115, 46, 112, 114, 111, 116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 26, 22, 118, 101,
     99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 184, 2, 10, 16, 83, 104, 97, 114, 100, 82, 101,
@@ -3361,7 +3644,7 @@ static const uint8_t file_10[] = {
     114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 82, 101, 97, 100, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111,
     51,
 };
-static const uint8_t file_11[] = {
+static const uint8_t file_15[] = {
     10, 32, 118, 101, 99, 114, 97, 102, 116, 47, 105, 110, 116, 101, 114, 110, 97, 108, 47, 118, 49, 47, 115, 104, 97, 114, 100, 115, 46, 112, 114, 111,
     116, 111, 18, 19, 118, 101, 99, 114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 34, 153, 1, 10, 18, 83, 104, 97, 114,
     100, 83, 116, 97, 116, 101, 115, 82, 101, 113, 117, 101, 115, 116, 18, 29, 10, 10, 99, 108, 117, 115, 116, 101, 114, 95, 105, 100, 24, 1, 32, 1,
@@ -3406,7 +3689,7 @@ static const uint8_t file_11[] = {
     114, 97, 102, 116, 46, 105, 110, 116, 101, 114, 110, 97, 108, 46, 118, 49, 46, 83, 104, 97, 114, 100, 80, 97, 114, 116, 48, 1, 98, 6, 112, 114,
     111, 116, 111, 51,
 };
-static const uint8_t file_12[] = {
+static const uint8_t file_16[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 108, 117, 115, 116, 101, 114, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 34, 17, 10, 15, 79, 118, 101, 114, 118, 105, 101, 119, 82, 101, 113, 117, 101, 115, 116, 34, 188, 4, 10, 8, 78, 111,
     100, 101, 73, 110, 102, 111, 18, 14, 10, 2, 105, 100, 24, 1, 32, 1, 40, 4, 82, 2, 105, 100, 18, 18, 10, 4, 110, 97, 109, 101, 24, 2,
@@ -3510,7 +3793,7 @@ static const uint8_t file_12[] = {
     49, 46, 82, 101, 109, 111, 118, 101, 78, 111, 100, 101, 82, 101, 113, 117, 101, 115, 116, 26, 30, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49,
     46, 78, 111, 100, 101, 67, 104, 97, 110, 103, 101, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_13[] = {
+static const uint8_t file_17[] = {
     10, 28, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 115, 46, 112, 114, 111, 116, 111, 18, 10,
     118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111,
     116, 111, 34, 67, 10, 10, 72, 110, 115, 119, 67, 111, 110, 102, 105, 103, 18, 12, 10, 1, 109, 24, 1, 32, 1, 40, 13, 82, 1, 109, 18, 39,
@@ -3615,7 +3898,7 @@ static const uint8_t file_13[] = {
     110, 82, 101, 113, 117, 101, 115, 116, 26, 34, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 68, 114, 111, 112, 67, 111, 108, 108, 101, 99,
     116, 105, 111, 110, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_14[] = {
+static const uint8_t file_18[] = {
     10, 24, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 108, 105, 110, 101, 97, 103, 101, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114,
     97, 102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 80,
     10, 4, 83, 112, 97, 110, 18, 18, 10, 4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 27, 10, 9, 115, 116,
@@ -3798,7 +4081,7 @@ static const uint8_t file_14[] = {
     18, 25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101,
     99, 114, 97, 102, 116, 46, 118, 49, 46, 86, 101, 114, 105, 102, 121, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_15[] = {
+static const uint8_t file_19[] = {
     10, 23, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 112, 111, 105, 110, 116, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97,
     102, 116, 46, 118, 49, 26, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 34, 193, 1,
     10, 13, 85, 112, 115, 101, 114, 116, 82, 101, 113, 117, 101, 115, 116, 18, 30, 10, 10, 99, 111, 108, 108, 101, 99, 116, 105, 111, 110, 24, 1, 32,
@@ -3903,7 +4186,7 @@ static const uint8_t file_15[] = {
     25, 46, 118, 101, 99, 114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 113, 117, 101, 115, 116, 26, 26, 46, 118, 101, 99,
     114, 97, 102, 116, 46, 118, 49, 46, 83, 99, 114, 111, 108, 108, 82, 101, 115, 112, 111, 110, 115, 101, 48, 1, 98, 6, 112, 114, 111, 116, 111, 51,
 };
-static const uint8_t file_16[] = {
+static const uint8_t file_20[] = {
     10, 22, 118, 101, 99, 114, 97, 102, 116, 47, 118, 49, 47, 116, 121, 112, 101, 115, 46, 112, 114, 111, 116, 111, 18, 10, 118, 101, 99, 114, 97, 102,
     116, 46, 118, 49, 34, 56, 10, 6, 86, 101, 99, 116, 111, 114, 18, 22, 10, 6, 118, 97, 108, 117, 101, 115, 24, 1, 32, 3, 40, 2, 82, 6,
     118, 97, 108, 117, 101, 115, 18, 22, 10, 6, 112, 97, 99, 107, 101, 100, 24, 2, 32, 1, 40, 12, 82, 6, 112, 97, 99, 107, 101, 100, 34, 29,
@@ -4005,16 +4288,20 @@ const wire_file wire_files[] = {
     {"grpc/health/v1/health.proto", file_3, sizeof file_3},
     {"grpc/reflection/v1/reflection.proto", file_4, sizeof file_4},
     {"grpc/reflection/v1alpha/reflection.proto", file_5, sizeof file_5},
-    {"vecraft/internal/v1/control.proto", file_6, sizeof file_6},
-    {"vecraft/internal/v1/journal.proto", file_7, sizeof file_7},
-    {"vecraft/internal/v1/lineage.proto", file_8, sizeof file_8},
-    {"vecraft/internal/v1/raft.proto", file_9, sizeof file_9},
-    {"vecraft/internal/v1/shard_reads.proto", file_10, sizeof file_10},
-    {"vecraft/internal/v1/shards.proto", file_11, sizeof file_11},
-    {"vecraft/v1/cluster.proto", file_12, sizeof file_12},
-    {"vecraft/v1/collections.proto", file_13, sizeof file_13},
-    {"vecraft/v1/lineage.proto", file_14, sizeof file_14},
-    {"vecraft/v1/points.proto", file_15, sizeof file_15},
-    {"vecraft/v1/types.proto", file_16, sizeof file_16},
+    {"opentelemetry/proto/collector/trace/v1/trace_service.proto", file_6, sizeof file_6},
+    {"opentelemetry/proto/common/v1/common.proto", file_7, sizeof file_7},
+    {"opentelemetry/proto/resource/v1/resource.proto", file_8, sizeof file_8},
+    {"opentelemetry/proto/trace/v1/trace.proto", file_9, sizeof file_9},
+    {"vecraft/internal/v1/control.proto", file_10, sizeof file_10},
+    {"vecraft/internal/v1/journal.proto", file_11, sizeof file_11},
+    {"vecraft/internal/v1/lineage.proto", file_12, sizeof file_12},
+    {"vecraft/internal/v1/raft.proto", file_13, sizeof file_13},
+    {"vecraft/internal/v1/shard_reads.proto", file_14, sizeof file_14},
+    {"vecraft/internal/v1/shards.proto", file_15, sizeof file_15},
+    {"vecraft/v1/cluster.proto", file_16, sizeof file_16},
+    {"vecraft/v1/collections.proto", file_17, sizeof file_17},
+    {"vecraft/v1/lineage.proto", file_18, sizeof file_18},
+    {"vecraft/v1/points.proto", file_19, sizeof file_19},
+    {"vecraft/v1/types.proto", file_20, sizeof file_20},
 };
-const size_t wire_file_count = 17;
+const size_t wire_file_count = 21;

@@ -36,8 +36,8 @@ extension JSONDecoding {
     /// Bytes of one value in a struct or an array.
     static func size(_ field: UnsafePointer<wire_field>) -> Int {
         switch FieldSchema.Kind(rawValue: field.pointee.type)! {
-        case .int32, .uint32, .float, .bool, .enum: 4
-        case .int64, .uint64, .double, .string, .message: 8
+        case .int32, .uint32, .fixed32, .float, .bool, .enum: 4
+        case .int64, .uint64, .fixed64, .double, .string, .message: 8
         case .bytes: 16
         }
     }
@@ -56,8 +56,8 @@ extension JSONDecoding {
         switch FieldSchema.Kind(rawValue: field.pointee.type)! {
         case .int32: self.store(try self.integer(Int32.self), slot, 0)
         case .int64: self.store(try self.integer(Int64.self), slot, 0)
-        case .uint32: self.store(try self.integer(UInt32.self), slot, 0)
-        case .uint64: self.store(try self.integer(UInt64.self), slot, 0)
+        case .uint32, .fixed32: self.store(try self.integer(UInt32.self), slot, 0)
+        case .uint64, .fixed64: self.store(try self.integer(UInt64.self), slot, 0)
         case .float:
             let value = try self.double()
             guard abs(value) <= Double(Float.greatestFiniteMagnitude) || !value.isFinite else {

@@ -107,7 +107,7 @@ struct JSONEncoding {
         // By value, not by bits: protobuf-c takes -0.0 for the default too.
         case .float: pointer.load(offset, as: Float.self) != 0
         case .double: pointer.load(offset, as: Double.self) != 0
-        case .int64, .uint64: pointer.load(offset, as: UInt64.self) != 0
+        case .int64, .uint64, .fixed64: pointer.load(offset, as: UInt64.self) != 0
         default: pointer.load(offset, as: UInt32.self) != 0
         }
     }
@@ -141,10 +141,10 @@ struct JSONEncoding {
         let pointer = MessagePointer(slot)
         switch FieldSchema.Kind(rawValue: field.pointee.type)! {
         case .int32: writer.integer(Int64(pointer.load(0, as: Int32.self)))
-        case .uint32: writer.integer(Int64(pointer.load(0, as: UInt32.self)))
+        case .uint32, .fixed32: writer.integer(Int64(pointer.load(0, as: UInt32.self)))
         // As text: a JSON number holds but 53 bits in most languages.
         case .int64: writer.string(pointer.load(0, as: Int64.self).description)
-        case .uint64: writer.string(pointer.load(0, as: UInt64.self).description)
+        case .uint64, .fixed64: writer.string(pointer.load(0, as: UInt64.self).description)
         case .float: self.float(pointer.load(0), &writer)
         case .double:
             let value: Double = pointer.load(0)

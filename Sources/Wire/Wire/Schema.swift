@@ -42,7 +42,8 @@ package struct FieldSchema: @unchecked Sendable, Hashable {
     let raw: UnsafePointer<wire_field>
 
     package enum Kind: UInt8, Sendable {
-        case int32 = 1, int64, uint32, uint64, float, double, bool, `enum`, string, bytes, message
+        case int32 = 1, int64, uint32, uint64, float, double, bool, `enum`, string, bytes, message,
+            fixed32, fixed64
     }
     package enum Form: UInt8, Sendable { case singular = 0, repeated, oneof, map }
 

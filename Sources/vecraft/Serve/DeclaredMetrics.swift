@@ -6,6 +6,7 @@ internal import Lineage
 internal import MetaManager
 internal import MetricsExporter
 internal import Observability
+internal import OpenTelemetry
 internal import PeerTransport
 internal import QueryProcessor
 internal import StorageNode
@@ -18,6 +19,7 @@ enum DeclaredMetrics {
         let registry = MetricsRegistry()
         _ = LogControl(registry: registry) { _ in }
         _ = SpanSink(capacity: 1, registry: registry)
+        _ = SpanExportMetrics(registry)
         _ = ProcessMetrics(registry, version: Build.version, revision: Build.revision)
         _ = RequestMetrics(registry)
         _ = CanaryMetrics(registry)

@@ -242,11 +242,14 @@ final class PeerReads: ShardPeers {
     }
 
     func read(
-        _ request: [UInt8], at node: UInt64, timeout: Duration,
+        _ request: [UInt8], at node: UInt64, timeout: Duration, origin: ReadCaller,
         completion: @escaping @Sendable (Result<[UInt8], VecraftError>) -> Void
     ) {
+        var metadata = GRPCMetadata()
+        if let trace = origin.trace { metadata.add("traceparent", trace.traceparent) }
+        if !origin.requestID.isEmpty { metadata.add("x-request-id", origin.requestID) }
         guard let clients = self.state.withLock({ $0.clients }) else { return completion(.failure(Self.starting)) }
-        clients.unary(Self.path, request, at: ReplicaID(node), timeout: timeout) { result in
+        clients.unary(Self.path, request, at: ReplicaID(node), metadata: metadata, timeout: timeout) { result in
             completion(
                 result.flatMap { reply in
                     reply.withUnsafeReadableBytes { raw in

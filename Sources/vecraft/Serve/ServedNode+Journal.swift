@@ -16,7 +16,7 @@ internal import ServiceHost
 
 extension ServedNode {
     /// Serves the journal until a signal ends it.
-    func runJournal(_ signals: TerminationSignals) async throws {
+    func runJournal(_ signals: TerminationSignals, _ traces: NodeTraces?) async throws {
         self.exportProcess()
         let directory = try self.prepareDirectory()
         let (journal, reporting) = try await self.openJournal(directory)
@@ -25,6 +25,7 @@ extension ServedNode {
         do { try await self.serveJournal(journal, reporting, signals, shutdown) } catch { failure = error }
         shutdown.step("closing the journal")
         await journal.close()
+        await traces?.end()
         do { try await self.group.shutdownGracefully() } catch {
             self.log.warning("event loops", metadata: ["error": "\(error)"])
         }

@@ -145,7 +145,8 @@ extension ServedNode {
     }
 
     /// Takes apart in reverse: storage makes its shards durable while the journal is still there to be followed.
-    func close(_ parts: Parts, _ shutdown: ShutdownTrace) async {
+    func close(_ parts: Parts, _ shutdown: ShutdownTrace, _ traces: NodeTraces?) async {
+        async let handedOver: Void? = traces?.end()
         parts.gateway.stop()
         parts.meta.stop()
         await parts.member?.close()
@@ -158,6 +159,7 @@ extension ServedNode {
         do { try parts.store.close() } catch {
             self.log.warning("closing the metadata store", metadata: ["error": "\(error)"])
         }
+        await handedOver
         // A thread still writes a checkpoint: the process ends over it, as any kill does, and the journal has it all.
         guard isStored else { return shutdown.end() }
         do { try await self.group.shutdownGracefully() } catch {

@@ -70,7 +70,7 @@ extension ServedNode {
 
     /// Service levels, the check of acknowledged writes and the canary: of a node that answers clients.
     func watch(_ parts: Parts) -> NodeWatch {
-        guard self.answersClients else { return NodeWatch() }
+        guard self.answersClients, self.settings.metrics.enabled else { return NodeWatch() }
         var watch = NodeWatch()
         let requests = RequestMetrics(self.registry)
         let levels = ServiceLevelReporting(requests)

@@ -51,13 +51,15 @@ final class ServedNode: Sendable {
                 field: "node.roles")
         }
         DescriptorLimit.raise()
-        let registry = MetricsRegistry()
+        let registry = MetricsRegistry(isOn: settings.metrics.enabled)
         LogControl(level: settings.log.level, format: settings.log.format, registry: registry).bootstrap()
         MetricsSystem.bootstrap(MetricsBridge(registry))
-        SpanTracer(sink: SpanSink(registry: registry)).bootstrap()
         let node = ServedNode(settings, registry)
-        if settings.node.roles == [.journal], !settings.cluster.runsItself { return try await node.runJournal(signals) }
-        try await node.run(signals)
+        let traces = try NodeTraces.begin(node)
+        if settings.node.roles == [.journal], !settings.cluster.runsItself {
+            return try await node.runJournal(signals, traces)
+        }
+        try await node.run(signals, traces)
     }
 
     private init(_ settings: Settings, _ registry: MetricsRegistry) {
@@ -69,7 +71,7 @@ final class ServedNode: Sendable {
         for loop in self.group.makeIterator() { loop.execute { _ = vc_thread_turns(Self.loopTurnMicroseconds) } }
     }
 
-    private func run(_ signals: TerminationSignals) async throws {
+    private func run(_ signals: TerminationSignals, _ traces: NodeTraces?) async throws {
         self.exportProcess()
         // Before all else: a start may take long, and who watches must not take the node for dead.
         let http = try self.httpServer(isStarting: true)
@@ -81,7 +83,7 @@ final class ServedNode: Sendable {
                 throw error
             }
         }
-        guard let parts = try await self.openUnlessStopped(signals, http, web, failures) else { return }
+        guard let parts = try await self.openUnlessStopped(signals, http, web, failures, traces?.tracer) else { return }
         let shutdown = ShutdownTrace(self.log)
         var failure: (any Error)?
         do {
@@ -89,7 +91,7 @@ final class ServedNode: Sendable {
         } catch {
             failure = error
         }
-        await self.close(parts, shutdown)
+        await self.close(parts, shutdown, traces)
         if let failure { throw failure }
     }
 
@@ -128,10 +130,10 @@ final class ServedNode: Sendable {
     /// A start may wait for other nodes; a signal ends that too, and so does a port that cannot be had.
     private func openUnlessStopped(
         _ signals: TerminationSignals, _ http: HTTPServer, _ web: Task<Void, any Error>,
-        _ failures: AsyncStream<any Error>
+        _ failures: AsyncStream<any Error>, _ tracer: SpanTracer?
     ) async throws -> Parts? {
         do {
-            let parts = try await self.openInTime(signals, http, web, failures)
+            let parts = try await self.openInTime(signals, http, web, failures, tracer)
             if parts == nil { await self.stopHTTP(http, web) }
             return parts
         } catch {
@@ -148,11 +150,11 @@ final class ServedNode: Sendable {
 
     private func openInTime(
         _ signals: TerminationSignals, _ http: HTTPServer, _ web: Task<Void, any Error>,
-        _ failures: AsyncStream<any Error>
+        _ failures: AsyncStream<any Error>, _ tracer: SpanTracer?
     ) async throws -> Parts? {
-        guard self.settings.cluster.isClustered else { return try await self.open(http, web) }
+        guard self.settings.cluster.isClustered else { return try await self.open(http, web, tracer) }
         return try await withThrowingTaskGroup(of: Parts?.self) { group in
-            group.addTask { try await self.open(http, web) }
+            group.addTask { try await self.open(http, web, tracer) }
             group.addTask {
                 guard let signal = await signals.first() else {
                     // Cancelled: the other task decides.
@@ -212,7 +214,9 @@ final class ServedNode: Sendable {
         }
     }
 
-    private func open(_ http: HTTPServer, _ web: Task<Void, any Error>) async throws -> Parts {
+    private func open(
+        _ http: HTTPServer, _ web: Task<Void, any Error>, _ tracer: SpanTracer?
+    ) async throws -> Parts {
         let directory = try self.prepareDirectory()
         let reads = PeerReads()
         let place = try await self.takePlace(directory)
@@ -242,7 +246,7 @@ final class ServedNode: Sendable {
             let storage = try StorageNode(
                 directory: directory, settings: node, journal: journal.client, clock: clock,
                 files: self.files, metrics: StorageMetrics(self.registry), catalogReached: reached,
-                shards: placement)
+                shards: placement, tracer: tracer)
             try storage.start(Array(meta.catalog.byID.values)) { (ids) throws(VecraftError) in
                 try meta.dropped(among: ids)
             }
@@ -256,7 +260,7 @@ final class ServedNode: Sendable {
                 journal: journal.client, meta: meta, storage: storage, replica: self.replicaName(member),
                 metrics: LineageMetrics(self.registry), maxReplyBytes: self.settings.grpc.maxMessageBytes,
                 peers: peerLineage, reads: self.readLog(directory))
-            let gateway = self.gateway(journal, meta, storage, placement, reads, lineage)
+            let gateway = self.gateway(journal, meta, storage, placement, reads, lineage, tracer)
             reads.start(gateway, over: journal.replicated?.clients)
             peerLineage.start(gateway)
             if let member, let clients = journal.replicated?.clients {
@@ -323,7 +327,7 @@ final class ServedNode: Sendable {
     private func gateway(
         _ node: NodeJournal, _ meta: MetaManager, _ storage: StorageNode, _ placement: any ShardDirectory,
         _ peers: PeerReads,
-        _ lineage: LineageService
+        _ lineage: LineageService, _ tracer: SpanTracer?
     ) -> Gateway {
         let journal = node.client
         let name = self.settings.node.name.isEmpty ? ProcessInfo.processInfo.hostName : self.settings.node.name
@@ -345,7 +349,8 @@ final class ServedNode: Sendable {
             lineage: lineage,
             requestMetrics: RequestMetrics(self.registry), status: status, placement: placement,
             peers: peers, fanOutMetrics: FanOutMetrics(self.registry), cache: self.resultCache,
-            coverage: WriteCoverage(journal, CoverageMetrics(self.registry)))
+            coverage: self.settings.metrics.enabled ? WriteCoverage(journal, CoverageMetrics(self.registry)) : nil,
+            tracer: tracer)
     }
 
     /// How lineage calls this node.
@@ -436,11 +441,11 @@ final class ServedNode: Sendable {
         let registry = self.registry
         let readiness = self.readiness
         @Sendable func answer(_ answer: Readiness.Answer) -> HTTPReply { .json(answer.json, status: answer.status) }
-        return [
-            HTTPRoute(.get, "/metrics") { call in
-                let format = ExpositionFormat(accept: call.header("accept"))
-                return HTTPReply(contentType: format.contentType, body: ByteBuffer(bytes: registry.page(format)))
-            },
+        let page = HTTPRoute(.get, "/metrics") { call in
+            let format = ExpositionFormat(accept: call.header("accept"))
+            return HTTPReply(contentType: format.contentType, body: ByteBuffer(bytes: registry.page(format)))
+        }
+        return (registry.isOn ? [page] : []) + [
             HTTPRoute(.get, "/livez") { _ in answer(readiness.livez) },
             HTTPRoute(.get, "/readyz") { _ in answer(readiness.readyz) },
             HTTPRoute(.get, "/healthz") { _ in answer(readiness.healthz) },

@@ -1,10 +1,10 @@
 import CZlib
-import NIOCore
-import Primitives
+package import NIOCore
+package import Primitives
 
 /// gzip (RFC 1952) of whole messages, by zlib. Streams are made per message: compression is the exception here, and a
 /// kept stream per loop would hold a quarter of a megabyte for it.
-enum Gzip {
+package enum Gzip {
     /// 15 bits of window, plus 16: a gzip header rather than zlib's.
     private static let gzipWindow: Int32 = 15 + 16
     private static let step = 64 << 10
@@ -44,7 +44,7 @@ enum Gzip {
     }
 
     /// Appends the gzip of the readable bytes. Level 1: this buys network time with CPU, and the first level buys most.
-    static func deflate(_ plain: ByteBuffer, into packed: inout ByteBuffer) throws(VecraftError) {
+    package static func deflate(_ plain: ByteBuffer, into packed: inout ByteBuffer) throws(VecraftError) {
         var stream = z_stream()
         guard
             deflateInit2_(

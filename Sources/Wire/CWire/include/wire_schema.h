@@ -12,6 +12,8 @@ enum wire_type {
     WIRE_STRING,  // char *
     WIRE_BYTES,   // ProtobufCBinaryData: length, pointer
     WIRE_MESSAGE, // pointer
+    WIRE_FIXED32, // as UINT32 but for its way on the wire
+    WIRE_FIXED64, // as UINT64 but for its way on the wire
 };
 
 enum wire_form {

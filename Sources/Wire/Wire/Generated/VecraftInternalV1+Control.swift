@@ -9,7 +9,7 @@ extension VecraftInternalV1 {
             self.clusterID = clusterID
             self.to = to
         }
-        package static var schema: MessageSchema { MessageSchema(index: 58) }
+        package static var schema: MessageSchema { MessageSchema(index: 72) }
         package init(_ view: View) {
             self.clusterID = view.clusterID.string
             self.to = view.to
@@ -88,7 +88,7 @@ extension VecraftInternalV1 {
             self.blocked = blocked
             self.haltedPartitions = haltedPartitions
         }
-        package static var schema: MessageSchema { MessageSchema(index: 59) }
+        package static var schema: MessageSchema { MessageSchema(index: 73) }
         package init(_ view: View) {
             self.node = view.node
             self.state = view.state.string
@@ -207,7 +207,7 @@ extension VecraftInternalV1 {
             self.points = points
             self.remainingMs = remainingMs
         }
-        package static var schema: MessageSchema { MessageSchema(index: 60) }
+        package static var schema: MessageSchema { MessageSchema(index: 74) }
         package init(_ view: View) {
             self.incarnation = view.incarnation
             self.state = view.state.string
@@ -267,7 +267,7 @@ extension VecraftInternalV1 {
             self.running = running
             self.halted = halted
         }
-        package static var schema: MessageSchema { MessageSchema(index: 61) }
+        package static var schema: MessageSchema { MessageSchema(index: 75) }
         package init(_ view: View) {
             self.incarnation = view.incarnation
             self.running = view.running
@@ -318,7 +318,7 @@ extension VecraftInternalV1 {
             self.changed = changed
             self.committedOffset = committedOffset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 62) }
+        package static var schema: MessageSchema { MessageSchema(index: 76) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.term = view.term

@@ -6,7 +6,7 @@ extension VecraftInternalV1 {
         package init(partition: String = "") {
             self.partition = partition
         }
-        package static var schema: MessageSchema { MessageSchema(index: 63) }
+        package static var schema: MessageSchema { MessageSchema(index: 77) }
         package init(_ view: View) {
             self.partition = view.partition.string
         }
@@ -32,7 +32,7 @@ extension VecraftInternalV1 {
         package init(offset: UInt64 = 0) {
             self.offset = offset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 64) }
+        package static var schema: MessageSchema { MessageSchema(index: 78) }
         package init(_ view: View) {
             self.offset = view.offset
         }
@@ -69,7 +69,7 @@ extension VecraftInternalV1 {
             self.voters = voters
             self.address = address
         }
-        package static var schema: MessageSchema { MessageSchema(index: 65) }
+        package static var schema: MessageSchema { MessageSchema(index: 79) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.addLearner = view.addLearner
@@ -112,7 +112,7 @@ extension VecraftInternalV1 {
         package init(offset: UInt64 = 0) {
             self.offset = offset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 66) }
+        package static var schema: MessageSchema { MessageSchema(index: 80) }
         package init(_ view: View) {
             self.offset = view.offset
         }
@@ -145,7 +145,7 @@ extension VecraftInternalV1 {
             self.address = address
             self.partitions = partitions
         }
-        package static var schema: MessageSchema { MessageSchema(index: 67) }
+        package static var schema: MessageSchema { MessageSchema(index: 81) }
         package init(_ view: View) {
             self.nodeID = view.nodeID
             self.address = view.address.string
@@ -182,7 +182,7 @@ extension VecraftInternalV1 {
             self.nodeID = nodeID
             self.partitions = partitions
         }
-        package static var schema: MessageSchema { MessageSchema(index: 68) }
+        package static var schema: MessageSchema { MessageSchema(index: 82) }
         package init(_ view: View) {
             self.nodeID = view.nodeID
             self.partitions = view.partitions.map(\.string)
@@ -212,7 +212,7 @@ extension VecraftInternalV1 {
         package init(partitions: [VecraftInternalV1.PartitionInfo] = []) {
             self.partitions = partitions
         }
-        package static var schema: MessageSchema { MessageSchema(index: 69) }
+        package static var schema: MessageSchema { MessageSchema(index: 83) }
         package init(_ view: View) {
             self.partitions = view.partitions.map(VecraftInternalV1.PartitionInfo.init)
         }
@@ -240,7 +240,7 @@ extension VecraftInternalV1 {
             self.partition = partition
             self.nodeID = nodeID
         }
-        package static var schema: MessageSchema { MessageSchema(index: 70) }
+        package static var schema: MessageSchema { MessageSchema(index: 84) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.nodeID = view.nodeID
@@ -268,7 +268,7 @@ extension VecraftInternalV1 {
     package struct TransferLeadershipResponse: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 71) }
+        package static var schema: MessageSchema { MessageSchema(index: 85) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -292,7 +292,7 @@ extension VecraftInternalV1 {
             self.partition = partition
             self.through = through
         }
-        package static var schema: MessageSchema { MessageSchema(index: 72) }
+        package static var schema: MessageSchema { MessageSchema(index: 86) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.through = view.through
@@ -323,7 +323,7 @@ extension VecraftInternalV1 {
         package init(firstOffset: UInt64 = 0) {
             self.firstOffset = firstOffset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 73) }
+        package static var schema: MessageSchema { MessageSchema(index: 87) }
         package init(_ view: View) {
             self.firstOffset = view.firstOffset
         }
@@ -353,7 +353,7 @@ extension VecraftInternalV1 {
             self.partition = partition
             self.entry = entry
         }
-        package static var schema: MessageSchema { MessageSchema(index: 74) }
+        package static var schema: MessageSchema { MessageSchema(index: 88) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.entry = [UInt8](view.entry)
@@ -389,7 +389,7 @@ extension VecraftInternalV1 {
             self.term = term
             self.replayed = replayed
         }
-        package static var schema: MessageSchema { MessageSchema(index: 75) }
+        package static var schema: MessageSchema { MessageSchema(index: 89) }
         package init(_ view: View) {
             self.offset = view.offset
             self.hlc = view.hlc
@@ -433,7 +433,7 @@ extension VecraftInternalV1 {
             self.from = from
             self.maxBytes = maxBytes
         }
-        package static var schema: MessageSchema { MessageSchema(index: 76) }
+        package static var schema: MessageSchema { MessageSchema(index: 90) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.from = view.from
@@ -474,7 +474,7 @@ extension VecraftInternalV1 {
             self.committedOffset = committedOffset
             self.closedHLC = closedHLC
         }
-        package static var schema: MessageSchema { MessageSchema(index: 77) }
+        package static var schema: MessageSchema { MessageSchema(index: 91) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.entries = view.entries.map { [UInt8]($0) }
@@ -510,7 +510,7 @@ extension VecraftInternalV1 {
     package struct PartitionsRequest: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 78) }
+        package static var schema: MessageSchema { MessageSchema(index: 92) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -564,7 +564,7 @@ extension VecraftInternalV1 {
             self.members = members
             self.failure = failure
         }
-        package static var schema: MessageSchema { MessageSchema(index: 79) }
+        package static var schema: MessageSchema { MessageSchema(index: 93) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.term = view.term
@@ -656,7 +656,7 @@ extension VecraftInternalV1 {
             self.lagEntries = lagEntries
             self.silenceMs = silenceMs
         }
-        package static var schema: MessageSchema { MessageSchema(index: 80) }
+        package static var schema: MessageSchema { MessageSchema(index: 94) }
         package init(_ view: View) {
             self.nodeID = view.nodeID
             self.voter = view.voter
@@ -702,7 +702,7 @@ extension VecraftInternalV1 {
         package init(partitions: [VecraftInternalV1.PartitionInfo] = []) {
             self.partitions = partitions
         }
-        package static var schema: MessageSchema { MessageSchema(index: 81) }
+        package static var schema: MessageSchema { MessageSchema(index: 95) }
         package init(_ view: View) {
             self.partitions = view.partitions.map(VecraftInternalV1.PartitionInfo.init)
         }

@@ -7,7 +7,7 @@ extension VecraftInternalV1 {
         package init(questions: [VecraftInternalV1.ReceiptQuestion] = []) {
             self.questions = questions
         }
-        package static var schema: MessageSchema { MessageSchema(index: 82) }
+        package static var schema: MessageSchema { MessageSchema(index: 96) }
         package init(_ view: View) {
             self.questions = view.questions.map(VecraftInternalV1.ReceiptQuestion.init)
         }
@@ -43,7 +43,7 @@ extension VecraftInternalV1 {
             self.oneShard = oneShard
             self.shard = shard
         }
-        package static var schema: MessageSchema { MessageSchema(index: 83) }
+        package static var schema: MessageSchema { MessageSchema(index: 97) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -88,7 +88,7 @@ extension VecraftInternalV1 {
             self.node = node
             self.receipts = receipts
         }
-        package static var schema: MessageSchema { MessageSchema(index: 84) }
+        package static var schema: MessageSchema { MessageSchema(index: 98) }
         package init(_ view: View) {
             self.node = view.node.string
             self.receipts = view.receipts.map(VecraftV1.Receipt.init)

@@ -8,7 +8,7 @@ extension VecraftInternalV1 {
         @inlinable package static var data: Self { Self(rawValue: 1) }
         @inlinable package static var txn: Self { Self(rawValue: 2) }
         @inlinable package static var sys: Self { Self(rawValue: 3) }
-        package static var schema: EnumSchema { EnumSchema(index: 4) }
+        package static var schema: EnumSchema { EnumSchema(index: 6) }
     }
     /// Who calls, and whom it means.
     package struct Hello: WireMessage {
@@ -32,7 +32,7 @@ extension VecraftInternalV1 {
             self.wallNanoseconds = wallNanoseconds
             self.identity = identity
         }
-        package static var schema: MessageSchema { MessageSchema(index: 85) }
+        package static var schema: MessageSchema { MessageSchema(index: 99) }
         package init(_ view: View) {
             self.version = view.version
             self.clusterID = view.clusterID.string
@@ -92,7 +92,7 @@ extension VecraftInternalV1 {
             self.continued = continued
             self.messages = messages
         }
-        package static var schema: MessageSchema { MessageSchema(index: 86) }
+        package static var schema: MessageSchema { MessageSchema(index: 100) }
         package init(_ view: View) {
             self.hello = view.hello.map(VecraftInternalV1.Hello.init)
             self.ping = view.ping.map(VecraftInternalV1.Ping.init)
@@ -135,7 +135,7 @@ extension VecraftInternalV1 {
         package init(monotonicNanoseconds: UInt64 = 0) {
             self.monotonicNanoseconds = monotonicNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 87) }
+        package static var schema: MessageSchema { MessageSchema(index: 101) }
         package init(_ view: View) {
             self.monotonicNanoseconds = view.monotonicNanoseconds
         }
@@ -172,7 +172,7 @@ extension VecraftInternalV1 {
             self.answeredNanoseconds = answeredNanoseconds
             self.steadyNanoseconds = steadyNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 88) }
+        package static var schema: MessageSchema { MessageSchema(index: 102) }
         package init(_ view: View) {
             self.monotonicNanoseconds = view.monotonicNanoseconds
             self.receivedNanoseconds = view.receivedNanoseconds
@@ -228,7 +228,7 @@ extension VecraftInternalV1 {
             self.unfit = unfit
             self.body = body
         }
-        package static var schema: MessageSchema { MessageSchema(index: 89) }
+        package static var schema: MessageSchema { MessageSchema(index: 103) }
         package enum Body: Sendable, Equatable {
             case preVote(VecraftInternalV1.VoteRequest)
             case preVoteReply(VecraftInternalV1.VoteReply)
@@ -361,7 +361,7 @@ extension VecraftInternalV1 {
             self.hlc = hlc
             self.sinceNanoseconds = sinceNanoseconds
         }
-        package static var schema: MessageSchema { MessageSchema(index: 90) }
+        package static var schema: MessageSchema { MessageSchema(index: 104) }
         package init(_ view: View) {
             self.offset = view.offset
             self.hlc = view.hlc
@@ -401,7 +401,7 @@ extension VecraftInternalV1 {
             self.lastTerm = lastTerm
             self.transfer = transfer
         }
-        package static var schema: MessageSchema { MessageSchema(index: 91) }
+        package static var schema: MessageSchema { MessageSchema(index: 105) }
         package init(_ view: View) {
             self.lastIndex = view.lastIndex
             self.lastTerm = view.lastTerm
@@ -435,7 +435,7 @@ extension VecraftInternalV1 {
         package init(granted: Bool = false) {
             self.granted = granted
         }
-        package static var schema: MessageSchema { MessageSchema(index: 92) }
+        package static var schema: MessageSchema { MessageSchema(index: 106) }
         package init(_ view: View) {
             self.granted = view.granted
         }
@@ -473,7 +473,7 @@ extension VecraftInternalV1 {
             self.commit = commit
             self.round = round
         }
-        package static var schema: MessageSchema { MessageSchema(index: 93) }
+        package static var schema: MessageSchema { MessageSchema(index: 107) }
         package init(_ view: View) {
             self.previousIndex = view.previousIndex
             self.previousTerm = view.previousTerm
@@ -535,7 +535,7 @@ extension VecraftInternalV1 {
             self.frameBytes = frameBytes
             self.frames = frames
         }
-        package static var schema: MessageSchema { MessageSchema(index: 94) }
+        package static var schema: MessageSchema { MessageSchema(index: 108) }
         package init(_ view: View) {
             self.first = view.first
             self.last = view.last
@@ -590,7 +590,7 @@ extension VecraftInternalV1 {
         package init(members: [VecraftInternalV1.GroupMember] = []) {
             self.members = members
         }
-        package static var schema: MessageSchema { MessageSchema(index: 95) }
+        package static var schema: MessageSchema { MessageSchema(index: 109) }
         package init(_ view: View) {
             self.members = view.members.map(VecraftInternalV1.GroupMember.init)
         }
@@ -622,7 +622,7 @@ extension VecraftInternalV1 {
             self.voter = voter
             self.outgoing = outgoing
         }
-        package static var schema: MessageSchema { MessageSchema(index: 96) }
+        package static var schema: MessageSchema { MessageSchema(index: 110) }
         package init(_ view: View) {
             self.id = view.id
             self.voter = view.voter
@@ -663,7 +663,7 @@ extension VecraftInternalV1 {
             self.round = round
             self.recovery = recovery
         }
-        package static var schema: MessageSchema { MessageSchema(index: 97) }
+        package static var schema: MessageSchema { MessageSchema(index: 111) }
         package init(_ view: View) {
             self.commit = view.commit
             self.round = view.round
@@ -700,7 +700,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.through = through
         }
-        package static var schema: MessageSchema { MessageSchema(index: 98) }
+        package static var schema: MessageSchema { MessageSchema(index: 112) }
         package init(_ view: View) {
             self.incarnation = view.incarnation
             self.through = view.through
@@ -742,7 +742,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.recovering = recovering
         }
-        package static var schema: MessageSchema { MessageSchema(index: 99) }
+        package static var schema: MessageSchema { MessageSchema(index: 113) }
         package init(_ view: View) {
             self.matched = view.matched
             self.durable = view.durable
@@ -795,7 +795,7 @@ extension VecraftInternalV1 {
             self.incarnation = incarnation
             self.recovering = recovering
         }
-        package static var schema: MessageSchema { MessageSchema(index: 100) }
+        package static var schema: MessageSchema { MessageSchema(index: 114) }
         package init(_ view: View) {
             self.previous = view.previous
             self.hintIndex = view.hintIndex
@@ -838,7 +838,7 @@ extension VecraftInternalV1 {
         package init(index: UInt64 = 0) {
             self.index = index
         }
-        package static var schema: MessageSchema { MessageSchema(index: 101) }
+        package static var schema: MessageSchema { MessageSchema(index: 115) }
         package init(_ view: View) {
             self.index = view.index
         }
@@ -862,7 +862,7 @@ extension VecraftInternalV1 {
     package struct TimeoutNow: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 102) }
+        package static var schema: MessageSchema { MessageSchema(index: 116) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -882,7 +882,7 @@ extension VecraftInternalV1 {
     package struct Outdated: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 103) }
+        package static var schema: MessageSchema { MessageSchema(index: 117) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -905,7 +905,7 @@ extension VecraftInternalV1 {
         package init(part: Part? = nil) {
             self.part = part
         }
-        package static var schema: MessageSchema { MessageSchema(index: 104) }
+        package static var schema: MessageSchema { MessageSchema(index: 118) }
         package enum Part: Sendable, Equatable {
             case header(VecraftInternalV1.LogHeader)
             case frames(VecraftInternalV1.LogFrames)
@@ -995,7 +995,7 @@ extension VecraftInternalV1 {
             self.throughIndex = throughIndex
             self.throughTerm = throughTerm
         }
-        package static var schema: MessageSchema { MessageSchema(index: 105) }
+        package static var schema: MessageSchema { MessageSchema(index: 119) }
         package init(_ view: View) {
             self.hello = view.hello.map(VecraftInternalV1.Hello.init)
             self.partitionKind = view.partitionKind
@@ -1067,7 +1067,7 @@ extension VecraftInternalV1 {
             self.frameBytes = frameBytes
             self.frames = frames
         }
-        package static var schema: MessageSchema { MessageSchema(index: 106) }
+        package static var schema: MessageSchema { MessageSchema(index: 120) }
         package init(_ view: View) {
             self.salt = view.salt
             self.first = view.first
@@ -1105,7 +1105,7 @@ extension VecraftInternalV1 {
         package init(keys: [VecraftInternalV1.LogKey] = []) {
             self.keys = keys
         }
-        package static var schema: MessageSchema { MessageSchema(index: 107) }
+        package static var schema: MessageSchema { MessageSchema(index: 121) }
         package init(_ view: View) {
             self.keys = view.keys.map(VecraftInternalV1.LogKey.init)
         }
@@ -1146,7 +1146,7 @@ extension VecraftInternalV1 {
             self.hlc = hlc
             self.term = term
         }
-        package static var schema: MessageSchema { MessageSchema(index: 108) }
+        package static var schema: MessageSchema { MessageSchema(index: 122) }
         package init(_ view: View) {
             self.tenant = view.tenant.string
             self.key = view.key.string
@@ -1198,7 +1198,7 @@ extension VecraftInternalV1 {
         package init(keyCount: UInt64 = 0) {
             self.keyCount = keyCount
         }
-        package static var schema: MessageSchema { MessageSchema(index: 109) }
+        package static var schema: MessageSchema { MessageSchema(index: 123) }
         package init(_ view: View) {
             self.keyCount = view.keyCount
         }
@@ -1225,7 +1225,7 @@ extension VecraftInternalV1 {
         package init(through: UInt64 = 0) {
             self.through = through
         }
-        package static var schema: MessageSchema { MessageSchema(index: 110) }
+        package static var schema: MessageSchema { MessageSchema(index: 124) }
         package init(_ view: View) {
             self.through = view.through
         }

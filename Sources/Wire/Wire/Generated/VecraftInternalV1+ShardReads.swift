@@ -11,7 +11,7 @@ extension VecraftInternalV1 {
         @inlinable package static var scroll: Self { Self(rawValue: 4) }
         /// Nothing is read: answered, as a count of 0, once the shards are as fresh as is asked for. The request is a CountRequest.
         @inlinable package static var sync: Self { Self(rawValue: 5) }
-        package static var schema: EnumSchema { EnumSchema(index: 5) }
+        package static var schema: EnumSchema { EnumSchema(index: 7) }
     }
     package struct ShardReadRequest: WireMessage {
         package var operation: VecraftInternalV1.ShardOperation
@@ -39,7 +39,7 @@ extension VecraftInternalV1 {
             self.pageBytes = pageBytes
             self.answersText = answersText
         }
-        package static var schema: MessageSchema { MessageSchema(index: 111) }
+        package static var schema: MessageSchema { MessageSchema(index: 125) }
         package init(_ view: View) {
             self.operation = view.operation
             self.request = [UInt8](view.request)
@@ -94,7 +94,7 @@ extension VecraftInternalV1 {
         package init(reply: [UInt8] = []) {
             self.reply = reply
         }
-        package static var schema: MessageSchema { MessageSchema(index: 112) }
+        package static var schema: MessageSchema { MessageSchema(index: 126) }
         package init(_ view: View) {
             self.reply = [UInt8](view.reply)
         }

@@ -15,7 +15,7 @@ extension VecraftInternalV1 {
             self.shards = shards
             self.recompute = recompute
         }
-        package static var schema: MessageSchema { MessageSchema(index: 113) }
+        package static var schema: MessageSchema { MessageSchema(index: 127) }
         package init(_ view: View) {
             self.clusterID = view.clusterID.string
             self.to = view.to
@@ -56,7 +56,7 @@ extension VecraftInternalV1 {
             self.collection = collection
             self.shard = shard
         }
-        package static var schema: MessageSchema { MessageSchema(index: 114) }
+        package static var schema: MessageSchema { MessageSchema(index: 128) }
         package init(_ view: View) {
             self.collection = view.collection
             self.shard = view.shard
@@ -100,7 +100,7 @@ extension VecraftInternalV1 {
             self.points = points
             self.diskBytes = diskBytes
         }
-        package static var schema: MessageSchema { MessageSchema(index: 115) }
+        package static var schema: MessageSchema { MessageSchema(index: 129) }
         package init(_ view: View) {
             self.shard = view.shard.map(VecraftInternalV1.ShardName.init)
             self.partition = view.partition.string
@@ -147,7 +147,7 @@ extension VecraftInternalV1 {
         package init(shards: [VecraftInternalV1.ShardState] = []) {
             self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 116) }
+        package static var schema: MessageSchema { MessageSchema(index: 130) }
         package init(_ view: View) {
             self.shards = view.shards.map(VecraftInternalV1.ShardState.init)
         }
@@ -183,7 +183,7 @@ extension VecraftInternalV1 {
             self.shard = shard
             self.held = held
         }
-        package static var schema: MessageSchema { MessageSchema(index: 117) }
+        package static var schema: MessageSchema { MessageSchema(index: 131) }
         package init(_ view: View) {
             self.clusterID = view.clusterID.string
             self.to = view.to
@@ -230,7 +230,7 @@ extension VecraftInternalV1 {
             self.bytes = bytes
             self.checksum = checksum
         }
-        package static var schema: MessageSchema { MessageSchema(index: 118) }
+        package static var schema: MessageSchema { MessageSchema(index: 132) }
         package init(_ view: View) {
             self.name = view.name.string
             self.bytes = view.bytes
@@ -264,7 +264,7 @@ extension VecraftInternalV1 {
         package init(part: Part? = nil) {
             self.part = part
         }
-        package static var schema: MessageSchema { MessageSchema(index: 119) }
+        package static var schema: MessageSchema { MessageSchema(index: 133) }
         package enum Part: Sendable, Equatable {
             /// As the shard keeps it, with its checksum: it lists every file with length and checksum.
             case manifest([UInt8])
@@ -330,7 +330,7 @@ extension VecraftInternalV1 {
             self.data = data
             self.checksum = checksum
         }
-        package static var schema: MessageSchema { MessageSchema(index: 120) }
+        package static var schema: MessageSchema { MessageSchema(index: 134) }
         package init(_ view: View) {
             self.file = view.file
             self.offset = view.offset
@@ -369,7 +369,7 @@ extension VecraftInternalV1 {
         package init(chunks: UInt64 = 0) {
             self.chunks = chunks
         }
-        package static var schema: MessageSchema { MessageSchema(index: 121) }
+        package static var schema: MessageSchema { MessageSchema(index: 135) }
         package init(_ view: View) {
             self.chunks = view.chunks
         }

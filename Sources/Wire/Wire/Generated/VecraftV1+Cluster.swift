@@ -4,7 +4,7 @@ extension VecraftV1 {
     package struct OverviewRequest: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 122) }
+        package static var schema: MessageSchema { MessageSchema(index: 136) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -68,7 +68,7 @@ extension VecraftV1 {
             self.problem = problem
             self.mapEpoch = mapEpoch
         }
-        package static var schema: MessageSchema { MessageSchema(index: 123) }
+        package static var schema: MessageSchema { MessageSchema(index: 137) }
         package init(_ view: View) {
             self.id = view.id
             self.name = view.name.string
@@ -183,7 +183,7 @@ extension VecraftV1 {
             self.wanted = wanted
             self.committedOffset = committedOffset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 124) }
+        package static var schema: MessageSchema { MessageSchema(index: 138) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.leader = view.leader
@@ -250,7 +250,7 @@ extension VecraftV1 {
             self.progress = progress
             self.remainingMs = remainingMs
         }
-        package static var schema: MessageSchema { MessageSchema(index: 125) }
+        package static var schema: MessageSchema { MessageSchema(index: 139) }
         package init(_ view: View) {
             self.node = view.node
             self.state = view.state.string
@@ -316,7 +316,7 @@ extension VecraftV1 {
             self.wanted = wanted
             self.replicas = replicas
         }
-        package static var schema: MessageSchema { MessageSchema(index: 126) }
+        package static var schema: MessageSchema { MessageSchema(index: 140) }
         package init(_ view: View) {
             self.collectionID = view.collectionID
             self.tenant = view.tenant.string
@@ -385,7 +385,7 @@ extension VecraftV1 {
             self.problems = problems
             self.node = node
         }
-        package static var schema: MessageSchema { MessageSchema(index: 127) }
+        package static var schema: MessageSchema { MessageSchema(index: 141) }
         package init(_ view: View) {
             self.clusterID = view.clusterID.string
             self.mapEpoch = view.mapEpoch
@@ -443,7 +443,7 @@ extension VecraftV1 {
         package init(node: UInt64 = 0) {
             self.node = node
         }
-        package static var schema: MessageSchema { MessageSchema(index: 128) }
+        package static var schema: MessageSchema { MessageSchema(index: 142) }
         package init(_ view: View) {
             self.node = view.node
         }
@@ -469,7 +469,7 @@ extension VecraftV1 {
         package init(node: UInt64 = 0) {
             self.node = node
         }
-        package static var schema: MessageSchema { MessageSchema(index: 129) }
+        package static var schema: MessageSchema { MessageSchema(index: 143) }
         package init(_ view: View) {
             self.node = view.node
         }
@@ -495,7 +495,7 @@ extension VecraftV1 {
         package init(node: UInt64 = 0) {
             self.node = node
         }
-        package static var schema: MessageSchema { MessageSchema(index: 130) }
+        package static var schema: MessageSchema { MessageSchema(index: 144) }
         package init(_ view: View) {
             self.node = view.node
         }
@@ -524,7 +524,7 @@ extension VecraftV1 {
             self.mapEpoch = mapEpoch
             self.state = state
         }
-        package static var schema: MessageSchema { MessageSchema(index: 131) }
+        package static var schema: MessageSchema { MessageSchema(index: 145) }
         package init(_ view: View) {
             self.mapEpoch = view.mapEpoch
             self.state = view.state.string
@@ -552,7 +552,7 @@ extension VecraftV1 {
     package struct StatusRequest: WireMessage {
         package init() {
         }
-        package static var schema: MessageSchema { MessageSchema(index: 132) }
+        package static var schema: MessageSchema { MessageSchema(index: 146) }
         package init(_ view: View) {
         }
         package func build(_ out: Builder) {
@@ -575,7 +575,7 @@ extension VecraftV1 {
         package init(intervalMs: UInt32 = 0) {
             self.intervalMs = intervalMs
         }
-        package static var schema: MessageSchema { MessageSchema(index: 133) }
+        package static var schema: MessageSchema { MessageSchema(index: 147) }
         package init(_ view: View) {
             self.intervalMs = view.intervalMs
         }
@@ -606,7 +606,7 @@ extension VecraftV1 {
             self.ok = ok
             self.detail = detail
         }
-        package static var schema: MessageSchema { MessageSchema(index: 134) }
+        package static var schema: MessageSchema { MessageSchema(index: 148) }
         package init(_ view: View) {
             self.name = view.name.string
             self.ok = view.ok
@@ -661,7 +661,7 @@ extension VecraftV1 {
             self.lagBytes = lagBytes
             self.lagMs = lagMs
         }
-        package static var schema: MessageSchema { MessageSchema(index: 135) }
+        package static var schema: MessageSchema { MessageSchema(index: 149) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.term = view.term
@@ -752,7 +752,7 @@ extension VecraftV1 {
             self.grpcAddress = grpcAddress
             self.httpAddress = httpAddress
         }
-        package static var schema: MessageSchema { MessageSchema(index: 136) }
+        package static var schema: MessageSchema { MessageSchema(index: 150) }
         package init(_ view: View) {
             self.node = view.node.string
             self.version = view.version.string

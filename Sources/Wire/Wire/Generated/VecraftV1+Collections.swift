@@ -16,7 +16,7 @@ extension VecraftV1 {
         @inlinable package static var int8: Self { Self(rawValue: 3) }
         /// Half a byte a component.
         @inlinable package static var int4: Self { Self(rawValue: 4) }
-        package static var schema: EnumSchema { EnumSchema(index: 6) }
+        package static var schema: EnumSchema { EnumSchema(index: 8) }
     }
     /// Type of a payload index. A value of another type is stored but not indexed; it matches by the exact rule all the same.
     package struct FieldType: WireEnum {
@@ -27,7 +27,7 @@ extension VecraftV1 {
         @inlinable package static var integer: Self { Self(rawValue: 2) }
         @inlinable package static var float: Self { Self(rawValue: 3) }
         @inlinable package static var bool: Self { Self(rawValue: 4) }
-        package static var schema: EnumSchema { EnumSchema(index: 7) }
+        package static var schema: EnumSchema { EnumSchema(index: 9) }
     }
     /// Graph parameters (Malkov and Yashunin, arXiv:1603.09320). 0 means the default.
     package struct HnswConfig: WireMessage {
@@ -39,7 +39,7 @@ extension VecraftV1 {
             self.m = m
             self.efConstruction = efConstruction
         }
-        package static var schema: MessageSchema { MessageSchema(index: 137) }
+        package static var schema: MessageSchema { MessageSchema(index: 151) }
         package init(_ view: View) {
             self.m = view.m
             self.efConstruction = view.efConstruction
@@ -77,7 +77,7 @@ extension VecraftV1 {
             self.hnsw = hnsw
             self.quantisation = quantisation
         }
-        package static var schema: MessageSchema { MessageSchema(index: 138) }
+        package static var schema: MessageSchema { MessageSchema(index: 152) }
         package init(_ view: View) {
             self.dimension = view.dimension
             self.distance = view.distance
@@ -118,7 +118,7 @@ extension VecraftV1 {
             self.field = field
             self.type = type
         }
-        package static var schema: MessageSchema { MessageSchema(index: 139) }
+        package static var schema: MessageSchema { MessageSchema(index: 153) }
         package init(_ view: View) {
             self.field = view.field.string
             self.type = view.type
@@ -160,7 +160,7 @@ extension VecraftV1 {
             self.payloadIndexes = payloadIndexes
             self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 140) }
+        package static var schema: MessageSchema { MessageSchema(index: 154) }
         package init(_ view: View) {
             self.vector = view.vector.map(VecraftV1.VectorConfig.init)
             self.vectors = view.vectors.dictionary { $0.value.map(VecraftV1.VectorConfig.init) ?? VecraftV1.VectorConfig() }
@@ -193,7 +193,7 @@ extension VecraftV1 {
             @inlinable package var shards: UInt32 { get { self.base.load(64) } nonmutating set { self.base.store(newValue, 64) } }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 141) }
+            package static var schema: MessageSchema { MessageSchema(index: 155) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -229,7 +229,7 @@ extension VecraftV1 {
             self.partition = partition
             self.status = status
         }
-        package static var schema: MessageSchema { MessageSchema(index: 142) }
+        package static var schema: MessageSchema { MessageSchema(index: 156) }
         package init(_ view: View) {
             self.name = view.name.string
             self.id = view.id
@@ -303,7 +303,7 @@ extension VecraftV1 {
             self.recodingSegments = recodingSegments
             self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 143) }
+        package static var schema: MessageSchema { MessageSchema(index: 157) }
         package init(_ view: View) {
             self.points = view.points
             self.segments = view.segments
@@ -381,7 +381,7 @@ extension VecraftV1 {
             self.appliedOffset = appliedOffset
             self.digest = digest
         }
-        package static var schema: MessageSchema { MessageSchema(index: 144) }
+        package static var schema: MessageSchema { MessageSchema(index: 158) }
         package init(_ view: View) {
             self.shard = view.shard
             self.points = view.points
@@ -425,7 +425,7 @@ extension VecraftV1 {
             self.config = config
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 145) }
+        package static var schema: MessageSchema { MessageSchema(index: 159) }
         package init(_ view: View) {
             self.name = view.name.string
             self.config = view.config.map(VecraftV1.CollectionConfig.init)
@@ -461,7 +461,7 @@ extension VecraftV1 {
             self.collection = collection
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 146) }
+        package static var schema: MessageSchema { MessageSchema(index: 160) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
             self.write = view.write.map(VecraftV1.WriteInfo.init)
@@ -493,7 +493,7 @@ extension VecraftV1 {
             self.name = name
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 147) }
+        package static var schema: MessageSchema { MessageSchema(index: 161) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -523,7 +523,7 @@ extension VecraftV1 {
         package init(collection: VecraftV1.Collection? = nil) {
             self.collection = collection
         }
-        package static var schema: MessageSchema { MessageSchema(index: 148) }
+        package static var schema: MessageSchema { MessageSchema(index: 162) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
         }
@@ -549,7 +549,7 @@ extension VecraftV1 {
         package init(tenant: String = "") {
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 149) }
+        package static var schema: MessageSchema { MessageSchema(index: 163) }
         package init(_ view: View) {
             self.tenant = view.tenant.string
         }
@@ -575,7 +575,7 @@ extension VecraftV1 {
         package init(collections: [VecraftV1.Collection] = []) {
             self.collections = collections
         }
-        package static var schema: MessageSchema { MessageSchema(index: 150) }
+        package static var schema: MessageSchema { MessageSchema(index: 164) }
         package init(_ view: View) {
             self.collections = view.collections.map(VecraftV1.Collection.init)
         }
@@ -609,7 +609,7 @@ extension VecraftV1 {
             self.quantisation = quantisation
             self.vectors = vectors
         }
-        package static var schema: MessageSchema { MessageSchema(index: 151) }
+        package static var schema: MessageSchema { MessageSchema(index: 165) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -650,7 +650,7 @@ extension VecraftV1 {
             self.collection = collection
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 152) }
+        package static var schema: MessageSchema { MessageSchema(index: 166) }
         package init(_ view: View) {
             self.collection = view.collection.map(VecraftV1.Collection.init)
             self.write = view.write.map(VecraftV1.WriteInfo.init)
@@ -682,7 +682,7 @@ extension VecraftV1 {
             self.name = name
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 153) }
+        package static var schema: MessageSchema { MessageSchema(index: 167) }
         package init(_ view: View) {
             self.name = view.name.string
             self.tenant = view.tenant.string
@@ -712,7 +712,7 @@ extension VecraftV1 {
         package init(write: VecraftV1.WriteInfo? = nil) {
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 154) }
+        package static var schema: MessageSchema { MessageSchema(index: 168) }
         package init(_ view: View) {
             self.write = view.write.map(VecraftV1.WriteInfo.init)
         }

@@ -12,7 +12,7 @@ extension VecraftV1 {
             self.startHLC = startHLC
             self.endHLC = endHLC
         }
-        package static var schema: MessageSchema { MessageSchema(index: 155) }
+        package static var schema: MessageSchema { MessageSchema(index: 169) }
         package init(_ view: View) {
             self.name = view.name.string
             self.startHLC = view.startHLC
@@ -63,7 +63,7 @@ extension VecraftV1 {
             self.payloadChanges = payloadChanges
             self.vectorChanges = vectorChanges
         }
-        package static var schema: MessageSchema { MessageSchema(index: 156) }
+        package static var schema: MessageSchema { MessageSchema(index: 170) }
         package init(_ view: View) {
             self.id = view.id.string
             self.operation = view.operation.string
@@ -108,7 +108,7 @@ extension VecraftV1 {
             @inlinable package var vectorChanges: RepeatedSlot<VecraftV1.VectorChange.Builder> { RepeatedSlot(self.base, 104, 96) }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 157) }
+            package static var schema: MessageSchema { MessageSchema(index: 171) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -126,7 +126,7 @@ extension VecraftV1 {
             }
         }
         package enum ValuesEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 158) }
+            package static var schema: MessageSchema { MessageSchema(index: 172) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -157,7 +157,7 @@ extension VecraftV1 {
             self.beforeJSON = beforeJSON
             self.afterJSON = afterJSON
         }
-        package static var schema: MessageSchema { MessageSchema(index: 159) }
+        package static var schema: MessageSchema { MessageSchema(index: 173) }
         package init(_ view: View) {
             self.path = view.path.string
             self.beforeJSON = view.beforeJSON.string
@@ -205,7 +205,7 @@ extension VecraftV1 {
             self.distance = distance
             self.cosineSimilarity = cosineSimilarity
         }
-        package static var schema: MessageSchema { MessageSchema(index: 160) }
+        package static var schema: MessageSchema { MessageSchema(index: 174) }
         package init(_ view: View) {
             self.name = view.name.string
             self.dimensionBefore = view.dimensionBefore
@@ -263,7 +263,7 @@ extension VecraftV1 {
             self.appliedHLC = appliedHLC
             self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 161) }
+        package static var schema: MessageSchema { MessageSchema(index: 175) }
         package init(_ view: View) {
             self.replica = view.replica.string
             self.firstOffset = view.firstOffset
@@ -360,7 +360,7 @@ extension VecraftV1 {
             self.decisionJSON = decisionJSON
             self.ddlJSON = ddlJSON
         }
-        package static var schema: MessageSchema { MessageSchema(index: 162) }
+        package static var schema: MessageSchema { MessageSchema(index: 176) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -493,7 +493,7 @@ extension VecraftV1 {
             self.withVectors = withVectors
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 163) }
+        package static var schema: MessageSchema { MessageSchema(index: 177) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.id = view.id.string
@@ -537,7 +537,7 @@ extension VecraftV1 {
             self.requestID = requestID
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 164) }
+        package static var schema: MessageSchema { MessageSchema(index: 178) }
         package init(_ view: View) {
             self.requestID = view.requestID.string
             self.limit = view.limit
@@ -570,7 +570,7 @@ extension VecraftV1 {
             self.traceID = traceID
             self.limit = limit
         }
-        package static var schema: MessageSchema { MessageSchema(index: 165) }
+        package static var schema: MessageSchema { MessageSchema(index: 179) }
         package init(_ view: View) {
             self.traceID = view.traceID.string
             self.limit = view.limit
@@ -602,7 +602,7 @@ extension VecraftV1 {
             self.partition = partition
             self.offset = offset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 166) }
+        package static var schema: MessageSchema { MessageSchema(index: 180) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -648,7 +648,7 @@ extension VecraftV1 {
             self.segments = segments
             self.segmentsRead = segmentsRead
         }
-        package static var schema: MessageSchema { MessageSchema(index: 167) }
+        package static var schema: MessageSchema { MessageSchema(index: 181) }
         package init(_ view: View) {
             self.entries = view.entries.map(VecraftV1.LineageEntry.init)
             self.truncated = view.truncated
@@ -721,7 +721,7 @@ extension VecraftV1 {
             self.limit = limit
             self.pageToken = pageToken
         }
-        package static var schema: MessageSchema { MessageSchema(index: 168) }
+        package static var schema: MessageSchema { MessageSchema(index: 182) }
         package init(_ view: View) {
             self.fromHLC = view.fromHLC
             self.toHLC = view.toHLC
@@ -796,7 +796,7 @@ extension VecraftV1 {
             self.fromHLC = fromHLC
             self.whole = whole
         }
-        package static var schema: MessageSchema { MessageSchema(index: 169) }
+        package static var schema: MessageSchema { MessageSchema(index: 183) }
         package init(_ view: View) {
             self.tenant = view.tenant.string
             self.collection = view.collection.string
@@ -852,7 +852,7 @@ extension VecraftV1 {
             self.resumeToken = resumeToken
             self.closedHLC = closedHLC
         }
-        package static var schema: MessageSchema { MessageSchema(index: 170) }
+        package static var schema: MessageSchema { MessageSchema(index: 184) }
         package init(_ view: View) {
             self.entry = view.entry.map(VecraftV1.LineageEntry.init)
             self.resumeToken = view.resumeToken.string
@@ -886,7 +886,7 @@ extension VecraftV1 {
         package init(requestID: String = "") {
             self.requestID = requestID
         }
-        package static var schema: MessageSchema { MessageSchema(index: 171) }
+        package static var schema: MessageSchema { MessageSchema(index: 185) }
         package init(_ view: View) {
             self.requestID = view.requestID.string
         }
@@ -915,7 +915,7 @@ extension VecraftV1 {
             self.reads = reads
             self.unansweredNodes = unansweredNodes
         }
-        package static var schema: MessageSchema { MessageSchema(index: 172) }
+        package static var schema: MessageSchema { MessageSchema(index: 186) }
         package init(_ view: View) {
             self.reads = view.reads.map(VecraftV1.AnsweredRead.init)
             self.unansweredNodes = view.unansweredNodes.map(\.string)
@@ -978,7 +978,7 @@ extension VecraftV1 {
             self.status = status
             self.shards = shards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 173) }
+        package static var schema: MessageSchema { MessageSchema(index: 187) }
         package init(_ view: View) {
             self.requestID = view.requestID.string
             self.node = view.node.string
@@ -1068,7 +1068,7 @@ extension VecraftV1 {
             self.partition = partition
             self.indexVersion = indexVersion
         }
-        package static var schema: MessageSchema { MessageSchema(index: 174) }
+        package static var schema: MessageSchema { MessageSchema(index: 188) }
         package init(_ view: View) {
             self.shard = view.shard
             self.replica = view.replica.string
@@ -1113,7 +1113,7 @@ extension VecraftV1 {
             self.toHLC = toHLC
             self.withVectors = withVectors
         }
-        package static var schema: MessageSchema { MessageSchema(index: 175) }
+        package static var schema: MessageSchema { MessageSchema(index: 189) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.tenant = view.tenant.string
@@ -1163,7 +1163,7 @@ extension VecraftV1 {
             self.hlc = hlc
             self.scanned = scanned
         }
-        package static var schema: MessageSchema { MessageSchema(index: 176) }
+        package static var schema: MessageSchema { MessageSchema(index: 190) }
         package init(_ view: View) {
             self.points = view.points.map(VecraftV1.StoredPoint.init)
             self.done = view.done
@@ -1216,7 +1216,7 @@ extension VecraftV1 {
             self.hlc = hlc
             self.requestID = requestID
         }
-        package static var schema: MessageSchema { MessageSchema(index: 177) }
+        package static var schema: MessageSchema { MessageSchema(index: 191) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -1255,7 +1255,7 @@ extension VecraftV1 {
         package init(writes: [VecraftV1.Acknowledged] = []) {
             self.writes = writes
         }
-        package static var schema: MessageSchema { MessageSchema(index: 178) }
+        package static var schema: MessageSchema { MessageSchema(index: 192) }
         package init(_ view: View) {
             self.writes = view.writes.map(VecraftV1.Acknowledged.init)
         }
@@ -1284,7 +1284,7 @@ extension VecraftV1 {
             self.found = found
             self.missing = missing
         }
-        package static var schema: MessageSchema { MessageSchema(index: 179) }
+        package static var schema: MessageSchema { MessageSchema(index: 193) }
         package init(_ view: View) {
             self.found = view.found
             self.missing = view.missing.map(VecraftV1.Acknowledged.init)
@@ -1318,7 +1318,7 @@ extension VecraftV1 {
             self.partition = partition
             self.local = local
         }
-        package static var schema: MessageSchema { MessageSchema(index: 180) }
+        package static var schema: MessageSchema { MessageSchema(index: 194) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.local = view.local
@@ -1364,7 +1364,7 @@ extension VecraftV1 {
             self.faults = faults
             self.node = node
         }
-        package static var schema: MessageSchema { MessageSchema(index: 181) }
+        package static var schema: MessageSchema { MessageSchema(index: 195) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.firstOffset = view.firstOffset
@@ -1423,7 +1423,7 @@ extension VecraftV1 {
             self.partitions = partitions
             self.unansweredNodes = unansweredNodes
         }
-        package static var schema: MessageSchema { MessageSchema(index: 182) }
+        package static var schema: MessageSchema { MessageSchema(index: 196) }
         package init(_ view: View) {
             self.ok = view.ok
             self.partitions = view.partitions.map(VecraftV1.PartitionReport.init)

@@ -17,7 +17,7 @@ extension VecraftV1 {
             self.idempotencyKey = idempotencyKey
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 183) }
+        package static var schema: MessageSchema { MessageSchema(index: 197) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.points = view.points.map(VecraftV1.Point.init)
@@ -66,7 +66,7 @@ extension VecraftV1 {
             self.code = code
             self.message = message
         }
-        package static var schema: MessageSchema { MessageSchema(index: 184) }
+        package static var schema: MessageSchema { MessageSchema(index: 198) }
         package init(_ view: View) {
             self.write = view.write.map(VecraftV1.WriteInfo.init)
             self.accepted = view.accepted
@@ -109,7 +109,7 @@ extension VecraftV1 {
             self.requests = requests
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 185) }
+        package static var schema: MessageSchema { MessageSchema(index: 199) }
         package init(_ view: View) {
             self.accepted = view.accepted
             self.requests = view.requests
@@ -154,7 +154,7 @@ extension VecraftV1 {
             self.idempotencyKey = idempotencyKey
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 186) }
+        package static var schema: MessageSchema { MessageSchema(index: 200) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.ids = view.ids.map(\.string)
@@ -200,7 +200,7 @@ extension VecraftV1 {
         package init(write: VecraftV1.WriteInfo? = nil) {
             self.write = write
         }
-        package static var schema: MessageSchema { MessageSchema(index: 187) }
+        package static var schema: MessageSchema { MessageSchema(index: 201) }
         package init(_ view: View) {
             self.write = view.write.map(VecraftV1.WriteInfo.init)
         }
@@ -238,7 +238,7 @@ extension VecraftV1 {
             self.read = read
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 188) }
+        package static var schema: MessageSchema { MessageSchema(index: 202) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.ids = view.ids.map(\.string)
@@ -288,7 +288,7 @@ extension VecraftV1 {
             self.missing = missing
             self.info = info
         }
-        package static var schema: MessageSchema { MessageSchema(index: 189) }
+        package static var schema: MessageSchema { MessageSchema(index: 203) }
         package init(_ view: View) {
             self.points = view.points.map(VecraftV1.StoredPoint.init)
             self.missing = view.missing.map(\.string)
@@ -346,7 +346,7 @@ extension VecraftV1 {
             self.read = read
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 190) }
+        package static var schema: MessageSchema { MessageSchema(index: 204) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.vector = view.vector.map(VecraftV1.Vector.init)
@@ -424,7 +424,7 @@ extension VecraftV1 {
             self.payload = payload
             self.vector = vector
         }
-        package static var schema: MessageSchema { MessageSchema(index: 191) }
+        package static var schema: MessageSchema { MessageSchema(index: 205) }
         package init(_ view: View) {
             self.id = view.id.string
             self.distance = view.distance
@@ -474,7 +474,7 @@ extension VecraftV1 {
             self.info = info
             self.plan = plan
         }
-        package static var schema: MessageSchema { MessageSchema(index: 192) }
+        package static var schema: MessageSchema { MessageSchema(index: 206) }
         package init(_ view: View) {
             self.hits = view.hits.map(VecraftV1.Hit.init)
             self.info = view.info.map(VecraftV1.ReadInfo.init)
@@ -522,7 +522,7 @@ extension VecraftV1 {
             self.unindexed = unindexed
             self.engineTimeUs = engineTimeUs
         }
-        package static var schema: MessageSchema { MessageSchema(index: 193) }
+        package static var schema: MessageSchema { MessageSchema(index: 207) }
         package init(_ view: View) {
             self.strategy = view.strategy.string
             self.visited = view.visited
@@ -570,7 +570,7 @@ extension VecraftV1 {
             self.read = read
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 194) }
+        package static var schema: MessageSchema { MessageSchema(index: 208) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.filter = view.filter.map(VecraftV1.Filter.init)
@@ -610,7 +610,7 @@ extension VecraftV1 {
             self.count = count
             self.info = info
         }
-        package static var schema: MessageSchema { MessageSchema(index: 195) }
+        package static var schema: MessageSchema { MessageSchema(index: 209) }
         package init(_ view: View) {
             self.count = view.count
             self.info = view.info.map(VecraftV1.ReadInfo.init)
@@ -656,7 +656,7 @@ extension VecraftV1 {
             self.read = read
             self.tenant = tenant
         }
-        package static var schema: MessageSchema { MessageSchema(index: 196) }
+        package static var schema: MessageSchema { MessageSchema(index: 210) }
         package init(_ view: View) {
             self.collection = view.collection.string
             self.filter = view.filter.map(VecraftV1.Filter.init)
@@ -715,7 +715,7 @@ extension VecraftV1 {
             self.nextPageToken = nextPageToken
             self.info = info
         }
-        package static var schema: MessageSchema { MessageSchema(index: 197) }
+        package static var schema: MessageSchema { MessageSchema(index: 211) }
         package init(_ view: View) {
             self.points = view.points.map(VecraftV1.StoredPoint.init)
             self.nextPageToken = view.nextPageToken.string

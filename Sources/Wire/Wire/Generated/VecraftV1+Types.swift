@@ -15,7 +15,7 @@ extension VecraftV1 {
         @inlinable package static var readYourWrites: Self { Self(rawValue: 3) }
         /// Includes every write acknowledged to anyone before the read began (linearizable).
         @inlinable package static var strong: Self { Self(rawValue: 4) }
-        package static var schema: EnumSchema { EnumSchema(index: 8) }
+        package static var schema: EnumSchema { EnumSchema(index: 10) }
     }
     /// When a write is acknowledged.
     package struct Wait: WireEnum {
@@ -27,7 +27,7 @@ extension VecraftV1 {
         @inlinable package static var committed: Self { Self(rawValue: 1) }
         /// Committed, and visible to every read level on the replica that serves this gateway.
         @inlinable package static var applied: Self { Self(rawValue: 2) }
-        package static var schema: EnumSchema { EnumSchema(index: 9) }
+        package static var schema: EnumSchema { EnumSchema(index: 11) }
     }
     /// A distance. Smaller is nearer.
     package struct Distance: WireEnum {
@@ -40,7 +40,7 @@ extension VecraftV1 {
         @inlinable package static var dot: Self { Self(rawValue: 2) }
         /// Squared Euclidean distance.
         @inlinable package static var l2: Self { Self(rawValue: 3) }
-        package static var schema: EnumSchema { EnumSchema(index: 10) }
+        package static var schema: EnumSchema { EnumSchema(index: 12) }
     }
     /// A dense vector. Give exactly one of the two forms.
     package struct Vector: WireMessage {
@@ -52,7 +52,7 @@ extension VecraftV1 {
             self.values = values
             self.packed = packed
         }
-        package static var schema: MessageSchema { MessageSchema(index: 198) }
+        package static var schema: MessageSchema { MessageSchema(index: 212) }
         package init(_ view: View) {
             self.values = [Float](view.values)
             self.packed = [UInt8](view.packed)
@@ -83,7 +83,7 @@ extension VecraftV1 {
         package init(json: [UInt8] = []) {
             self.json = json
         }
-        package static var schema: MessageSchema { MessageSchema(index: 199) }
+        package static var schema: MessageSchema { MessageSchema(index: 213) }
         package init(_ view: View) {
             self.json = [UInt8](view.json)
         }
@@ -110,7 +110,7 @@ extension VecraftV1 {
         package init(kind: Kind? = nil) {
             self.kind = kind
         }
-        package static var schema: MessageSchema { MessageSchema(index: 200) }
+        package static var schema: MessageSchema { MessageSchema(index: 214) }
         package enum Kind: Sendable, Equatable {
             case stringValue(String)
             case integerValue(Int64)
@@ -172,7 +172,7 @@ extension VecraftV1 {
         package init(values: [VecraftV1.Value] = []) {
             self.values = values
         }
-        package static var schema: MessageSchema { MessageSchema(index: 201) }
+        package static var schema: MessageSchema { MessageSchema(index: 215) }
         package init(_ view: View) {
             self.values = view.values.map(VecraftV1.Value.init)
         }
@@ -199,7 +199,7 @@ extension VecraftV1 {
         package init(values: [String] = []) {
             self.values = values
         }
-        package static var schema: MessageSchema { MessageSchema(index: 202) }
+        package static var schema: MessageSchema { MessageSchema(index: 216) }
         package init(_ view: View) {
             self.values = view.values.map(\.string)
         }
@@ -236,7 +236,7 @@ extension VecraftV1 {
             self.vectors = vectors
             self.payload = payload
         }
-        package static var schema: MessageSchema { MessageSchema(index: 203) }
+        package static var schema: MessageSchema { MessageSchema(index: 217) }
         package init(_ view: View) {
             self.id = view.id.string
             self.vector = view.vector.map(VecraftV1.Vector.init)
@@ -269,7 +269,7 @@ extension VecraftV1 {
             @inlinable package var payload: MessageSlot<VecraftV1.Payload.Builder> { MessageSlot(self.base, 56) }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 204) }
+            package static var schema: MessageSchema { MessageSchema(index: 218) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -305,7 +305,7 @@ extension VecraftV1 {
             self.vectors = vectors
             self.payload = payload
         }
-        package static var schema: MessageSchema { MessageSchema(index: 205) }
+        package static var schema: MessageSchema { MessageSchema(index: 219) }
         package init(_ view: View) {
             self.id = view.id.string
             self.version = view.version
@@ -342,7 +342,7 @@ extension VecraftV1 {
             @inlinable package var payload: MessageSlot<VecraftV1.Payload.Builder> { MessageSlot(self.base, 64) }
         }
         package enum VectorsEntry {
-            package static var schema: MessageSchema { MessageSchema(index: 206) }
+            package static var schema: MessageSchema { MessageSchema(index: 220) }
             package struct View: MapEntryView {
                 package let base: MessagePointer
                 @inlinable package init(base: MessagePointer) { self.base = base }
@@ -371,7 +371,7 @@ extension VecraftV1 {
             self.should = should
             self.mustNot = mustNot
         }
-        package static var schema: MessageSchema { MessageSchema(index: 207) }
+        package static var schema: MessageSchema { MessageSchema(index: 221) }
         package init(_ view: View) {
             self.must = view.must.map(VecraftV1.Condition.init)
             self.should = view.should.map(VecraftV1.Condition.init)
@@ -409,7 +409,7 @@ extension VecraftV1 {
             self.key = key
             self.test = test
         }
-        package static var schema: MessageSchema { MessageSchema(index: 208) }
+        package static var schema: MessageSchema { MessageSchema(index: 222) }
         package enum Test: Sendable, Equatable {
             case match(VecraftV1.Match)
             case range(VecraftV1.Range)
@@ -482,7 +482,7 @@ extension VecraftV1 {
         package init(kind: Kind? = nil) {
             self.kind = kind
         }
-        package static var schema: MessageSchema { MessageSchema(index: 209) }
+        package static var schema: MessageSchema { MessageSchema(index: 223) }
         package enum Kind: Sendable, Equatable {
             case value(VecraftV1.Value)
             /// Equal to one of these (at most 16,384).
@@ -540,7 +540,7 @@ extension VecraftV1 {
         package init(value: Double = 0) {
             self.value = value
         }
-        package static var schema: MessageSchema { MessageSchema(index: 210) }
+        package static var schema: MessageSchema { MessageSchema(index: 224) }
         package init(_ view: View) {
             self.value = view.value
         }
@@ -573,7 +573,7 @@ extension VecraftV1 {
             self.lt = lt
             self.lte = lte
         }
-        package static var schema: MessageSchema { MessageSchema(index: 211) }
+        package static var schema: MessageSchema { MessageSchema(index: 225) }
         package init(_ view: View) {
             self.gt = view.gt.map(VecraftV1.Number.init)
             self.gte = view.gte.map(VecraftV1.Number.init)
@@ -612,7 +612,7 @@ extension VecraftV1 {
         package init(key: String = "") {
             self.key = key
         }
-        package static var schema: MessageSchema { MessageSchema(index: 212) }
+        package static var schema: MessageSchema { MessageSchema(index: 226) }
         package init(_ view: View) {
             self.key = view.key.string
         }
@@ -649,7 +649,7 @@ extension VecraftV1 {
             self.sessionToken = sessionToken
             self.allowPartial = allowPartial
         }
-        package static var schema: MessageSchema { MessageSchema(index: 213) }
+        package static var schema: MessageSchema { MessageSchema(index: 227) }
         package init(_ view: View) {
             self.consistency = view.consistency
             self.maxStalenessMs = view.maxStalenessMs
@@ -691,7 +691,7 @@ extension VecraftV1 {
             self.partition = partition
             self.offset = offset
         }
-        package static var schema: MessageSchema { MessageSchema(index: 214) }
+        package static var schema: MessageSchema { MessageSchema(index: 228) }
         package init(_ view: View) {
             self.partition = view.partition.string
             self.offset = view.offset
@@ -745,7 +745,7 @@ extension VecraftV1 {
             self.serverTimeUs = serverTimeUs
             self.missingShards = missingShards
         }
-        package static var schema: MessageSchema { MessageSchema(index: 215) }
+        package static var schema: MessageSchema { MessageSchema(index: 229) }
         package init(_ view: View) {
             self.requested = view.requested
             self.achieved = view.achieved
@@ -822,7 +822,7 @@ extension VecraftV1 {
             self.traceID = traceID
             self.replayed = replayed
         }
-        package static var schema: MessageSchema { MessageSchema(index: 216) }
+        package static var schema: MessageSchema { MessageSchema(index: 230) }
         package init(_ view: View) {
             self.hlc = view.hlc
             self.partition = view.partition.string
