@@ -58,10 +58,12 @@ struct BenchServer {
     let client: GRPCClient
 
     static func start(
-        _ name: String, dimension: Int, settings: [String] = [], group: any EventLoopGroup
+        _ name: String, dimension: Int, settings: [String] = [], environment: [String: String] = [:],
+        group: any EventLoopGroup
     ) async throws -> BenchServer {
         let server = try ServerProcess(
-            dataDirectory: try temporaryDirectory(name), settings: ["log.level=warning"] + settings)
+            dataDirectory: try temporaryDirectory(name), settings: ["log.level=warning"] + settings,
+            environment: environment)
         let client = try await GRPCClient.connect(host: "127.0.0.1", port: server.grpcPort, group: group)
         let request = VecraftV1.CreateCollectionRequest(
             name: "bench",

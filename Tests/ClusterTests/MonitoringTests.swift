@@ -40,6 +40,12 @@ extension RealClusters {
                 "storage.checkpoint_bytes=1MiB", "storage.segment_points=1000", "storage.graph_from=200",
                 "query.result_cache_bytes=8MiB",
             ]
+            // A collector that takes spans, if there is a Python for it; else there are only those that are dropped.
+            let collector = await SpanCollector.isThere() ? try await SpanCollector.start() : nil
+            options.environment = [
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:\(collector?.httpPort ?? 9)",
+                "OTEL_BSP_SCHEDULE_DELAY": "500", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.02",
+            ]
             // One replica is a little late, so that reads wait for it.
             options.nodeSettings = [3: ["storage.apply_delay_ms=10"]]
             let cluster = try await TestCluster.start(options)

@@ -61,10 +61,12 @@ board = Board(
             "Spans", "ops",
             [
                 (rate("vecraft_trace_spans_finished_total", "instance"), "{{instance}} finished"),
+                (rate("vecraft_trace_spans_exported_total", "instance"), "{{instance}} exported"),
                 (rate("vecraft_trace_spans_dropped_total", "instance"), "{{instance}} dropped"),
+                (rate("vecraft_trace_export_failures_total", "instance"), "{{instance}} requests that failed"),
             ],
-            """Sampled spans. Dropped: no exporter took them in time; the collector is down or slow. Lineage does not need them: the spans of
-            a write are in its journal entry.""",
+            """Sampled spans, of nodes that are told of a collector (OTEL_EXPORTER_OTLP_ENDPOINT). Dropped: the collector is down or slow.
+            Lineage does not need them: the spans of a write are in its journal entry.""",
         ),
         graph("Log lines", "ops", [(rate("vecraft_log_lines_total", "level"), "{{level}}")], "A second, by level.", stacked=True),
         graph(

@@ -33,9 +33,12 @@ package final class ClusterNetwork: Sendable {
     }()
 
     package init(nodes: [Int]) throws {
-        let number = Int.random(in: 0..<(1 << 20))
+        // A test that was killed leaves its bridge behind, and two with the same addresses hear nothing.
+        let taken = (try? runCommand("ip", "-o", "-4", "addr", "show")) ?? ""
+        var number = Int.random(in: 0..<(1 << 20))
+        while taken.contains(Self.prefix(number)) { number = Int.random(in: 0..<(1 << 20)) }
         self.bridge = "vc\(String(number, radix: 36))"
-        self.prefix = "198.\(18 + number % 2).\(number / 2 % 256)."
+        self.prefix = Self.prefix(number)
         self.hosts = Mutex([:])
         do {
             try runCommand("ip", "link", "add", self.bridge, "type", "bridge")
@@ -47,6 +50,8 @@ package final class ClusterNetwork: Sendable {
             throw error
         }
     }
+
+    private static func prefix(_ number: Int) -> String { "198.\(18 + number % 2).\(number / 2 % 256)." }
 
     deinit { self.remove() }
 
