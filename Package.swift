@@ -170,7 +170,7 @@ let package = Package(
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
         tests("Dashboards", ["DashboardSupport", "vecraft", "TestSupport", "Primitives", yaml]),
         tests("Deploy", ["vecraft", "ServiceHost", "TestSupport", "Primitives", yaml]),
-        tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
+        tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Raft", "Primitives", "TestSupport", "CChecksum"]),
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
         tests("JournalService", ["JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Raft", "PeerTransport", "Observability", "Primitives", "TestSupport"]),
         tests("StorageNode", [
