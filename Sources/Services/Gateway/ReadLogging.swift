@@ -1,6 +1,7 @@
 internal import HLC
 internal import Lineage
 internal import Logging
+internal import NIOCore
 internal import Observability
 internal import Primitives
 internal import QueryProcessor
@@ -104,4 +105,78 @@ extension Gateway {
                 status: VecraftError.Code.ok.name,
                 shards: shards.sorted { $0.shard < $1.shard }))
     }
+}
+
+// MARK: Reads that failed
+
+/// What of a request says how fresh an answer had to be.
+private protocol CarriesReadOptions {
+    var read: VecraftV1.ReadOptions.View? { get }
+}
+extension VecraftV1.SearchRequest.View: CarriesReadOptions {}
+extension VecraftV1.GetRequest.View: CarriesReadOptions {}
+extension VecraftV1.CountRequest.View: CarriesReadOptions {}
+extension VecraftV1.ScrollRequest.View: CarriesReadOptions {}
+
+extension Gateway {
+    /// A read ends with an error: it gets a note as an answer does.
+    ///
+    /// - Parameters:
+    ///   - context: Nil: it was not even known who asks.
+    ///   - message: The request, which may be no message at all.
+    @inline(__always)
+    func failed<Op: ReadOperation>(
+        _: Op.Type, _ error: VecraftError, _ context: RequestContext?, _ message: UnsafeRawBufferPointer
+    ) {
+        guard let context, self.logsReads(context) else { return }
+        self.logFailure(Op.self, error, context) { (arena) throws(VecraftError) in
+            try Op.Request.decode(message, in: arena)
+        }
+    }
+
+    @inline(__always)
+    func failed<Op: ReadOperation>(
+        _: Op.Type, _ error: VecraftError, _ context: RequestContext, _ message: ByteBuffer
+    ) {
+        guard self.logsReads(context) else { return }
+        self.logFailure(Op.self, error, context) { (arena) throws(VecraftError) in
+            try message.decode(Op.Request.self, in: arena)
+        }
+    }
+
+    @inline(__always)
+    func failed<Op: ReadOperation, Message: WireMessage>(
+        _: Op.Type, _ error: VecraftError, _ context: RequestContext, _ message: Message
+    ) where Message.Builder.View == Op.Request {
+        guard self.logsReads(context) else { return }
+        self.logFailure(Op.self, error, context) { message.built(in: $0).view }
+    }
+
+    /// Names are as the request has them, cut to what a name may be: there may be no such collection.
+    @inline(never)
+    private func logFailure<Op: ReadOperation>(
+        _: Op.Type, _ error: VecraftError, _ context: RequestContext,
+        _ decode: (Arena) throws(VecraftError) -> Op.Request
+    ) {
+        guard let reads = self.lineage.reads else { return }
+        var note = VecraftV1.AnsweredRead(
+            requestID: context.requestID, node: self.lineage.nodeName(0), hlc: self.clock.now().rawValue,
+            operation: Op.metrics(self.operations).name, traceID: context.trace?.traceIDHex ?? "",
+            principal: context.principal,
+            durationUs: (SystemTime.monotonicNanoseconds &- context.arrived) / 1_000, status: error.code.name,
+            reason: error.reason ?? "")
+        ArenaPool.shared.withArena { arena in
+            guard let request = try? decode(arena) else { return }
+            let place = Op.place(request)
+            note.tenant = place.tenant.isEmpty ? "default" : String(place.tenant.string.prefix(Self.maxNoted))
+            note.collection = String(place.collection.string.prefix(Self.maxNoted))
+            if let schema = try? self.schema(place.collection, place.tenant) { note.collectionID = schema.id }
+            let wish = (request as? any CarriesReadOptions)?.read?.consistency ?? .unspecified
+            if let level = try? ConsistencyLevel(wire: wish) { note.requested = VecraftV1.ConsistencyLevel(level) }
+        }
+        reads.note(note)
+    }
+
+    /// Characters of a name that nobody has checked.
+    private static let maxNoted = 128
 }
