@@ -1,7 +1,7 @@
 package import FileStore
 package import HLC
-package import JournalService
 internal import JournalFormat
+package import JournalService
 internal import JournalStore
 internal import Logging
 import Observability
@@ -61,7 +61,6 @@ package final class StorageNode: Sendable {
         self.workers = ShardWorkers(threads: settings.indexThreads)
         do throws(FileFault) {
             try files.createDirectory(Paths.join(directory, "shards"))
-            try files.createDirectory(Paths.join(directory, "receipts"))
         } catch {
             throw VecraftError(.unavailable, "the data directory cannot be used: \(error)")
         }
@@ -283,11 +282,23 @@ package final class StorageNode: Sendable {
         return replay
     }
 
+    /// Receipts are notes: where none can be kept the node serves all the same, and has those since its start.
+    private func receipts(of partition: PartitionID) -> ReceiptLog {
+        let folder = Paths.join(self.directory, "receipts")
+        do throws(VecraftError) {
+            return try ReceiptLog(path: Paths.join(folder, "\(partition)"), in: folder, files: self.files)
+        } catch {
+            self.log.error(
+                "receipts do not outlive this start",
+                metadata: ["partition": "\(partition)", "error": "\(error.message)"])
+            return ReceiptLog()
+        }
+    }
+
     private func replay(_ partition: PartitionID, from start: JournalOffset) throws(VecraftError) -> PartitionReplay {
-        let receipts = try ReceiptLog(
-            path: Paths.join(self.directory, "receipts/\(partition)"), files: self.files)
         return try PartitionReplay(
-            partition: partition, start: start, journal: self.journal, clock: self.clock, receipts: receipts,
+            partition: partition, start: start, journal: self.journal, clock: self.clock,
+            receipts: self.receipts(of: partition),
             applyDelayMilliseconds: self.settings.applyDelayMilliseconds, metrics: self.gauges)
     }
 
