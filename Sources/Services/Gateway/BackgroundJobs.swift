@@ -31,7 +31,7 @@ final class BackgroundJobs: Sendable {
     }
 
     func run() async {
-        let threads = BlockingThreads(self.sideBySide)
+        let threads = BlockingThreads(jobs: self.sideBySide)
         await withTaskGroup(of: Void.self) { group in
             var running = 0
             for await job in self.jobs {
@@ -49,12 +49,12 @@ final class BackgroundJobs: Sendable {
     func stop() { self.continuation.finish() }
 }
 
-/// Threads that may block.
+/// Threads that may block: one for each job, and one for what jobs begin beside themselves and wait for, such as questions to other nodes.
 private final class BlockingThreads: TaskExecutor {
     private let pool: NIOThreadPool
 
-    init(_ count: Int) {
-        self.pool = NIOThreadPool(numberOfThreads: count)
+    init(jobs: Int) {
+        self.pool = NIOThreadPool(numberOfThreads: jobs + 1)
         self.pool.start()
     }
 
