@@ -37,6 +37,10 @@ struct LineageLimitsTests {
             "POST", node.server.httpPort, "/v1/collections/c/points:search",
             body: #"{"vector":{"values":[1,2,3]},"limit":1}"#, headers: ["x-request-id": "by-http"])
         #expect(byHTTP.status == 400, "\(byHTTP.body)")
+        let noRequest = try await http(
+            "POST", node.server.httpPort, "/v1/collections/c/points:count", body: #"{"filters":"#,
+            headers: ["x-request-id": "no-request"])
+        #expect(noRequest.status == 400, "\(noRequest.body)")
         // After waiting for a replica that is late: none is asked twice before it is.
         var late: VecraftError?
         for attempt in 0..<30 where late?.reason != "REPLICA_BEHIND" {
@@ -59,6 +63,9 @@ struct LineageLimitsTests {
         #expect(lost.map(\.status) == ["NOT_FOUND"] && lost.map(\.collection) == ["nowhere"])
         #expect(lost.first?.collectionID == 0)
         #expect(try await self.reads(node, "by-http").map(\.status) == ["INVALID_ARGUMENT"])
+        let none = try await self.reads(node, "no-request")
+        #expect(none.map(\.status) == ["INVALID_ARGUMENT"] && none.map(\.operation) == ["count"])
+        #expect(none.first?.collection == "c" && none.first?.requested == .unspecified)
         let behind = try #require(try await self.reads(node, "late").last { $0.reason == "REPLICA_BEHIND" })
         #expect(behind.operation == "get" && behind.durationUs > 100_000)
 

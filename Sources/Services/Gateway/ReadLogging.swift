@@ -1,6 +1,8 @@
 internal import HLC
+internal import HTTP
 internal import Lineage
 internal import Logging
+internal import MetaManager
 internal import NIOCore
 internal import Observability
 internal import Primitives
@@ -152,29 +154,56 @@ extension Gateway {
         self.logFailure(Op.self, error, context) { message.built(in: $0).view }
     }
 
-    /// Names are as the request has them, cut to what a name may be: there may be no such collection.
     @inline(never)
     private func logFailure<Op: ReadOperation>(
         _: Op.Type, _ error: VecraftError, _ context: RequestContext,
         _ decode: (Arena) throws(VecraftError) -> Op.Request
     ) {
-        guard let reads = self.lineage.reads else { return }
-        var note = VecraftV1.AnsweredRead(
-            requestID: context.requestID, node: self.lineage.nodeName(0), hlc: self.clock.now().rawValue,
-            operation: Op.metrics(self.operations).name, traceID: context.trace?.traceIDHex ?? "",
-            principal: context.principal,
-            durationUs: (SystemTime.monotonicNanoseconds &- context.arrived) / 1_000, status: error.code.name,
-            reason: error.reason ?? "")
         ArenaPool.shared.withArena { arena in
-            guard let request = try? decode(arena) else { return }
+            guard let request = try? decode(arena) else {
+                return self.logFailure(Op.self, error, context, collection: "", tenant: "", wish: nil)
+            }
             let place = Op.place(request)
-            note.tenant = place.tenant.isEmpty ? "default" : String(place.tenant.string.prefix(Self.maxNoted))
-            note.collection = String(place.collection.string.prefix(Self.maxNoted))
-            if let schema = try? self.schema(place.collection, place.tenant) { note.collectionID = schema.id }
-            let wish = (request as? any CarriesReadOptions)?.read?.consistency ?? .unspecified
-            if let level = try? ConsistencyLevel(wire: wish) { note.requested = VecraftV1.ConsistencyLevel(level) }
+            self.logFailure(
+                Op.self, error, context, collection: place.collection.string, tenant: place.tenant.string,
+                wish: (request as? any CarriesReadOptions)?.read?.consistency ?? .unspecified)
         }
-        reads.note(note)
+    }
+
+    /// Makes the request of an HTTP call; one that is none is a read that failed.
+    func noting<Op: ReadOperation, Message>(
+        _: Op.Type, _ call: HTTPCall, _ context: RequestContext, _ make: () throws(VecraftError) -> Message
+    ) throws(VecraftError) -> Message {
+        do throws(VecraftError) { return try make() } catch {
+            if self.logsReads(context) {
+                self.logFailure(
+                    Op.self, error, context, collection: call.parameter("collection"),
+                    tenant: call.optionalParameter("tenant") ?? "", wish: nil)
+            }
+            throw error
+        }
+    }
+
+    /// - Parameters:
+    ///   - collection: As the request has it, "" if it is not known; there may be none. Cut to what a name may be.
+    ///   - wish: How fresh an answer had to be; nil: it is not known.
+    private func logFailure<Op: ReadOperation>(
+        _: Op.Type, _ error: VecraftError, _ context: RequestContext, collection: String, tenant: String,
+        wish: VecraftV1.ConsistencyLevel?
+    ) {
+        guard let reads = self.lineage.reads else { return }
+        let tenant = tenant.isEmpty ? "default" : tenant
+        let level = wish.flatMap { try? ConsistencyLevel(wire: $0) }
+        reads.note(
+            VecraftV1.AnsweredRead(
+                requestID: context.requestID, node: self.lineage.nodeName(0), hlc: self.clock.now().rawValue,
+                operation: Op.metrics(self.operations).name, tenant: String(tenant.prefix(Self.maxNoted)),
+                collection: String(collection.prefix(Self.maxNoted)),
+                collectionID: (try? self.meta.collection(tenant: tenant, name: collection).id) ?? 0,
+                traceID: context.trace?.traceIDHex ?? "", principal: context.principal,
+                requested: level.map { VecraftV1.ConsistencyLevel($0) } ?? .unspecified,
+                durationUs: (SystemTime.monotonicNanoseconds &- context.arrived) / 1_000, status: error.code.name,
+                reason: error.reason ?? ""))
     }
 
     /// Characters of a name that nobody has checked.
