@@ -54,8 +54,8 @@ package final class Gateway: Sendable {
     let jobs = BackgroundJobs(sideBySide: 4, maxPending: 256)
     /// What other nodes ask, apart from what is asked here and waits for them: nodes whose turns are all taken by questions to each other
     /// would wait in a ring. Long and short ones apart as well. They ask nobody, so they end.
-    let peerReads = BackgroundJobs(sideBySide: 2, maxPending: 64)
-    let peerVerifies = BackgroundJobs(sideBySide: 2, maxPending: 16)
+    let peerReads = BackgroundJobs(sideBySide: 2, maxPending: 256)
+    let peerVerifies = BackgroundJobs(sideBySide: 2, maxPending: 256)
     let writes: Budget
     let exports: Budget
     let watchers: Budget

@@ -1,7 +1,7 @@
 package import FileStore
 package import HLC
-internal import JournalFormat
 package import JournalService
+internal import JournalFormat
 internal import JournalStore
 internal import Logging
 import Observability
@@ -296,9 +296,9 @@ package final class StorageNode: Sendable {
     }
 
     private func replay(_ partition: PartitionID, from start: JournalOffset) throws(VecraftError) -> PartitionReplay {
+        let receipts = self.receipts(of: partition)
         return try PartitionReplay(
-            partition: partition, start: start, journal: self.journal, clock: self.clock,
-            receipts: self.receipts(of: partition),
+            partition: partition, start: start, journal: self.journal, clock: self.clock, receipts: receipts,
             applyDelayMilliseconds: self.settings.applyDelayMilliseconds, metrics: self.gauges)
     }
 
