@@ -12,7 +12,7 @@ let strict: [SwiftSetting] = [
 ]
 
 /// Modules whose tests look inside. Demo and tests share one release build, which has no testability of its own.
-let lookedInto: Set = ["Etcd", "GRPC", "JournalStore", "OpenTelemetry", "PeerTransport", "ShardEngine", "Wire"]
+let lookedInto: Set = ["Etcd", "GRPC", "JournalStore", "Lineage", "OpenTelemetry", "PeerTransport", "ShardEngine", "Wire"]
 
 func layer(_ folder: String, _ name: String, _ needs: [Target.Dependency]) -> Target {
     let settings = strict + (lookedInto.contains(name) ? [.unsafeFlags(["-enable-testing"])] : [])
@@ -172,7 +172,7 @@ let package = Package(
         tests("ServiceHost", ["ServiceHost", "Observability", "Primitives", "TestSupport", logging]),
         tests("Dashboards", ["DashboardSupport", "vecraft", "TestSupport", "Primitives", yaml]),
         tests("Deploy", ["vecraft", "ServiceHost", "TestSupport", "Primitives", yaml]),
-        tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Primitives", "TestSupport", "CChecksum"]),
+        tests("JournalStore", ["JournalStore", "JournalFormat", "HLC", "FileStore", "Raft", "Primitives", "TestSupport", "CChecksum"]),
         tests("ShardEngine", ["ShardEngine", "JournalFormat", "Filter", "HNSW", "FileStore", "Primitives", "TestSupport", "CChecksum", "PayloadIndex"]),
         tests("JournalService", ["JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Raft", "PeerTransport", "Observability", "Primitives", "TestSupport"]),
         tests("StorageNode", [
@@ -185,6 +185,7 @@ let package = Package(
         ]),
         tests("ControlPlane", ["ControlPlane", "Metadata", "Placement", "FileStore", "Primitives", "TestSupport"]),
         tests("Gateway", ["Gateway", "JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Observability", "QueryProcessor", "Primitives", "TestSupport"]),
+        tests("Lineage", ["Lineage", "JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Observability", "Wire", "Primitives", "TestSupport"]),
         tests("MetricsExporter", ["MetricsExporter", "Observability", "Primitives", "TestSupport"]),
         tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),
         tests("Cluster", ["vecraft", "ClusterSupport", "DashboardSupport", "Linearizability", "TestSupport", "Primitives", "GRPC", "Wire", nioPosix]),

@@ -91,6 +91,23 @@ extension RealClusters {
             let read = try #require(reads.reads.first)
             #expect(reads.reads.count == 1 && read.node == "node-1" && read.shards.map(\.shard) == [0, 1, 2, 3])
             #expect(read.shards.allSatisfy { $0.replica.hasPrefix("node-") && $0.indexVersion > 0 })
+
+            // One that no node could answer for some shards of is remembered as well.
+            await cluster[2].kill()
+            await cluster[3].kill()
+            await #expect(throws: VecraftError.self) {
+                let _: VecraftV1.CountResponse = try await cluster[1].call(
+                    "vecraft.v1.Points/Count", VecraftV1.CountRequest(collection: ClusterRun.collection),
+                    metadata: ["x-request-id": "who-failed"], timeout: .seconds(5))
+            }
+            let failed = try await eventually("its failure is noted", every: .milliseconds(100)) {
+                let reads: VecraftV1.SearchLineageResponse = try await cluster[1].call(
+                    "vecraft.v1.Lineage/Search", VecraftV1.SearchLineageRequest(requestID: "who-failed"),
+                    timeout: .seconds(30))
+                return reads.reads.first
+            }
+            #expect(failed.operation == "count" && failed.collection == ClusterRun.collection && failed.node == "node-1")
+            #expect(failed.status != "OK" && failed.shards.isEmpty)
             _ = etcd
         }
     }

@@ -289,5 +289,7 @@ struct TrimmedJournal: JournalClient {
     func status(_ partition: PartitionID) throws(VecraftError) -> JournalPartitionStatus {
         try self.whole.status(partition)
     }
-    func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport { try self.whole.verify(partition) }
+    func verify(_ partition: PartitionID, deadline: UInt64) throws(VecraftError) -> PartitionReport {
+        try self.whole.verify(partition, deadline: deadline)
+    }
 }

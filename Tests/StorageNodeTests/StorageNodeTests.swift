@@ -89,8 +89,8 @@ import Testing
         func status(_ partition: PartitionID) throws(VecraftError) -> JournalPartitionStatus {
             try self.local.status(partition)
         }
-        func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport {
-            try self.local.verify(partition)
+        func verify(_ partition: PartitionID, deadline: UInt64) throws(VecraftError) -> PartitionReport {
+            try self.local.verify(partition, deadline: deadline)
         }
     }
 

@@ -31,6 +31,8 @@ package struct PartitionReport: Sendable, Equatable {
     package var segments = 0
     /// One line a fault: file, byte, what is wrong. At most 1,000 are kept.
     package var faults: [String] = []
+    /// The time given ended behind `lastOffset`.
+    package var isUnfinished = false
     package var isOK: Bool { self.faults.isEmpty }
 
     package init(partition: PartitionID) { self.partition = partition }

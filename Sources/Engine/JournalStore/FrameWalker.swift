@@ -3,7 +3,7 @@ internal import FileStore
 internal import JournalFormat
 internal import Primitives
 
-/// Walks the frames of one segment, front to back, through one window of memory.
+/// Walks the frames of one segment, front to back: through one window of memory, or where a mapped file lies.
 struct FrameWalker {
     enum Step {
         /// The view is valid until the next step. Without `checksBodies` it ends where the body begins.
@@ -14,7 +14,11 @@ struct FrameWalker {
         case bad(position: Int, what: String)
     }
 
-    private let file: any File
+    private enum Source {
+        case file(any File)
+        case memory(UnsafeRawBufferPointer)
+    }
+    private let source: Source
     private let salt: UInt32
     /// Bytes of the file that are looked at.
     private let limit: Int
@@ -27,12 +31,23 @@ struct FrameWalker {
     private static let windowBytes = 1 << 20
 
     init(file: any File, salt: UInt32, from position: Int = SegmentHeader.bytes, limit: Int, checksBodies: Bool) {
-        self.file = file
+        self.source = .file(file)
         self.salt = salt
         self.limit = limit
         self.checksBodies = checksBodies
         self.position = position
         self.window = AlignedBytes(bytes: min(Self.windowBytes, max(limit - position, Frame.stampedBytes)))
+    }
+
+    /// Over a segment's first bytes in memory, which must outlive the walk. Views are whole, but bodies are not checked: what is not looked at
+    /// is not read.
+    init(memory: UnsafeRawBufferPointer, salt: UInt32) {
+        self.source = .memory(memory)
+        self.salt = salt
+        self.limit = memory.count
+        self.checksBodies = false
+        self.position = SegmentHeader.bytes
+        self.window = AlignedBytes(bytes: 0)
     }
 
     /// Looks at what stands at ``position`` and moves behind it if it is an entry.
@@ -53,6 +68,14 @@ struct FrameWalker {
     }
 
     private mutating func entry(_ head: Frame.Head, at position: Int) throws(FileFault) -> Step {
+        if case .memory(let raw) = self.source {
+            let start = position + Frame.headBytes
+            guard let view = try? EntryView(UnsafeRawBufferPointer(rebasing: raw[start..<start + head.entryBytes])) else {
+                return .bad(position: position, what: "entry lengths that do not add up")
+            }
+            self.position = position + head.frameBytes
+            return .entry(head, position: position, view)
+        }
         if self.checksBodies {
             let raw = try self.load(position, head.frameBytes)
             do throws(DecodingFault) {
@@ -112,11 +135,16 @@ struct FrameWalker {
 
     /// Bytes of the file; the caller has checked them against the limit.
     private mutating func load(_ position: Int, _ count: Int) throws(FileFault) -> UnsafeRawBufferPointer {
+        let file: any File
+        switch self.source {
+        case .memory(let raw): return UnsafeRawBufferPointer(rebasing: raw[position..<position + count])
+        case .file(let known): file = known
+        }
         if position < self.windowStart || position + count > self.windowStart + self.windowCount {
             if count > self.window.raw.count { self.window = AlignedBytes(bytes: count) }
             let wanted = min(max(count, self.checksBodies ? self.window.raw.count : min(64 << 10, self.window.raw.count)), self.limit - position)
             self.windowCount = 0
-            try self.file.readExactly(into: UnsafeMutableRawBufferPointer(rebasing: self.window.raw[..<wanted]), at: position)
+            try file.readExactly(into: UnsafeMutableRawBufferPointer(rebasing: self.window.raw[..<wanted]), at: position)
             self.windowStart = position
             self.windowCount = wanted
         }

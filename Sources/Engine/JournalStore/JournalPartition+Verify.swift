@@ -4,21 +4,23 @@ internal import Primitives
 internal import Synchronization
 
 extension JournalPartition {
-    /// Reads the whole log: checksums, gaps, order of HLCs. Appends go on meanwhile; what they add is not looked at.
+    /// Reads the whole log: checksums, gaps, order of HLCs. Appends go on meanwhile; what they add is not looked at. What is trimmed
+    /// meanwhile is no fault, and not in the report.
     ///
-    /// - Parameter report: Gets a line a fault as it is found: file, byte, what is wrong.
-    package func verify(_ report: (String) -> Void = { _ in }) -> PartitionReport { Self.verify(self.log, report) }
+    /// - Parameters:
+    ///   - deadline: Monotonic nanoseconds; then the report ends, and says so.
+    ///   - report: Gets a line a fault as it is found: file, byte, what is wrong.
+    package func verify(deadline: UInt64 = .max, _ report: (String) -> Void = { _ in }) -> PartitionReport {
+        Self.verify(self.log, deadline: deadline, report)
+    }
 
-    static func verify(_ log: PartitionLog, _ report: (String) -> Void) -> PartitionReport {
-        var check = LogCheck(partition: log.partition)
+    static func verify(_ log: PartitionLog, deadline: UInt64 = .max, _ report: (String) -> Void) -> PartitionReport {
+        var check = LogCheck(partition: log.partition, deadline: deadline)
         for segment in log.segments.withLock({ $0 }) {
             let before = check.report.faults.count
-            do throws(FileFault) {
-                try check.read(segment, file: try log.file(of: segment))
-            } catch {
-                check.add("\(error)")
-            }
+            check.look(at: segment, in: log)
             for fault in check.report.faults[before...] { report(fault) }
+            if check.report.isUnfinished { break }
         }
         return check.report
     }
@@ -28,14 +30,47 @@ extension JournalPartition {
 private struct LogCheck {
     /// Enough to see what is wrong; a destroyed segment would fill memory with lines.
     private static let maxFaults = 1000
+    /// Looks at a segment that changes under the reader.
+    private static let maxLooks = 5
 
     private(set) var report: PartitionReport
     private var due: JournalOffset?
     private var lastHLC = HLCTimestamp.zero
+    private let deadline: UInt64
 
-    init(partition: PartitionID) { self.report = PartitionReport(partition: partition) }
+    init(partition: PartitionID, deadline: UInt64) {
+        self.report = PartitionReport(partition: partition)
+        self.deadline = deadline
+    }
 
-    mutating func read(_ segment: Segment, file: any File) throws(FileFault) {
+    /// Reads a segment as the log has it. A fault counts only if the segment is still the log's and what it was: one that was trimmed
+    /// meanwhile has none, and one that was cut (what was not committed may be) is read again.
+    mutating func look(at segment: Segment, in log: PartitionLog) {
+        var segment = segment
+        for looks in 1...Self.maxLooks {
+            let before = self
+            do throws(FileFault) { try self.read(segment, file: try log.file(of: segment)) } catch {
+                self.add("\(error)")
+            }
+            guard self.report.faults.count > before.report.faults.count else { return }
+            let first = log.firstOffset
+            let now = log.segments.withLock { segments in
+                segments.first { $0.path == segment.path && $0.salt == segment.salt }
+            }
+            guard let now, now.isEmpty || now.lastOffset >= first else {
+                self = before
+                self.due = nil
+                return
+            }
+            // Cutting changes the file before the log: only what is committed cannot be in the middle of it.
+            let isCut = now.lastOffset < segment.lastOffset
+            guard isCut || segment.lastOffset > log.committed, looks < Self.maxLooks else { return }
+            self = before
+            if isCut { segment = now } else { Signal().wait(milliseconds: 10) }
+        }
+    }
+
+    private mutating func read(_ segment: Segment, file: any File) throws(FileFault) {
         self.report.segments += 1
         guard !segment.isEmpty else { return }
         self.checkHeader(segment, try Self.header(of: file))
@@ -46,6 +81,10 @@ private struct LogCheck {
         var walker = FrameWalker(
             file: file, salt: segment.salt, limit: min(segment.end, try file.size()), checksBodies: true)
         while true {
+            if SystemClock.monotonicNanoseconds() >= self.deadline {
+                self.report.isUnfinished = true
+                return
+            }
             switch try walker.next() {
             case .entry(let head, let position, let view): self.entry(view, head: head, at: position, of: segment)
             case .end(let position):
@@ -69,7 +108,9 @@ private struct LogCheck {
     private mutating func checkHeader(_ segment: Segment, _ finding: SegmentHeader.Finding) {
         switch finding {
         case .header(let header):
-            if header.partition != self.report.partition || header.sequence != segment.sequence || header.salt != segment.salt {
+            if header.partition != self.report.partition || header.sequence != segment.sequence
+                || header.salt != segment.salt
+            {
                 self.add("\(segment.path), byte 0: the header is of another segment")
             }
         case .newer(let format): self.add("\(segment.path), byte 8: segment of format \(format)")

@@ -144,23 +144,20 @@ final class LineageIndex: Sendable {
     func store(_ keys: LineageKeys, of segment: Segment, _ log: PartitionLog) {
         guard self.isKept else { return }
         let path = SegmentName.lineage(ofSegmentAt: segment.path)
-        let aside = path + AtomicFile.suffix
         let bytes = LineageIndexFile.encode(keys, of: segment)
         self.making.withLock { _ in
             // A segment that was cut or trimmed meanwhile must not get one.
             guard log.segments.withLock({ $0.contains { $0.path == segment.path && $0.salt == segment.salt } }) else {
                 return
             }
-            do throws(FileFault) {
-                let file = try self.files.open(aside, .create)
-                defer { file.close() }
-                try file.truncate(to: 0)
-                try file.write(bytes, at: 0)
-                try self.files.rename(aside, to: path)
-            } catch {
-                try? self.files.remove(aside)
-            }
+            try? AtomicFile.replace(path, with: bytes, in: self.files, isDurable: false)
         }
+    }
+
+    /// Runs `body` while no file is being made. Of segments that the log has no more none is made afterwards either, so what `body` removes
+    /// stays removed. Waits for at most one file's writing.
+    func whileNoneIsMade(_ body: () throws(FileFault) -> Void) throws(FileFault) {
+        try self.making.withLock { (_) throws(FileFault) in try body() }
     }
 
     /// Makes the file of a sealed segment that has none: of an earlier release, after a crash, or of a log that came whole.

@@ -103,6 +103,8 @@ struct Recovery {
             try self.endLog(at: segment, stop: stop, later: found[(position + 1)...])
             break
         }
+        // A damaged folder stays as it is, for a person to look at.
+        if self.loss == nil { SegmentName.removeOrphans(in: directory, files) }
         if self.mark.durable >= self.nextOffset {
             try self.lose(
                 self.segments.last?.path ?? directory, byte: self.segments.last?.end ?? 0,

@@ -196,9 +196,11 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
         self.disk.state.start = start
         try self.disk.state.store(directory: self.directory, files: self.files)
         self.log.replace(segments: Array(self.log.segments.withLock { $0 }.dropFirst(gone.count)), start: start.position.index)
-        for segment in gone {
-            try SegmentName.removeDerived(of: segment.path, self.files)
-            try self.files.remove(segment.path)
+        try self.log.lineage.whileNoneIsMade { () throws(FileFault) in
+            for segment in gone {
+                try SegmentName.removeDerived(of: segment.path, self.files)
+                try self.files.remove(segment.path)
+            }
         }
         try self.files.syncDirectory(self.disk.folder)
         self.observer?.segments(partition: self.partition, count: self.log.segmentCount, diskBytes: self.log.diskBytes)
@@ -327,7 +329,10 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
         return Subscription { notices.remove(id) }
     }
 
-    package func verify(_ report: (String) -> Void = { _ in }) -> PartitionReport { JournalPartition.verify(self.log, report) }
+    /// As of ``JournalPartition/verify(deadline:_:)``.
+    package func verify(deadline: UInt64 = .max, _ report: (String) -> Void = { _ in }) -> PartitionReport {
+        JournalPartition.verify(self.log, deadline: deadline, report)
+    }
 
     /// Written frames for another replica. Damage is remembered: the next start reads everything.
     package func frames(from: JournalOffset, through last: JournalOffset, maxBytes: Int) throws(VecraftError) -> FrameRun {

@@ -80,9 +80,24 @@ enum SegmentName {
 
     /// Removes what stands beside a segment and tells of its entries; a segment that is cut must have none.
     static func removeDerived(of segmentPath: String, _ files: any FileStore) throws(FileFault) {
-        let stem = segmentPath.dropLast(".segment".count)
-        for path in ["\(stem).sidecar", "\(stem).keys", "\(stem).lineage"] where files.exists(path) {
+        let stem = String(segmentPath.dropLast(".segment".count))
+        for path in Self.derived.map({ stem + $0 }) where files.exists(path) {
             try files.remove(path)
+        }
+    }
+
+    private static let derived = [".sidecar", ".keys", ".lineage"]
+
+    /// Removes what stands beside segments that are not there any more: a crash, or an earlier release's trim, may have left it. What cannot
+    /// go takes space and nothing else.
+    static func removeOrphans(in directory: String, _ files: any FileStore) {
+        guard let names = try? files.list(directory) else { return }
+        let known = Set(names)
+        for name in names {
+            guard let suffix = self.derived.first(where: { name.hasSuffix($0) }) else { continue }
+            let segment = String(name.dropLast(suffix.count)) + ".segment"
+            guard self.sequence(of: segment) != nil, !known.contains(segment) else { continue }
+            try? files.remove(Paths.join(directory, name))
         }
     }
 

@@ -10,17 +10,10 @@ enum SegmentScan {
     static func keys(of segment: Segment, file: any File) throws(FileFault) -> [KeyRecord]? {
         var walker = FrameWalker(file: file, salt: segment.salt, limit: segment.end, checksBodies: false)
         var keys: [KeyRecord] = []
-        var expected = segment.firstOffset
-        while true {
-            switch try walker.next() {
-            case .entry(let head, _, let view):
-                guard head.offset == expected else { return nil }
-                expected += 1
-                if let key = KeyRecord(view) { keys.append(key) }
-            case .end: return expected == segment.lastOffset + 1 ? keys : nil
-            case .blank, .bad: return nil
-            }
+        let isWhole = try Self.walk(&walker, segment) { view in
+            if let key = KeyRecord(view) { keys.append(key) }
         }
+        return isWhole ? keys : nil
     }
 
     /// Idempotency keys and lineage keys of a segment that was written by this process.
@@ -29,26 +22,51 @@ enum SegmentScan {
     /// reads the entry. `make bench-lineage` prints what this costs an import.
     ///
     /// - Returns: Nil if it does not read as it was written.
-    static func allKeys(of segment: Segment, file: any File) throws(FileFault) -> (keys: [KeyRecord], lineage: LineageKeys)? {
+    static func allKeys(
+        of segment: Segment, file: any File
+    ) throws(FileFault) -> (keys: [KeyRecord], lineage: LineageKeys)? {
         let mapping = try file.map()
-        return withExtendedLifetime(mapping) {
+        return try withExtendedLifetime(mapping) { () throws(FileFault) -> (keys: [KeyRecord], lineage: LineageKeys)? in
             guard mapping.bytes.count >= segment.end else { return nil }
-            let raw = UnsafeRawBufferPointer(rebasing: mapping.bytes[..<segment.end])
+            var walker = FrameWalker(
+                memory: UnsafeRawBufferPointer(rebasing: mapping.bytes[..<segment.end]), salt: segment.salt)
             var keys: [KeyRecord] = []
             var lineage = LineageKeys(from: segment.firstOffset)
-            var position = SegmentHeader.bytes
-            while position < raw.count {
-                let rest = UnsafeRawBufferPointer(rebasing: raw[position...])
-                guard rest.count >= Frame.stampedBytes, case .head(let head) = Frame.inspect(rest, salt: segment.salt),
-                    head.frameBytes <= rest.count, head.offset == lineage.next,
-                    let view = try? EntryView(
-                        UnsafeRawBufferPointer(rebasing: rest[Frame.headBytes..<Frame.headBytes + head.entryBytes]))
-                else { return nil }
+            let isWhole = try Self.walk(&walker, segment) { view in
                 if let key = KeyRecord(view) { keys.append(key) }
                 lineage.add(view)
-                position += head.frameBytes
             }
-            return lineage.next == segment.lastOffset + 1 ? (keys, lineage) : nil
+            return isWhole ? (keys, lineage) : nil
+        }
+    }
+
+    /// Hands out the entries of a segment that was written by this process.
+    ///
+    /// - Returns: Whether they are those that were written.
+    private static func walk(
+        _ walker: inout FrameWalker, _ segment: Segment, _ body: (EntryView) -> Void
+    ) throws(FileFault) -> Bool {
+        var due = segment.firstOffset
+        let stop = try Self.walk(&walker) { head, view in
+            guard head.offset == due else { return "entry \(head.offset) where \(due) is due" }
+            due += 1
+            body(view)
+            return nil
+        }
+        return stop == .blank && due == segment.lastOffset + 1
+    }
+
+    /// Hands out entries up to the first place that is none, or that `body` finds fault with.
+    private static func walk(
+        _ walker: inout FrameWalker, _ body: (Frame.Head, EntryView) -> String?
+    ) throws(FileFault) -> Stop {
+        while true {
+            switch try walker.next() {
+            case .entry(let head, let position, let view):
+                if let fault = body(head, view) { return .bad(fault, at: position) }
+            case .end, .blank: return .blank
+            case .bad(let position, let what): return .bad(what, at: position)
+            }
         }
     }
 
@@ -63,7 +81,7 @@ enum SegmentScan {
     struct Result {
         var segment: Segment
         var keys: [KeyRecord]
-        let stop: Stop
+        var stop: Stop
     }
 
     /// Reads everything, checks everything, up to the first place that is not the next entry.
@@ -73,23 +91,17 @@ enum SegmentScan {
         var result = Result(segment: segment, keys: [], stop: .blank)
         var walker = FrameWalker(file: file, salt: segment.salt, limit: segment.fileBytes, checksBodies: true)
         var lastHLC = lastHLC
-        while true {
-            switch try walker.next() {
-            case .entry(let head, let position, let view):
-                if let fault = Self.fault(
-                    in: view, due: result.segment.lastOffset + 1, partition: partition, after: lastHLC)
-                {
-                    return Result(segment: result.segment, keys: result.keys, stop: .bad(fault, at: position))
-                }
-                lastHLC = view.hlc
-                if let key = KeyRecord(view) { result.keys.append(key) }
-                result.segment.add(frameBytes: head.frameBytes, hlc: view.hlc, term: view.term)
-                if view.operation == .configuration { result.segment.configurations.append(head.offset) }
-            case .end, .blank: return result
-            case .bad(let position, let what):
-                return Result(segment: result.segment, keys: result.keys, stop: .bad(what, at: position))
-            }
+        let stop = try Self.walk(&walker) { head, view in
+            let due = result.segment.lastOffset + 1
+            if let fault = Self.fault(in: view, due: due, partition: partition, after: lastHLC) { return fault }
+            lastHLC = view.hlc
+            if let key = KeyRecord(view) { result.keys.append(key) }
+            result.segment.add(frameBytes: head.frameBytes, hlc: view.hlc, term: view.term)
+            if view.operation == .configuration { result.segment.configurations.append(head.offset) }
+            return nil
         }
+        result.stop = stop
+        return result
     }
 
     /// What is wrong with an entry whose checksums are right.

@@ -4,8 +4,11 @@ package enum AtomicFile {
     package static let suffix = ".new"
 
     /// Writes aside, syncs, renames, syncs the folder.
+    ///
+    /// - Parameter isDurable: False for what can be made again: nothing is synced. While the machine runs the file is the old one or the new
+    ///   one as well, but after a power cut it may hold anything, so whoever reads it must be able to tell.
     package static func replace(
-        _ path: String, with bytes: [UInt8], in files: any FileStore
+        _ path: String, with bytes: [UInt8], in files: any FileStore, isDurable: Bool = true
     ) throws(FileFault) {
         let aside = path + Self.suffix
         do throws(FileFault) {
@@ -13,13 +16,16 @@ package enum AtomicFile {
             defer { file.close() }
             try file.truncate(to: 0)
             try file.write(bytes, at: 0)
-            try file.sync()
+            if isDurable { try file.sync() }
         } catch {
             // A half-written file would hold space on the very disk that may be full. If it cannot go, nobody reads it.
             try? files.remove(aside)
             throw error
         }
-        try files.rename(aside, to: path)
-        try files.syncParent(of: path)
+        do throws(FileFault) { try files.rename(aside, to: path) } catch {
+            try? files.remove(aside)
+            throw error
+        }
+        if isDurable { try files.syncParent(of: path) }
     }
 }

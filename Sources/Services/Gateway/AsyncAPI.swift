@@ -43,6 +43,7 @@ extension Gateway {
             }
         } catch {
             metrics.record(context, .interactive, error, since: start)
+            self.failed(Op.self, error, context, message)
             throw error
         }
     }

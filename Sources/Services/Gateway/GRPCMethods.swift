@@ -135,14 +135,16 @@ extension Gateway {
         }
     }
 
-    /// Answers from the pool of background jobs: for what takes long.
+    /// Answers from a pool of background jobs: for what takes long.
+    ///
+    /// - Parameter jobs: Nil: those of callers.
     func background<Request: WireMessage, Reply: WireMessage>(
-        _ metrics: OperationMetrics,
+        _ metrics: OperationMetrics, on jobs: BackgroundJobs? = nil,
         _ body: @escaping @Sendable (Request, RequestContext) async throws(VecraftError) -> Reply
     ) -> GRPCUnaryHandler {
         self.answeringLater(metrics, .background) { [self] (request: Request, context, reply) in
             do throws(VecraftError) {
-                try self.jobs.submit {
+                try (jobs ?? self.jobs).submit {
                     do throws(VecraftError) { reply(.success(try await body(request, context))) } catch {
                         reply(.failure(error))
                     }

@@ -37,6 +37,7 @@ extension Gateway {
                 }
             } catch {
                 metrics.record(context, .interactive, error, since: start)
+                self.failed(Op.self, error, context, message)
                 throw error
             }
         }
@@ -53,6 +54,7 @@ extension Gateway {
                 reply.reply(bytes)
             case .failure(let error):
                 metrics.record(context, .interactive, error, since: context.arrived)
+                self.failed(Op.self, error, context, reply.message)
                 reply.fail(error)
             }
         }
@@ -80,6 +82,7 @@ extension Gateway {
                 reply.reply(bytes)
             case .failure(let error):
                 Op.metrics(self.operations).record(context, .interactive, error, since: context.arrived)
+                self.failed(Op.self, error, context, reply.message)
                 reply.fail(error)
             }
         }

@@ -51,7 +51,11 @@ package final class Gateway: Sendable {
     let operations: Operations
     let status: NodeStatus
     let health: HealthBoard
-    let jobs: BackgroundJobs
+    let jobs = BackgroundJobs(sideBySide: 4, maxPending: 256)
+    /// What other nodes ask, apart from what is asked here and waits for them: nodes whose turns are all taken by questions to each other
+    /// would wait in a ring. Long and short ones apart as well. They ask nobody, so they end.
+    let peerReads = BackgroundJobs(sideBySide: 2, maxPending: 256)
+    let peerVerifies = BackgroundJobs(sideBySide: 2, maxPending: 256)
     let writes: Budget
     let exports: Budget
     let watchers: Budget
@@ -90,7 +94,6 @@ package final class Gateway: Sendable {
         self.operations = Operations(requestMetrics)
         self.status = status
         self.health = HealthBoard()
-        self.jobs = BackgroundJobs()
         self.writes = Budget(settings.maxWriteBytes) { held, limit in
             VecraftError(
                 .resourceExhausted, "write requests of \(held) bytes are in progress; at most \(limit)",
@@ -116,7 +119,10 @@ package final class Gateway: Sendable {
     package func run() async {
         // Ends with the jobs, below; notes are written until then.
         let noting = Task { [lineage] in await lineage.reads?.run() }
+        async let reads: Void = self.peerReads.run()
+        async let verifies: Void = self.peerVerifies.run()
         await self.jobs.run()
+        _ = await (reads, verifies)
         noting.cancel()
         self.lineage.reads?.close()
     }
@@ -124,7 +130,7 @@ package final class Gateway: Sendable {
     /// Not ready any more: health answers NOT_SERVING, so that clients go elsewhere before calls are refused.
     package func beginDraining() { self.health.set(serving: false) }
     package func beginServing() { self.health.set(serving: true) }
-    package func stop() { self.jobs.stop() }
+    package func stop() { for jobs in [self.jobs, self.peerReads, self.peerVerifies] { jobs.stop() } }
 
     // MARK: Time
 
@@ -220,47 +226,6 @@ extension GRPCServerSettings {
         self.loopLocal = { LoopScratch.make() }
         self.statusDetails = { StatusDetails.encode($0) }
     }
-}
-
-/// Slow unary calls, run side by side off the event loops. Limit: ``maxPending``; one more is refused.
-final class BackgroundJobs: Sendable {
-    typealias Job = @Sendable () async -> Void
-    static let maxPending = 256
-    static let sideBySide = 4
-
-    private let jobs: AsyncStream<Job>
-    private let continuation: AsyncStream<Job>.Continuation
-
-    init() {
-        (self.jobs, self.continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(Self.maxPending))
-    }
-
-    func submit(_ job: @escaping Job) throws(VecraftError) {
-        switch self.continuation.yield(job) {
-        case .enqueued: return
-        case .terminated: throw VecraftError(.unavailable, "the node is stopping", reason: "DRAINING")
-        default:
-            throw VecraftError(
-                .resourceExhausted, "\(Self.maxPending) background requests wait already", reason: "TOO_MANY_WAITING",
-                retryAfter: .seconds(1))
-        }
-    }
-
-    func run() async {
-        await withTaskGroup(of: Void.self) { group in
-            var running = 0
-            for await job in self.jobs {
-                if running >= Self.sideBySide {
-                    await group.next()
-                    running -= 1
-                }
-                group.addTask { await job() }
-                running += 1
-            }
-        }
-    }
-
-    func stop() { self.continuation.finish() }
 }
 
 extension Gateway {

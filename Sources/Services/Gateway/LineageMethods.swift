@@ -50,11 +50,11 @@ extension Gateway {
                 out.writeBytes(try lineage.receipts(try VecraftInternalV1.ReceiptsRequest.decode(message)).encode())
                 return .reply
             },
-            "Reads": self.background(operation) {
+            "Reads": self.background(operation, on: self.peerReads) {
                 (request: VecraftV1.SearchLineageRequest, _) async throws(VecraftError) in
                 try await lineage.search(request, local: true)
             },
-            "Verify": self.background(self.operations.verify) {
+            "Verify": self.background(self.operations.verify, on: self.peerVerifies) {
                 (request: VecraftV1.VerifyRequest, context) async throws(VecraftError) in
                 try await lineage.verify(.init(partition: request.partition, local: true), deadline: context.deadline)
             },

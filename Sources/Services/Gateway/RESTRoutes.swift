@@ -127,10 +127,10 @@ extension Gateway {
     }
 
     private func restGetMany(_ call: HTTPCall) async throws -> HTTPReply {
-        var request: VecraftV1.GetRequest = try call.message()
-        try call.place(&request.collection, &request.tenant)
-        request.read = try call.readOptions(request.read)
-        return try await self.restRead(GetOperation.self, request, call)
+        try await self.restRead(GetOperation.self, call) { (request: inout VecraftV1.GetRequest) throws(VecraftError) in
+            try call.place(&request.collection, &request.tenant)
+            request.read = try call.readOptions(request.read)
+        }
     }
 
     private func restGetOne(_ call: HTTPCall) async throws -> HTTPReply {
@@ -150,30 +150,38 @@ extension Gateway {
     }
 
     private func restSearch(_ call: HTTPCall) async throws -> HTTPReply {
-        var request: VecraftV1.SearchRequest = try call.message()
-        try call.place(&request.collection, &request.tenant)
-        request.read = try call.readOptions(request.read)
-        return try await self.restRead(SearchOperation.self, request, call)
+        try await self.restRead(SearchOperation.self, call) {
+            (request: inout VecraftV1.SearchRequest) throws(VecraftError) in
+            try call.place(&request.collection, &request.tenant)
+            request.read = try call.readOptions(request.read)
+        }
     }
 
     private func restCount(_ call: HTTPCall) async throws -> HTTPReply {
-        var request: VecraftV1.CountRequest = try call.message()
-        try call.place(&request.collection, &request.tenant)
-        request.read = try call.readOptions(request.read)
-        return try await self.restRead(CountOperation.self, request, call)
+        try await self.restRead(CountOperation.self, call) {
+            (request: inout VecraftV1.CountRequest) throws(VecraftError) in
+            try call.place(&request.collection, &request.tenant)
+            request.read = try call.readOptions(request.read)
+        }
     }
 
     private func restScroll(_ call: HTTPCall) async throws -> HTTPReply {
-        var request: VecraftV1.ScrollRequest = try call.message()
-        try call.place(&request.collection, &request.tenant)
-        request.read = try call.readOptions(request.read)
-        return try await self.restRead(ScrollOperation.self, request, call)
+        try await self.restRead(ScrollOperation.self, call) {
+            (request: inout VecraftV1.ScrollRequest) throws(VecraftError) in
+            try call.place(&request.collection, &request.tenant)
+            request.read = try call.readOptions(request.read)
+        }
     }
 
     private func restRead<Op: ReadOperation, Message: WireMessage>(
-        _: Op.Type, _ request: Message, _ call: HTTPCall
+        _: Op.Type, _ call: HTTPCall, _ complete: (inout Message) throws(VecraftError) -> Void
     ) async throws -> HTTPReply where Message.Builder.View == Op.Request {
         let context = try self.context(call)
+        let request = try self.noting(Op.self, call, context) { () throws(VecraftError) in
+            var request: Message = try call.message()
+            try complete(&request)
+            return request
+        }
         let limit = self.settings.maxReplyBytes
         let (bytes, session) = try await self.read(Op.self, request, context, on: self.anyLoop) { reply in
             (reply.json(includingDefaults: true, upTo: limit), Op.info(of: reply).map { [UInt8]($0.sessionToken) })

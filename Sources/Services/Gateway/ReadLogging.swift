@@ -1,6 +1,9 @@
 internal import HLC
+internal import HTTP
 internal import Lineage
 internal import Logging
+internal import MetaManager
+internal import NIOCore
 internal import Observability
 internal import Primitives
 internal import QueryProcessor
@@ -101,4 +104,105 @@ extension Gateway {
                 status: VecraftError.Code.ok.name,
                 shards: shards.sorted { $0.shard < $1.shard }))
     }
+}
+
+// MARK: Reads that failed
+
+/// What of a request says how fresh an answer had to be.
+private protocol CarriesReadOptions {
+    var read: VecraftV1.ReadOptions.View? { get }
+}
+extension VecraftV1.SearchRequest.View: CarriesReadOptions {}
+extension VecraftV1.GetRequest.View: CarriesReadOptions {}
+extension VecraftV1.CountRequest.View: CarriesReadOptions {}
+extension VecraftV1.ScrollRequest.View: CarriesReadOptions {}
+
+extension Gateway {
+    /// A read ends with an error: it gets a note as an answer does.
+    ///
+    /// - Parameters:
+    ///   - context: Nil: it was not even known who asks.
+    ///   - message: The request, which may be no message at all.
+    @inline(__always)
+    func failed<Op: ReadOperation>(
+        _: Op.Type, _ error: VecraftError, _ context: RequestContext?, _ message: UnsafeRawBufferPointer
+    ) {
+        guard let context, self.logsReads(context) else { return }
+        self.logFailure(Op.self, error, context) { (arena) throws(VecraftError) in
+            try Op.Request.decode(message, in: arena)
+        }
+    }
+
+    @inline(__always)
+    func failed<Op: ReadOperation>(
+        _: Op.Type, _ error: VecraftError, _ context: RequestContext, _ message: ByteBuffer
+    ) {
+        guard self.logsReads(context) else { return }
+        self.logFailure(Op.self, error, context) { (arena) throws(VecraftError) in
+            try message.decode(Op.Request.self, in: arena)
+        }
+    }
+
+    @inline(__always)
+    func failed<Op: ReadOperation, Message: WireMessage>(
+        _: Op.Type, _ error: VecraftError, _ context: RequestContext, _ message: Message
+    ) where Message.Builder.View == Op.Request {
+        guard self.logsReads(context) else { return }
+        self.logFailure(Op.self, error, context) { message.built(in: $0).view }
+    }
+
+    @inline(never)
+    private func logFailure<Op: ReadOperation>(
+        _: Op.Type, _ error: VecraftError, _ context: RequestContext,
+        _ decode: (Arena) throws(VecraftError) -> Op.Request
+    ) {
+        ArenaPool.shared.withArena { arena in
+            guard let request = try? decode(arena) else {
+                return self.logFailure(Op.self, error, context, collection: "", tenant: "", wish: nil)
+            }
+            let place = Op.place(request)
+            self.logFailure(
+                Op.self, error, context, collection: place.collection.string, tenant: place.tenant.string,
+                wish: (request as? any CarriesReadOptions)?.read?.consistency ?? .unspecified)
+        }
+    }
+
+    /// Makes the request of an HTTP call; one that is none is a read that failed.
+    func noting<Op: ReadOperation, Message>(
+        _: Op.Type, _ call: HTTPCall, _ context: RequestContext, _ make: () throws(VecraftError) -> Message
+    ) throws(VecraftError) -> Message {
+        do throws(VecraftError) { return try make() } catch {
+            if self.logsReads(context) {
+                self.logFailure(
+                    Op.self, error, context, collection: call.parameter("collection"),
+                    tenant: call.optionalParameter("tenant") ?? "", wish: nil)
+            }
+            throw error
+        }
+    }
+
+    /// - Parameters:
+    ///   - collection: As the request has it, "" if it is not known; there may be none. Cut to what a name may be.
+    ///   - wish: How fresh an answer had to be; nil: it is not known.
+    private func logFailure<Op: ReadOperation>(
+        _: Op.Type, _ error: VecraftError, _ context: RequestContext, collection: String, tenant: String,
+        wish: VecraftV1.ConsistencyLevel?
+    ) {
+        guard let reads = self.lineage.reads else { return }
+        let tenant = tenant.isEmpty ? "default" : tenant
+        let level = wish.flatMap { try? ConsistencyLevel(wire: $0) }
+        reads.note(
+            VecraftV1.AnsweredRead(
+                requestID: context.requestID, node: self.lineage.nodeName(0), hlc: self.clock.now().rawValue,
+                operation: Op.metrics(self.operations).name, tenant: String(tenant.prefix(Self.maxNoted)),
+                collection: String(collection.prefix(Self.maxNoted)),
+                collectionID: (try? self.meta.collection(tenant: tenant, name: collection).id) ?? 0,
+                traceID: context.trace?.traceIDHex ?? "", principal: context.principal,
+                requested: level.map { VecraftV1.ConsistencyLevel($0) } ?? .unspecified,
+                durationUs: (SystemTime.monotonicNanoseconds &- context.arrived) / 1_000, status: error.code.name,
+                reason: error.reason ?? ""))
+    }
+
+    /// Characters of a name that nobody has checked.
+    private static let maxNoted = 128
 }

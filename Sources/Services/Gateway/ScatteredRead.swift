@@ -264,7 +264,8 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
                     let node = common?.min(by: { first, second in
                         let (a, b) = (self.gateway.placement.isNear(first), self.gateway.placement.isNear(second))
                         return a == b ? first < second : a
-                    }), self.gateway.fanOut.takeHedge() else { return nil }
+                    }), self.gateway.fanOut.takeHedge()
+                else { return nil }
                 for shard in shards {
                     state.tried[shard, default: []].insert(node)
                     state.pending[shard, default: 0] += 1
@@ -338,10 +339,10 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
             for (i, part) in parts.enumerated() where i < origins.count {
                 origins[i].version = Op.info(of: part)?.indexVersion.first?.offset ?? 0
             }
-            self.gateway.answered(Op.self, request, merged, self.context, origins)
             guard merged.encodedSize <= self.gateway.settings.maxReplyBytes else {
                 throw AnswerRoom.exceeded(self.gateway.settings.maxReplyBytes)
             }
+            self.gateway.answered(Op.self, request, merged, self.context, origins)
             return (merged.encode(), answer.achieved)
         }
     }

@@ -58,7 +58,11 @@ package protocol JournalClient: Sendable {
     ) throws(VecraftError) -> Subscription
 
     func status(_ partition: PartitionID) throws(VecraftError) -> JournalPartitionStatus
-    func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport
+
+    /// Reads this process's log of a partition from end to end.
+    ///
+    /// - Parameter deadline: Monotonic nanoseconds; then the report ends, and says so.
+    func verify(_ partition: PartitionID, deadline: UInt64) throws(VecraftError) -> PartitionReport
 }
 
 package struct JournalPosition: Sendable {

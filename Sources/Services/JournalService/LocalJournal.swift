@@ -70,8 +70,8 @@ package final class LocalJournal: JournalClient {
             diskBytes: log.diskBytes, segments: log.segmentCount)
     }
 
-    package func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport {
-        try self.log(partition).verify()
+    package func verify(_ partition: PartitionID, deadline: UInt64) throws(VecraftError) -> PartitionReport {
+        try self.log(partition).verify(deadline: deadline)
     }
 
     package func entries(

@@ -296,8 +296,8 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
             lastHLC: replica.lastHLC, diskBytes: replica.diskBytes, segments: replica.segmentCount, replica: status)
     }
 
-    package func verify(_ partition: PartitionID) throws(VecraftError) -> PartitionReport {
-        try self.replica(partition).verify()
+    package func verify(_ partition: PartitionID, deadline: UInt64) throws(VecraftError) -> PartitionReport {
+        try self.replica(partition).verify(deadline: deadline)
     }
 
     // MARK: PeerReceiver

@@ -53,7 +53,12 @@ extension LineageService {
         // Where the order is not closed as far as was asked, more may come.
         isAll = isAll && closed.rawValue >= wanted
         var response = VecraftV1.LineageResponse(entries: found, truncated: !isAll, scanned: order.scanned)
-        if !isAll { response.nextPageToken = LineageToken(selection: selection.hash, position: order.position).text }
+        if !isAll {
+            response.nextPageToken =
+                LineageToken(
+                    selection: selection.hash, mark: try JournalMark(oldestOf: self.journal), position: order.position
+                ).text
+        }
         response.unansweredNodes = await self.addReceipts(&response.entries, shard: nil, deadline)
         return response
     }
@@ -97,6 +102,7 @@ extension LineageService {
         var starts: [(PartitionID, JournalOffset)] = []
         guard token.isEmpty else {
             let known = try LineageToken(token, field: field, selection: selection.hash)
+            try known.mark.check(self.journal, field: field)
             for partition in partitions {
                 let offset = known.position.first { $0.0 == partition }?.1 ?? 1
                 let first = try self.journal.position(partition).first

@@ -12,7 +12,9 @@ package struct LineageMetrics: Sendable {
     /// Streams of changes under way.
     package let watchers: Gauge
     package let watchedEntries: Counter
-    /// Reads that could not be logged: their log is written too slowly.
+    /// Times that a stream of changes looked for entries: few while nothing is written.
+    package let looks: Counter
+    /// Notes of reads that were lost: their log is written too slowly, or its disk is full.
     package let readsDropped: Counter
 
     package init(_ registry: MetricsRegistry) {
@@ -28,7 +30,10 @@ package struct LineageMetrics: Sendable {
             "vecraft_lineage_watchers", help: "Streams of changes (change data capture) under way.")
         self.watchedEntries = registry.counter(
             "vecraft_lineage_watched_entries_total", help: "Entries handed to streams of changes.")
+        self.looks = registry.counter(
+            "vecraft_lineage_watch_looks_total", help: "Times that streams of changes looked for entries.")
         self.readsDropped = registry.counter(
-            "vecraft_lineage_reads_dropped_total", help: "Answered reads that could not be logged in time.")
+            "vecraft_lineage_reads_dropped_total",
+            help: "Notes of reads that were lost: written too slowly, or on a full disk.")
     }
 }

@@ -65,7 +65,7 @@ package final class LineageService: Sendable {
         let found = try self.history(request, schema, &question, deadline)
         var id = request.id
         let shard = id.withUTF8 { ShardSlots.shard(of: UnsafeRawBufferPointer($0), of: schema.shards) }
-        return await self.answer(found, question, shard: shard, deadline)
+        return await self.answer(try found.response, question, shard: shard, deadline)
     }
 
     private func history(
@@ -90,7 +90,7 @@ package final class LineageService: Sendable {
                     changes += 1
                     var made = try self.describe(entry, points: .none)
                     made.points = [change]
-                    try found.append(made)
+                    found.append(made)
                 }
             }
             if isAll || changes > limit {
@@ -140,11 +140,11 @@ package final class LineageService: Sendable {
         }
         var found = Newest(limit: 1, maxBytes: self.maxReplyBytes)
         try withExtendedLifetime(batch) { () throws(VecraftError) in
-            try found.append(try self.describe(batch.view(0), points: .listed))
+            found.append(try self.describe(batch.view(0), points: .listed))
         }
         var question = Question(self)
         question.scanned = 1
-        return await self.answer(found, question, shard: nil, deadline)
+        return await self.answer(try found.response, question, shard: nil, deadline)
     }
 
     private func matching(
@@ -153,44 +153,33 @@ package final class LineageService: Sendable {
         let limit = try Self.limit(limit)
         var question = Question(self)
         defer { question.end() }
-        var entries: [VecraftV1.LineageEntry] = []
-        var isCut = false
-        var bytes = 0
+        var found = NewestFirst(limit: limit, maxBytes: self.maxReplyBytes)
         for partition in self.journal.partitions {
             var below = JournalOffset.max
-            var newest: [VecraftV1.LineageEntry] = []
-            while newest.count <= limit {
+            // Newest first, so that the limit ends it, in number or in bytes.
+            var own = NewestFirst(limit: limit, maxBytes: self.maxReplyBytes)
+            while !own.isFull {
                 let hits = try question.find([key], in: partition) { (journal) throws(VecraftError) in
                     try journal.find([key], in: partition, below: below, atLeast: limit + 1, deadline: deadline)
                 }
-                // Newest first, so that the limit ends it.
-                for offset in hits.offsets.reversed() where newest.count <= limit {
+                for offset in hits.offsets.reversed() where !own.isFull {
                     try question.read(offset, of: partition, deadline) { (entry) throws(VecraftError) in
                         guard matches(entry) else { return }
-                        let made = try self.describe(entry, points: .listed)
-                        bytes += made.roughBytes
-                        guard bytes <= self.maxReplyBytes else { throw Newest.tooLarge(self.maxReplyBytes) }
-                        newest.append(made)
+                        own.append(try self.describe(entry, points: .listed))
                     }
                 }
                 if try hits.from <= self.journal.position(partition).first { break }
                 below = hits.from
             }
-            isCut = isCut || newest.count > limit
-            entries += newest.reversed()
+            found.merge(own)
         }
-        // Global order: by HLC, then partition and offset, which the gathering kept.
-        entries.sort { $0.hlc < $1.hlc }
-        var found = Newest(limit: limit, maxBytes: self.maxReplyBytes)
-        found.truncated = isCut
-        for entry in entries { try found.append(entry) }
-        return await self.answer(found, question, shard: nil, deadline)
+        return await self.answer(try found.response, question, shard: nil, deadline)
     }
 
     private func answer(
-        _ found: Newest, _ question: Question, shard: UInt32?, _ deadline: UInt64
+        _ found: VecraftV1.LineageResponse, _ question: Question, shard: UInt32?, _ deadline: UInt64
     ) async -> VecraftV1.LineageResponse {
-        var response = found.response
+        var response = found
         response.scanned = question.scanned
         response.segments = question.segments
         response.segmentsRead = question.segmentsRead
@@ -340,50 +329,6 @@ struct Question {
         self.service.metrics.scanned.increment(by: self.scanned)
         self.service.metrics.segmentsRead.increment(by: self.segmentsRead)
         self.service.metrics.scanSeconds.observe(nanoseconds: SystemTime.monotonicNanoseconds &- self.start)
-    }
-}
-
-/// The newest of what is found, oldest first.
-struct Newest {
-    let limit: Int
-    let maxBytes: Int
-    var entries: [VecraftV1.LineageEntry] = []
-    var truncated = false
-    private var bytes = 0
-
-    init(limit: Int, maxBytes: Int) {
-        self.limit = limit
-        self.maxBytes = maxBytes
-    }
-
-    /// - Throws: RESOURCE_EXHAUSTED when even the newest `limit` are too much for one answer.
-    mutating func append(_ entry: VecraftV1.LineageEntry) throws(VecraftError) {
-        self.entries.append(entry)
-        self.bytes += entry.roughBytes
-        // Twice the limit before a cut, so that a long history costs no move per entry.
-        if self.entries.count >= 2 * self.limit || self.bytes > self.maxBytes { self.cut() }
-        guard self.bytes <= self.maxBytes else { throw Self.tooLarge(self.maxBytes) }
-    }
-
-    static func tooLarge(_ maxBytes: Int) -> VecraftError {
-        VecraftError(
-            .resourceExhausted,
-            "the answer would be larger than \(maxBytes) bytes, the limit of a message; ask for fewer with limit",
-            field: "limit", reason: AnswerRoom.tooLarge)
-    }
-
-    private mutating func cut() {
-        guard self.entries.count > self.limit else { return }
-        let old = self.entries.count - self.limit
-        self.bytes -= self.entries[..<old].reduce(0) { $0 + $1.roughBytes }
-        self.entries.removeFirst(old)
-        self.truncated = true
-    }
-
-    var response: VecraftV1.LineageResponse {
-        var cut = self
-        cut.cut()
-        return VecraftV1.LineageResponse(entries: cut.entries, truncated: cut.truncated)
     }
 }
 

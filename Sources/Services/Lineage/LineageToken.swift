@@ -1,19 +1,25 @@
 internal import Primitives
 
-/// Where a stream of entries goes on: an offset for each partition, bound to what was asked for. Opaque text.
+/// Where a stream of entries goes on: an offset for each partition, bound to what was asked for and to the journal. Opaque text.
 struct LineageToken {
+    private static let format: UInt8 = 2
+
     var selection: UInt64
+    var mark: JournalMark
     var position: [(PartitionID, JournalOffset)]
 
-    init(selection: UInt64, position: [(PartitionID, JournalOffset)]) {
+    init(selection: UInt64, mark: JournalMark, position: [(PartitionID, JournalOffset)]) {
         self.selection = selection
+        self.mark = mark
         self.position = position
     }
 
     var text: String {
-        var writer = ByteWriter(reserving: 16 + 12 * self.position.count)
-        writer.write(UInt8(1))
+        var writer = ByteWriter(reserving: 32 + 12 * self.position.count)
+        writer.write(Self.format)
         writer.write(self.selection)
+        writer.write(self.mark.offset)
+        writer.write(self.mark.hash)
         writer.write(UInt16(self.position.count))
         for (partition, offset) in self.position {
             writer.write(partition.kind.rawValue)
@@ -41,8 +47,12 @@ struct LineageToken {
         let decoded = bytes.withUnsafeBytes { raw in
             Result { () throws(DecodingFault) in
                 var reader = ByteReader(raw)
-                let version = try reader.read(UInt8.self)
+                guard try reader.read(UInt8.self) == Self.format else {
+                    throw DecodingFault(position: 0, what: "another token")
+                }
                 let selection = try reader.read(UInt64.self)
+                let mark = JournalMark(
+                    offset: try reader.read(UInt64.self), hash: try reader.read(UInt64.self))
                 var position: [(PartitionID, JournalOffset)] = []
                 for _ in 0..<(try reader.read(UInt16.self)) {
                     let kind = try reader.read(UInt8.self)
@@ -53,15 +63,16 @@ struct LineageToken {
                     }
                     position.append((PartitionID(kind, index), offset))
                 }
-                guard version == 1, reader.remaining == 0 else {
-                    throw DecodingFault(position: 0, what: "another token")
+                guard reader.remaining == 0 else {
+                    throw DecodingFault(position: reader.position, what: "another token")
                 }
-                return (selection, position)
+                return (selection, mark, position)
             }
         }
-        guard case .success(let (bound, position)) = decoded else { throw wrong("is no token of this service") }
+        guard case .success(let (bound, mark, position)) = decoded else { throw wrong("is no token of this service") }
         guard bound == selection else { throw wrong("belongs to another question: ask what it was made for") }
         self.selection = selection
+        self.mark = mark
         self.position = position
     }
 

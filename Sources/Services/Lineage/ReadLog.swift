@@ -5,7 +5,8 @@ package import Primitives
 internal import Synchronization
 package import Wire
 
-/// What a gateway answered to reads that carried a request id: for the question which index version of each shard answered.
+/// What a gateway answered to reads that carried a request id, or why it could not: for the question which index version of each shard
+/// answered.
 ///
 /// Notes, not data: they reach the disk a moment later and are not synced, so a crash may cost the last of them. Two files take turns,
 /// each at most half of the limit; when the newer is full the older one goes.
@@ -16,6 +17,8 @@ package final class ReadLog: Sendable {
 
     private struct State {
         var buffer: [UInt8] = []
+        /// Notes in it.
+        var buffered = 0
         var file: (any File)?
         var fileBytes = 0
         var isClosed = false
@@ -52,7 +55,7 @@ package final class ReadLog: Sendable {
     private var newer: String { Paths.join(self.directory, "reads-new") }
     private var older: String { Paths.join(self.directory, "reads-old") }
 
-    /// Notes an answer. Short, never waits for the disk.
+    /// Notes an answer, or a failure. Short, never waits for the disk.
     package func note(_ read: VecraftV1.AnsweredRead) {
         let bytes = read.encode()
         let crc = bytes.withUnsafeBytes { CRC32C.of($0) }
@@ -65,6 +68,7 @@ package final class ReadLog: Sendable {
             head.write(crc)
             state.buffer += head.bytes
             state.buffer += bytes
+            state.buffered += 1
             return true
         }
         if !isKept { self.dropped.increment() }
@@ -89,14 +93,18 @@ package final class ReadLog: Sendable {
 
     private func flush() {
         self.writing.withLock { _ in
-            let (bytes, file, at) = self.state.withLock { state in
-                defer { state.buffer = [] }
-                return (state.buffer, state.file, state.fileBytes)
+            let (bytes, notes, file, at) = self.state.withLock { state in
+                defer {
+                    state.buffer = []
+                    state.buffered = 0
+                }
+                return (state.buffer, state.buffered, state.file, state.fileBytes)
             }
             guard !bytes.isEmpty, let file else { return }
             guard (try? file.write(bytes, at: at)) != nil else {
-                // A full disk: the place is tried again, what was to stand there is lost.
-                self.dropped.increment()
+                // A full disk: the place is tried again, what was to stand there is lost, and what of it stands there goes too.
+                try? file.truncate(to: at)
+                self.dropped.increment(by: UInt64(notes))
                 return
             }
             self.state.withLock { $0.fileBytes = at + bytes.count }

@@ -20,9 +20,12 @@ extension LineageService {
             ? ([], []) : self.peers.askAll("Verify", asked, timeout: left * 9 / 10, VecraftV1.VerifyResponse.self)
         var response = VecraftV1.VerifyResponse(ok: true)
         var failure: VecraftError?
+        // Time to tell is kept.
+        let stop = now &+ UInt64(clamping: (deadline > now ? deadline - now : 0) / 10 * 9)
         for partition in partitions {
             do throws(VecraftError) {
-                let report = try self.journal.verify(partition)
+                let report = try self.journal.verify(partition, deadline: stop)
+                if report.isUnfinished { throw try self.unfinished(report) }
                 response.ok = response.ok && report.isOK
                 self.metrics.faults.increment(by: UInt64(report.faults.count))
                 response.partitions.append(
@@ -32,7 +35,10 @@ extension LineageService {
                         entries: report.entries, bytes: report.bytes, segments: UInt64(report.segments),
                         faults: report.faults,
                         node: self.replica))
-            } catch { failure = error }
+            } catch {
+                failure = error
+                if error.code == .deadlineExceeded { break }
+            }
         }
         let (replies, unanswered) = await others
         if let failure { throw failure }
@@ -43,6 +49,17 @@ extension LineageService {
         response.unansweredNodes = unanswered
         response.ok = response.ok && unanswered.isEmpty
         return response
+    }
+
+    /// What is said of a reading that had no time: how far it came, and what was wrong until there.
+    private func unfinished(_ report: PartitionReport) throws(VecraftError) -> VecraftError {
+        self.metrics.faults.increment(by: UInt64(report.faults.count))
+        let committed = try self.journal.position(report.partition).committed
+        let faults = report.isOK ? "no fault" : "\(report.faults.count) faults, the first: \(report.faults[0])"
+        return VecraftError(
+            .deadlineExceeded,
+            "verifying reached \(report.partition) \(report.lastOffset) of \(committed) when its time ended; up to there \(faults)",
+            reason: "SCAN_UNFINISHED")
     }
 
     static let maxCovered = 10_000

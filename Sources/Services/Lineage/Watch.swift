@@ -21,7 +21,7 @@ package final class LineageWatch: @unchecked Sendable {  // one task's, which ha
     private let partitions: [PartitionID]
     private let points: LineageService.Points
     private var order: EntryOrder
-    private let wakeUp: AsyncStream<Void>
+    private var mark: JournalMark
     private var waking: AsyncStream<Void>.Iterator
     /// Of commits, and of time.
     private let subscriptions: [Subscription]
@@ -39,13 +39,13 @@ package final class LineageWatch: @unchecked Sendable {  // one task's, which ha
             starts = try service.starts(
                 request.resumeToken, "resume_token", selection, from: request.fromHLC, partitions)
         }
+        self.mark = try JournalMark(oldestOf: service.journal)
         self.service = service
         self.selection = selection
         self.partitions = partitions
         self.points = request.whole ? .whole : .listed
         self.order = EntryOrder(service.journal, starts: starts)
         let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-        self.wakeUp = stream
         self.waking = stream.makeAsyncIterator()
         self.waker = continuation
         var subscriptions: [Subscription] = []
@@ -61,13 +61,18 @@ package final class LineageWatch: @unchecked Sendable {  // one task's, which ha
         self.service.metrics.watchers.add(-1)
     }
 
-    private var token: String { LineageToken(selection: self.selection.hash, position: self.order.position).text }
+    private var token: String {
+        LineageToken(selection: self.selection.hash, mark: self.mark, position: self.order.position).text
+    }
 
     /// What can be handed out now, perhaps nothing.
     ///
     /// - Returns: Entries, each with the token to go on behind it; and a sign of life where there is none.
     package func step() throws(VecraftError) -> [VecraftV1.WatchResponse] {
         let closed = try EntryOrder.closed(self.service.journal, self.partitions)
+        self.service.metrics.looks.increment()
+        // The journal was empty when the stream began.
+        if self.mark.offset == 0 { self.mark = try JournalMark(oldestOf: self.service.journal) }
         let start = SystemTime.monotonicNanoseconds
         // Up to where everything was looked at.
         var reached = closed

@@ -40,10 +40,19 @@ package final class ReceiptLog: Sendable {
         }
     }
     private let state: Mutex<State>
-    private let file: any File
+    /// Nil: in memory alone.
+    private let file: (any File)?
 
-    package init(path: String, files: any FileStore) throws(VecraftError) {
+    /// In memory alone.
+    package init() {
+        self.file = nil
+        self.state = Mutex(State())
+    }
+
+    /// - Parameter folder: Made if absent.
+    package init(path: String, in folder: String, files: any FileStore) throws(VecraftError) {
         do throws(FileFault) {
+            try files.createDirectory(folder)
             var state = State()
             let file = try files.open(path, .create)
             let size = try file.size()
@@ -80,7 +89,7 @@ package final class ReceiptLog: Sendable {
 
     package func close() {
         self.flush()
-        self.file.close()
+        self.file?.close()
     }
 
     /// The receipt that covers an offset: the first time it was applied here.
@@ -107,7 +116,11 @@ package final class ReceiptLog: Sendable {
             state.indexRuns()
             state.written = 0
             state.fileBytes = 0
-            try? self.file.truncate(to: 0)
+            try? self.file?.truncate(to: 0)
+        }
+        guard let file = self.file else {
+            state.written = state.ranges.count
+            return
         }
         var writer = ByteWriter(reserving: (state.ranges.count - state.written) * Self.recordBytes)
         for range in state.ranges[state.written...] {
@@ -116,7 +129,7 @@ package final class ReceiptLog: Sendable {
             writer.write(range.appliedHLC.rawValue)
         }
         // A full disk costs receipts of later restarts, nothing else.
-        let done: Void? = try? self.file.write(writer.bytes, at: state.fileBytes)
+        let done: Void? = try? file.write(writer.bytes, at: state.fileBytes)
         if done != nil { state.fileBytes += writer.count }
         state.written = state.ranges.count
     }

@@ -63,7 +63,6 @@ package final class StorageNode: Sendable {
         self.workers = ShardWorkers(threads: settings.indexThreads)
         do throws(FileFault) {
             try files.createDirectory(Paths.join(directory, "shards"))
-            try files.createDirectory(Paths.join(directory, "receipts"))
         } catch {
             throw VecraftError(.unavailable, "the data directory cannot be used: \(error)")
         }
@@ -285,9 +284,21 @@ package final class StorageNode: Sendable {
         return replay
     }
 
+    /// Receipts are notes: where none can be kept the node serves all the same, and has those since its start.
+    private func receipts(of partition: PartitionID) -> ReceiptLog {
+        let folder = Paths.join(self.directory, "receipts")
+        do throws(VecraftError) {
+            return try ReceiptLog(path: Paths.join(folder, "\(partition)"), in: folder, files: self.files)
+        } catch {
+            self.log.error(
+                "receipts do not outlive this start",
+                metadata: ["partition": "\(partition)", "error": "\(error.message)"])
+            return ReceiptLog()
+        }
+    }
+
     private func replay(_ partition: PartitionID, from start: JournalOffset) throws(VecraftError) -> PartitionReplay {
-        let receipts = try ReceiptLog(
-            path: Paths.join(self.directory, "receipts/\(partition)"), files: self.files)
+        let receipts = self.receipts(of: partition)
         return try PartitionReplay(
             partition: partition, start: start, journal: self.journal, clock: self.clock, receipts: receipts,
             applyDelayMilliseconds: self.settings.applyDelayMilliseconds, metrics: self.gauges, tracer: self.tracer)

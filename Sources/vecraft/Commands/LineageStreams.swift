@@ -9,7 +9,7 @@ internal import Wire
 package struct LineageSearchCommand: NodeCommand {
     package static let configuration = CommandConfiguration(
         commandName: "search", abstract: "Which index version of each shard answered the reads of a request.",
-        discussion: "For reads that came with a request id (x-request-id).")
+        discussion: "For reads that came with a request id (x-request-id); of those that failed, why.")
 
     @OptionGroup(title: "The node") package var global: GlobalOptions
     @Argument(help: "The request id that the reads carried.")
@@ -38,10 +38,15 @@ package struct LineageSearchCommand: NodeCommand {
             fields.add("who", read.tenant.isEmpty ? read.principal : "\(read.principal), tenant \(read.tenant)")
             fields.add("gateway", read.node)
             fields.add("trace", read.traceID)
-            fields.add(
-                "level",
-                "\(Self.name(read.achieved)), asked for \(Self.name(read.requested)), at most \(read.stalenessMs) ms old"
-            )
+            if read.status == VecraftError.Code.ok.name {
+                fields.add(
+                    "level",
+                    "\(Self.name(read.achieved)), asked for \(Self.name(read.requested)), at most \(read.stalenessMs) ms old"
+                )
+            } else {
+                fields.add("asked for", read.requested == .unspecified ? "" : Self.name(read.requested))
+            }
+            fields.add("status", read.reason.isEmpty ? read.status : "\(read.status) (\(read.reason))")
             fields.add("time", "\(Figures.count(read.durationUs)) us")
             for shard in read.shards {
                 fields.add(

@@ -76,8 +76,8 @@ async function showRead(id, isWanted) {
   $("lineage-result").replaceChildren(...reads.map((read) => h("article", { class: "panel", "aria-label": `Read ${id}` },
     h("div", { class: "panel-head" }, h("h3", null, `${read.operation || "read"} in ${read.collection || "a collection"}`), h("p", { class: "dim" }, hlcTime(read.hlc))),
     pairs([
-      ["Answered by", read.node || "unknown"], ["Status", read.status || "unknown"], ["Level asked", word(read.requested, "CONSISTENCY_LEVEL_") || "unknown"],
-      ["Level achieved", word(read.achieved, "CONSISTENCY_LEVEL_") || "unknown"], ["Staleness", num(read.staleness_ms) === 0 ? "none" : `at most ${duration(read.staleness_ms)}`],
+      ["Answered by", read.node || "unknown"], ["Status", read.reason ? `${read.status}: ${read.reason}` : read.status || "unknown"], ["Level asked", word(read.requested, "CONSISTENCY_LEVEL_") || "unknown"],
+      ["Level achieved", word(read.achieved, "CONSISTENCY_LEVEL_") || "unknown"], ["Staleness", read.status !== "OK" ? "unknown" : num(read.staleness_ms) === 0 ? "none" : `at most ${duration(read.staleness_ms)}`],
       ["Took", duration(num(read.duration_us) / 1000)], ["Principal", read.principal || "unknown"], ["Trace", read.trace_id || "none"],
     ]),
     table("Index versions that answered", [["Shard"], ["Replica"], ["Partition"], ["Applied up to", true]], (read.shards ?? []).map((shard) => ({

@@ -155,7 +155,9 @@ package final class JournalReplica: Sendable {
     package func onCommit(_ callback: @escaping @Sendable (JournalOffset) -> Void) -> Subscription {
         self.store.onCommit(callback)
     }
-    package func verify(_ report: (String) -> Void = { _ in }) -> PartitionReport { self.store.verify(report) }
+    package func verify(deadline: UInt64 = .max, _ report: (String) -> Void = { _ in }) -> PartitionReport {
+        self.store.verify(deadline: deadline, report)
+    }
 
     /// Ends the replica: appends that wait are refused, what the disk was given is done. Reading goes on.
     package func close() {

@@ -940,7 +940,7 @@ extension VecraftV1 {
             @inlinable package var unansweredNodes: RepeatedTextSlot { RepeatedTextSlot(self.base, 48, 40) }
         }
     }
-    /// A read as a gateway answered it. Kept for reads that came with an `x-request-id`, as far as `lineage.read_log_bytes` reaches.
+    /// A read as a gateway answered it, or failed to. Kept for reads that came with an `x-request-id`, as far as `lineage.read_log_bytes` reaches.
     package struct AnsweredRead: WireMessage {
         package var requestID: String
         /// The gateway's node.
@@ -960,8 +960,11 @@ extension VecraftV1 {
         package var durationUs: UInt64
         /// "OK", or the name of the error's code.
         package var status: String
+        /// Nothing of a read that failed.
         package var shards: [VecraftV1.ShardVersion]
-        package init(requestID: String = "", node: String = "", hlc: UInt64 = 0, operation: String = "", tenant: String = "", collection: String = "", collectionID: UInt64 = 0, traceID: String = "", principal: String = "", requested: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), achieved: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), stalenessMs: UInt32 = 0, durationUs: UInt64 = 0, status: String = "", shards: [VecraftV1.ShardVersion] = []) {
+        /// Of an error: its reason, such as "REPLICA_BEHIND".
+        package var reason: String
+        package init(requestID: String = "", node: String = "", hlc: UInt64 = 0, operation: String = "", tenant: String = "", collection: String = "", collectionID: UInt64 = 0, traceID: String = "", principal: String = "", requested: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), achieved: VecraftV1.ConsistencyLevel = VecraftV1.ConsistencyLevel(rawValue: 0), stalenessMs: UInt32 = 0, durationUs: UInt64 = 0, status: String = "", shards: [VecraftV1.ShardVersion] = [], reason: String = "") {
             self.requestID = requestID
             self.node = node
             self.hlc = hlc
@@ -977,6 +980,7 @@ extension VecraftV1 {
             self.durationUs = durationUs
             self.status = status
             self.shards = shards
+            self.reason = reason
         }
         package static var schema: MessageSchema { MessageSchema(index: 187) }
         package init(_ view: View) {
@@ -995,6 +999,7 @@ extension VecraftV1 {
             self.durationUs = view.durationUs
             self.status = view.status.string
             self.shards = view.shards.map(VecraftV1.ShardVersion.init)
+            self.reason = view.reason.string
         }
         package func build(_ out: Builder) {
             out.requestID.set(self.requestID)
@@ -1012,6 +1017,7 @@ extension VecraftV1 {
             out.durationUs = self.durationUs
             out.status.set(self.status)
             out.shards.set(self.shards)
+            out.reason.set(self.reason)
         }
         package struct View: WireView {
             package let base: MessagePointer
@@ -1032,6 +1038,7 @@ extension VecraftV1 {
             @inlinable package var durationUs: UInt64 { self.base.load(112) }
             @inlinable package var status: TextView { self.base.text(120) }
             @inlinable package var shards: RepeatedView<VecraftV1.ShardVersion.View> { self.base.repeated(136, 128) }
+            @inlinable package var reason: TextView { self.base.text(144) }
         }
         package struct Builder: WireBuilder {
             package let base: BuilderPointer
@@ -1053,6 +1060,7 @@ extension VecraftV1 {
             @inlinable package var durationUs: UInt64 { get { self.base.load(112) } nonmutating set { self.base.store(newValue, 112) } }
             @inlinable package var status: TextSlot { TextSlot(self.base, 120) }
             @inlinable package var shards: RepeatedSlot<VecraftV1.ShardVersion.Builder> { RepeatedSlot(self.base, 136, 128) }
+            @inlinable package var reason: TextSlot { TextSlot(self.base, 144) }
         }
     }
     package struct ShardVersion: WireMessage {

@@ -2849,7 +2849,7 @@ const ProtobufCMessageDescriptor vecraft__v1__search_lineage_response__descripto
   (ProtobufCMessageInit) vecraft__v1__search_lineage_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor vecraft__v1__answered_read__field_descriptors[15] =
+static const ProtobufCFieldDescriptor vecraft__v1__answered_read__field_descriptors[16] =
 {
   {
     "request_id",
@@ -3031,6 +3031,18 @@ static const ProtobufCFieldDescriptor vecraft__v1__answered_read__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "reason",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Vecraft__V1__AnsweredRead, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned vecraft__v1__answered_read__field_indices_by_name[] = {
   10,   /* field[10] = achieved */
@@ -3041,6 +3053,7 @@ static const unsigned vecraft__v1__answered_read__field_indices_by_name[] = {
   1,   /* field[1] = node */
   3,   /* field[3] = operation */
   8,   /* field[8] = principal */
+  15,   /* field[15] = reason */
   0,   /* field[0] = request_id */
   9,   /* field[9] = requested */
   14,   /* field[14] = shards */
@@ -3052,7 +3065,7 @@ static const unsigned vecraft__v1__answered_read__field_indices_by_name[] = {
 static const ProtobufCIntRange vecraft__v1__answered_read__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 15 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor vecraft__v1__answered_read__descriptor =
 {
@@ -3062,7 +3075,7 @@ const ProtobufCMessageDescriptor vecraft__v1__answered_read__descriptor =
   "Vecraft__V1__AnsweredRead",
   "vecraft.v1",
   sizeof(Vecraft__V1__AnsweredRead),
-  15,
+  16,
   vecraft__v1__answered_read__field_descriptors,
   vecraft__v1__answered_read__field_indices_by_name,
   1,  vecraft__v1__answered_read__number_ranges,

@@ -454,7 +454,7 @@ struct  Vecraft__V1__SearchLineageResponse
 
 
 /*
- * A read as a gateway answered it. Kept for reads that came with an `x-request-id`, as far as `lineage.read_log_bytes` reaches.
+ * A read as a gateway answered it, or failed to. Kept for reads that came with an `x-request-id`, as far as `lineage.read_log_bytes` reaches.
  */
 struct  Vecraft__V1__AnsweredRead
 {
@@ -485,12 +485,19 @@ struct  Vecraft__V1__AnsweredRead
    * "OK", or the name of the error's code.
    */
   char *status;
+  /*
+   * Nothing of a read that failed.
+   */
   size_t n_shards;
   Vecraft__V1__ShardVersion **shards;
+  /*
+   * Of an error: its reason, such as "REPLICA_BEHIND".
+   */
+  char *reason;
 };
 #define VECRAFT__V1__ANSWERED_READ__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&vecraft__v1__answered_read__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, 0, 0, (char *)protobuf_c_empty_string, 0,NULL }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, VECRAFT__V1__CONSISTENCY_LEVEL__CONSISTENCY_LEVEL_UNSPECIFIED, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, (char *)protobuf_c_empty_string }
 
 
 struct  Vecraft__V1__ShardVersion
