@@ -50,7 +50,8 @@ extension RealClusters {
             // One that does not answer is not waited for.
             cluster[3].suspend()
             try await eventually("the others answer for it") {
-                let found = try? await self.search(cluster[1], points[0].vector!.values, level: .eventual, timeout: .seconds(2))
+                let found = try? await self.search(
+                    cluster[1], points[0].vector!.values, level: .eventual, timeout: .seconds(2))
                 return found?.first == "p0"
             }
             cluster[3].resume()
@@ -83,8 +84,11 @@ extension RealClusters {
                 let spans = try collector.spans.filter { $0.trace == trace }
                 let asked = spans.filter { $0.name == "ask node" }
                 let parts = spans.filter { $0.name == "shards search" }
-                guard let read = spans.first(where: { $0.name == "search" }), asked.count == 2, parts.count == 2 else {
-                    return nil as (SpanCollector.Span, [SpanCollector.Span], [SpanCollector.Span])?
+                // A node may be asked twice on a busy machine.
+                guard let read = spans.first(where: { $0.name == "search" }), asked.count >= 2,
+                    Set(asked.map(\.id)).isSubset(of: parts.map(\.parent))
+                else {
+                    throw CommandFailure(description: "only \(spans.map { "\($0.name) \($0.kind)" })")
                 }
                 return (read, asked, parts)
             }
@@ -113,7 +117,8 @@ extension RealClusters {
                     let got: VecraftV1.GetResponse = try await reader.call(
                         "vecraft.v1.Points/Get",
                         VecraftV1.GetRequest(
-                            collection: ClusterRun.collection, ids: points.map(\.id), read: .init(consistency: .eventual)))
+                            collection: ClusterRun.collection, ids: points.map(\.id),
+                            read: .init(consistency: .eventual)))
                     #expect(got.missing.isEmpty, "written at node \(node.id), read at node \(reader.id)")
                 }
             }
@@ -142,7 +147,8 @@ extension RealClusters {
         private func held(_ cluster: TestCluster) async throws -> [Int: [UInt32]] {
             var held: [Int: [UInt32]] = [:]
             for node in cluster.nodes {
-                held[node.id] = try await cluster.describe(ClusterRun.collection, on: node).status?.shards.map(\.shard) ?? []
+                held[node.id] =
+                    try await cluster.describe(ClusterRun.collection, on: node).status?.shards.map(\.shard) ?? []
             }
             return held
         }
@@ -164,11 +170,16 @@ extension RealClusters {
         }
 
         private func check(
-            _ cluster: TestCluster, _ nodes: [ClusterNode], _ points: [VecraftV1.Point], after written: VecraftV1.UpsertResponse
+            _ cluster: TestCluster, _ nodes: [ClusterNode], _ points: [VecraftV1.Point],
+            after written: VecraftV1.UpsertResponse
         ) async throws {
             var truth: [String: [String]] = [:]
             func same(_ what: String, _ node: ClusterNode, _ answer: [String]) {
-                if let known = truth[what] { #expect(known == answer, "\(what) at node \(node.id)") } else { truth[what] = answer }
+                if let known = truth[what] {
+                    #expect(known == answer, "\(what) at node \(node.id)")
+                } else {
+                    truth[what] = answer
+                }
             }
             let session = written.write?.sessionToken ?? []
             for node in nodes {
@@ -189,7 +200,8 @@ extension RealClusters {
                 let asked = ["p5", "nobody", "p599", "p5", "p0"]
                 let got: VecraftV1.GetResponse = try await node.call(
                     "vecraft.v1.Points/Get",
-                    VecraftV1.GetRequest(collection: ClusterRun.collection, ids: asked, withVectors: true, read: strong))
+                    VecraftV1.GetRequest(collection: ClusterRun.collection, ids: asked, withVectors: true, read: strong)
+                )
                 #expect(got.points.map(\.id) == ["p5", "p599", "p5", "p0"] && got.missing == ["nobody"])
                 #expect(got.points.first?.payload?.json == points[5].payload?.json)
                 same("get", node, got.points.map { "\($0.version) \($0.vector?.values ?? [])" })
@@ -198,14 +210,16 @@ extension RealClusters {
                 repeat {
                     let page: VecraftV1.ScrollResponse = try await node.call(
                         "vecraft.v1.Points/Scroll",
-                        VecraftV1.ScrollRequest(collection: ClusterRun.collection, pageSize: 50, pageToken: token, read: strong))
+                        VecraftV1.ScrollRequest(
+                            collection: ClusterRun.collection, pageSize: 50, pageToken: token, read: strong))
                     ids += page.points.map(\.id)
                     token = page.nextPageToken
                 } while !token.isEmpty
                 #expect(ids == points.map(\.id).sorted(), "scroll at node \(node.id): \(ids.count)")
                 let page = try await http(
                     "POST", node.httpPort, "/v1/collections/\(ClusterRun.collection)/points:count",
-                    body: "{\"filter\":{\"must\":[{\"key\":\"kind\",\"match\":{\"value\":\"k1\"}}]},\"read\":{\"consistency\":\"CONSISTENCY_LEVEL_STRONG\"}}",
+                    body:
+                        "{\"filter\":{\"must\":[{\"key\":\"kind\",\"match\":{\"value\":\"k1\"}}]},\"read\":{\"consistency\":\"CONSISTENCY_LEVEL_STRONG\"}}",
                     host: node.host)
                 #expect(page.status == 200 && page.body.contains("\"count\":\"200\""), "\(page.body)")
             }

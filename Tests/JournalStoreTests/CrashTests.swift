@@ -69,17 +69,23 @@ private struct ClientsView {
         var nextNumber: UInt64 = 1
         for life in 0..<8 {
             if Bool.random(using: &rng) { wall.move(milliseconds: Int64.random(in: -5_000...5_000, using: &rng)) }
-            if UInt8.random(in: 0..<4, using: &rng) > 0 { files.powerOff(afterCalls: Int.random(in: 0..<150, using: &rng)) }
-            if UInt8.random(in: 0..<3, using: &rng) == 0 {
-                files.inject(.diskFull(after: Int.random(in: 0..<60, using: &rng), count: Int.random(in: 1...3, using: &rng)))
+            if UInt8.random(in: 0..<4, using: &rng) > 0 {
+                files.powerOff(afterCalls: Int.random(in: 0..<150, using: &rng))
             }
-            if UInt8.random(in: 0..<8, using: &rng) == 0 { files.inject(.ioError(.sync, after: Int.random(in: 0..<60, using: &rng))) }
+            if UInt8.random(in: 0..<3, using: &rng) == 0 {
+                files.inject(
+                    .diskFull(after: Int.random(in: 0..<60, using: &rng), count: Int.random(in: 1...3, using: &rng)))
+            }
+            if UInt8.random(in: 0..<8, using: &rng) == 0 {
+                files.inject(.ioError(.sync, after: Int.random(in: 0..<60, using: &rng)))
+            }
             let crash = [FaultyFileStore.Crash.process, .power, .powerTearing].randomElement(using: &rng)!
             let partition: JournalPartition
             do throws(VecraftError) {
-                partition = try open(files, wall: wall)
+                partition = try open(files.ofThisLife, wall: wall)
             } catch {
-                #expect(error.code == .unavailable || error.reason == "DISK_FULL", "seed \(seed), life \(life): \(error)")
+                #expect(
+                    error.code == .unavailable || error.reason == "DISK_FULL", "seed \(seed), life \(life): \(error)")
                 files.restart(crash)
                 continue
             }
@@ -96,7 +102,7 @@ private struct ClientsView {
             partition.close()
         }
         files.restart(.process)
-        let last = try open(files, wall: wall)
+        let last = try open(files.ofThisLife, wall: wall)
         let faults = view.faults(of: try readAll(last))
         #expect(faults == [], "seed \(seed), before the end")
         for number in view.unknown {
@@ -128,17 +134,17 @@ private struct ClientsView {
                     } catch { view.take(.failure(error), of: number) }
                 }
             }
-            let first = try open(files)
+            let first = try open(files.ofThisLife)
             files.powerOff(afterCalls: calls)
             await append(1...8, to: first)
             files.restart(.process)
             first.close()
             files.powerOff(afterCalls: startCalls)
-            let second = try? open(files)
+            let second = try? open(files.ofThisLife)
             files.restart(.power)
             second?.close()
             for life in 0..<3 {
-                let partition = try open(files)
+                let partition = try open(files.ofThisLife)
                 #expect(view.faults(of: try readAll(partition)) == [], "\(what), life \(life)")
                 // First those that fit behind what was found, then again all that were asked for before.
                 await append(UInt64(100 + 10 * life)...UInt64(102 + 10 * life), to: partition)
@@ -151,7 +157,9 @@ private struct ClientsView {
     }
 
     /// Some entries are larger than a segment.
-    private static func size(_ number: UInt64) -> Int { number % 97 == 13 ? 70_000 : 8 + Int(number &* 2_654_435_761 % 6_000) }
+    private static func size(_ number: UInt64) -> Int {
+        number % 97 == 13 ? 70_000 : 8 + Int(number &* 2_654_435_761 % 6_000)
+    }
 
     /// Appends in bursts until the life ends or enough is done; takes up what the lives before left open.
     private func live(
@@ -173,7 +181,8 @@ private struct ClientsView {
             for number in numbers {
                 view.submitted.insert(number)
                 let tier = Tier.allCases[Int(number % 4)]
-                partition.append(entry(numbered(number, bytes: Self.size(number)), tier: tier, key: "key-\(number)")) { result in
+                partition.append(entry(numbered(number, bytes: Self.size(number)), tier: tier, key: "key-\(number)")) {
+                    result in
                     results.withLock { $0[number] = result }
                     answers.take(result)
                 }

@@ -89,23 +89,39 @@ import Tracing
     @Test func aRequestsSpanGathersAndEndsOnce() throws {
         let tracer = self.tracer()
         let caller = TraceContext(traceHigh: 1, traceLow: 2, spanID: 3, sampled: true)
-        let (trace, made) = tracer.request(caller, state: "vendor=1")
+        let (trace, made) = tracer.request(caller, state: { "vendor=1" }, name: "?")
         let span = try #require(made)
         #expect(span.trace == trace && trace.traceLow == 2 && trace.spanID != 3)
-        span.add(SpanField("db.collection.name", "c"))
+        span.add { $0.append(SpanField("db.collection.name", "c")) }
         let below = span.child()
         span.report(
             "append data-0", .producer, as: below, since: SystemTime.nanoseconds,
             error: VecraftError(.unavailable, "no leader"), [SpanField("vecraft.offset", 7 as UInt64)])
-        span.end("upsert", .server, error: nil, [SpanField("vecraft.tier", "batch")])
-        span.end("again", .server, error: nil)
-        span.add(SpanField("late", "x"))
+        span.end("upsert", .server, error: nil) { $0.append(SpanField("vecraft.tier", "batch")) }
+        span.end("again", .server, error: nil) { _ in Issue.record("it has ended") }
+        span.add { _ in Issue.record("it has ended") }
         let spans = tracer.sink.take(10)
         #expect(spans.map(\.name) == ["append data-0", "upsert"])
         #expect(spans[0].parentSpanID == trace.spanID && spans[0].trace == below && spans[0].status?.code == .error)
         #expect(spans[1].parentSpanID == 3 && spans[1].traceState == "vendor=1" && spans[1].status == nil)
         #expect(spans[1].attributes == [SpanField("db.collection.name", "c"), SpanField("vecraft.tier", "batch")])
-        #expect(tracer.request(TraceContext(traceHigh: 1, traceLow: 2, spanID: 3, sampled: false), state: nil).1 == nil)
+        #expect(
+            tracer.request(
+                TraceContext(traceHigh: 1, traceLow: 2, spanID: 3, sampled: false), state: { nil }, name: "?"
+            ).1 == nil)
+        // Nobody ends this one.
+        _ = tracer.request(nil, state: { nil }, name: "PUT /points")
+        #expect(tracer.sink.take(10).map(\.name) == ["PUT /points"])
+    }
+
+    @Test func aCallersMistakeIsNoErrorOfTheServer() throws {
+        let tracer = self.tracer()
+        for code in [VecraftError.Code.notFound, .unavailable] {
+            let span = try #require(tracer.request(nil, state: { nil }, name: "?").1)
+            span.end("get", .server, error: VecraftError(code, String(repeating: "x", count: 10_000)))
+        }
+        let spans = tracer.sink.take(10)
+        #expect(spans[0].status == nil && spans[1].status?.code == .error && spans[1].status?.message?.count == 512)
     }
 
     @Test func aSinkWakesItsExporterWhenThereIsEnough() async {

@@ -1,4 +1,3 @@
-@testable import OpenTelemetry
 import Observability
 import Primitives
 import Synchronization
@@ -6,6 +5,8 @@ import TestSupport
 import Testing
 import Tracing
 import Wire
+
+@testable import OpenTelemetry
 
 /// Answers as it is told; then takes everything.
 private final class ScriptedCollector: TraceCollector {
@@ -150,10 +151,18 @@ private final class ScriptedCollector: TraceCollector {
         let sink = SpanSink(registry: MetricsRegistry())
         let tracer = SpanTracer(sink: sink)
         let caller = TraceContext(
-            traceHigh: 0x0af7_6519_16cd_43dd, traceLow: 0x8448_eb21_1c80_319c, spanID: 0xb7ad_6b71_6920_3331, sampled: true)
-        let request = try #require(tracer.request(caller, state: "v=1").1)
-        request.add(SpanField("n", 7), SpanField("f", .flag(true)), SpanField("d", .number(0.5)), SpanField("l", .list([.text("a")])))
-        request.end("search", .server, error: VecraftError(.unavailable, "no leader"), [SpanField("t", "x")])
+            traceHigh: 0x0af7_6519_16cd_43dd, traceLow: 0x8448_eb21_1c80_319c, spanID: 0xb7ad_6b71_6920_3331,
+            sampled: true)
+        let request = try #require(tracer.request(caller, state: { "v=1" }, name: "?").1)
+        request.add {
+            $0 += [
+                SpanField("n", 7), SpanField("f", .flag(true)), SpanField("d", .number(0.5)),
+                SpanField("l", .list([.text("a")])),
+            ]
+        }
+        request.end("search", .server, error: VecraftError(.unavailable, "no leader")) {
+            $0.append(SpanField("t", "x"))
+        }
         tracer.report("apply", .consumer, links: [caller], since: SystemTime.nanoseconds, [])
         let encoding = SpanEncoding(resource: [.init(name: "service.name", value: "s")], scope: "vecraft", version: "9")
         let decoded = try OTLPCollectorTraceV1.ExportTraceServiceRequest.decode(encoding.request(sink.take(2)))
@@ -162,7 +171,10 @@ private final class ScriptedCollector: TraceCollector {
         let scope = try #require(all.scopeSpans.first)
         #expect(scope.scope == .init(name: "vecraft", version: "9") && scope.spans.count == 2)
         let span = scope.spans[0]
-        #expect(span.traceID == [0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c])
+        #expect(
+            span.traceID == [
+                0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c,
+            ])
         #expect(span.parentSpanID == [0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31] && span.spanID.count == 8)
         #expect(span.kind == .server && span.traceState == "v=1" && span.flags == 1)
         #expect(span.startTimeUnixNano > 1_700_000_000_000_000_000 && span.endTimeUnixNano >= span.startTimeUnixNano)

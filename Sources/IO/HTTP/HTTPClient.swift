@@ -10,6 +10,8 @@ package struct HTTPClient: Sendable {
     package let port: Int
     /// Nil speaks plain HTTP.
     package var tls: TLSConfiguration?
+    /// Made from a configuration once, for many requests; goes before `tls`.
+    package var context: NIOSSLContext?
     /// Of the whole exchange, connecting included.
     package var timeout = Duration.seconds(10)
     /// Longest answer taken. Bytes.
@@ -57,7 +59,8 @@ package struct HTTPClient: Sendable {
         _ method: String, _ path: String, headers: [(String, String)] = [], body: [UInt8] = []
     ) async throws(VecraftError) -> Reply {
         var head = HTTPRequestHead(version: .http1_1, method: HTTPMethod(rawValue: method), uri: path)
-        head.headers.add(name: "host", value: "\(self.host):\(self.port)")
+        let host = self.host.contains(":") ? "[\(self.host)]" : self.host
+        head.headers.add(name: "host", value: "\(host):\(self.port)")
         head.headers.add(name: "connection", value: "close")
         if !body.isEmpty { head.headers.add(name: "content-length", value: String(body.count)) }
         for (name, value) in headers { head.headers.add(name: name, value: value) }
@@ -71,7 +74,7 @@ package struct HTTPClient: Sendable {
             promise.fail(VecraftError(.deadlineExceeded, "no answer from \(self.host):\(self.port) in time"))
         }
         do {
-            let context = try tls.map { try NIOSSLContext(configuration: $0) }
+            let context = try self.context ?? tls.map { try NIOSSLContext(configuration: $0) }
             let connecting = ClientBootstrap(group: promise.futureResult.eventLoop)
                 .connectTimeout(timeout)
                 .channelInitializer { channel in

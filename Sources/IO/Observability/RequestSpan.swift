@@ -9,28 +9,55 @@ package import Tracing
 package final class RequestSpan: Sendable {
     package let trace: TraceContext
     private let parent: UInt64?
-    private let traceState: String?
+    package let traceState: String?
     /// Nanoseconds since 1970.
     private let start: UInt64
     private let sink: SpanSink
     private let ids: TraceIDs
     /// Nil once it has ended.
-    private let fields: Mutex<[SpanField]?> = Mutex([])
+    private let fields: Mutex<[SpanField]?>
+    /// What a search says of itself, and a little more: most spans never grow.
+    private static let usualFields = 14
 
-    init(_ trace: TraceContext, parent: TraceContext?, traceState: String?, sink: SpanSink, ids: TraceIDs) {
+    /// What it is called if nobody ends it.
+    private let fallback: String
+
+    init(
+        _ fallback: String, _ trace: TraceContext, parent: TraceContext?, traceState: String?, sink: SpanSink,
+        ids: TraceIDs
+    ) {
+        self.fallback = fallback
         self.trace = trace
         self.parent = parent?.spanID
         self.traceState = traceState
         self.start = SystemTime.nanoseconds
+        var fields: [SpanField] = []
+        fields.reserveCapacity(Self.usualFields)
+        self.fields = Mutex(fields)
         self.sink = sink
         self.ids = ids
     }
 
-    package func add(_ fields: SpanField...) { self.fields.withLock { $0?.append(contentsOf: fields) } }
+    /// A request that was refused before anybody counted it, or a stream: it ends when nobody holds it.
+    deinit { self.end(self.fallback, .server, error: nil) }
 
-    /// - Parameter error: What the request failed with.
-    package func end(_ name: String, _ kind: SpanKind, error: VecraftError?, _ more: [SpanField] = []) {
-        let known = self.fields.withLock { fields in
+    /// Adds fields in place; `body` runs under the span's lock, if it has not ended.
+    package func add(_ body: (inout [SpanField]) -> Void) {
+        self.fields.withLock { fields in
+            guard fields != nil else { return }
+            body(&fields!)
+        }
+    }
+
+    /// - Parameters:
+    ///   - error: What the request failed with.
+    ///   - body: Adds the last fields.
+    package func end(
+        _ name: String, _ kind: SpanKind, error: VecraftError?, _ body: (inout [SpanField]) -> Void = { _ in }
+    ) {
+        let known = self.fields.withLock { fields -> [SpanField]? in
+            guard fields != nil else { return nil }
+            body(&fields!)
             defer { fields = nil }
             return fields
         }
@@ -38,7 +65,8 @@ package final class RequestSpan: Sendable {
         self.sink.append(
             FinishedSpan(
                 name: name, kind: kind, trace: self.trace, parentSpanID: self.parent, traceState: self.traceState,
-                start: self.start, end: SystemTime.nanoseconds, attributes: known + more, status: Self.status(error)))
+                start: self.start, end: max(self.start, SystemTime.nanoseconds), attributes: known,
+                status: Self.status(error, kind)))
     }
 
     // MARK: What happens on its behalf
@@ -58,15 +86,35 @@ package final class RequestSpan: Sendable {
         self.sink.append(
             FinishedSpan(
                 name: name, kind: kind, trace: trace, parentSpanID: self.trace.spanID, traceState: self.traceState,
-                start: start, end: max(start, SystemTime.nanoseconds), attributes: fields, status: Self.status(error)))
+                start: start, end: max(start, SystemTime.nanoseconds), attributes: fields,
+                status: Self.status(error, kind)))
     }
 
-    private static func status(_ error: VecraftError?) -> SpanStatus? {
-        error.map { SpanStatus(code: .error, message: $0.message) }
+    /// Longest message of a status kept: an error may repeat what a caller sent. Characters.
+    private static let statusCharacters = 512
+
+    private static func status(_ error: VecraftError?, _ kind: SpanKind) -> SpanStatus? {
+        guard let error else { return nil }
+        if kind == .server {
+            // A caller's mistake is no error of the server (OpenTelemetry, semantic conventions for gRPC, "Server").
+            switch error.code {
+            case .unknown, .deadlineExceeded, .unimplemented, .internalError, .unavailable, .dataLoss: break
+            default: return nil
+            }
+        }
+        return SpanStatus(code: .error, message: String(error.message.prefix(Self.statusCharacters)))
     }
 }
 
 extension SpanTracer {
+    /// Whether work on behalf of sampled spans is recorded: not where nothing that begins here is.
+    package var recordsWork: Bool {
+        switch self.sampler {
+        case .never, .parentBased(root: .never): false
+        default: true
+        }
+    }
+
     /// A span of a trace of its own that ends now, for work on behalf of others; recorded because they are.
     /// - Parameters:
     ///   - links: Spans that it belongs to; the first 128 are kept, as OpenTelemetry's specification has it.
@@ -79,6 +127,7 @@ extension SpanTracer {
             FinishedSpan(
                 name: name, kind: kind, trace: .root(using: &ids, sampled: true), parentSpanID: nil, traceState: nil,
                 start: start, end: max(start, SystemTime.nanoseconds), attributes: fields, status: nil,
-                links: Array(links.prefix(RecordedSpan.maximumItems))))
+                links: Array(links.prefix(RecordedSpan.maximumItems)),
+                droppedLinks: max(0, links.count - RecordedSpan.maximumItems)))
     }
 }

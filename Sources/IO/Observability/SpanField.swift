@@ -23,6 +23,18 @@ package struct SpanField: Sendable, Equatable {
     package init(_ key: String, _ value: Int) { self.init(key, .integer(Int64(value))) }
 }
 
+extension SpanField.Value: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .text(let value): value
+        case .flag(let value): "\(value)"
+        case .integer(let value): "\(value)"
+        case .number(let value): "\(value)"
+        case .list(let values): "\(values)"
+        }
+    }
+}
+
 extension SpanField.Value {
     /// Nil for what OpenTelemetry has no form for.
     init?(_ attribute: SpanAttribute) {

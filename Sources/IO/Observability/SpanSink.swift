@@ -18,6 +18,7 @@ package struct FinishedSpan: Sendable {
     package var events: [SpanEvent] = []
     /// Spans of other traces or times that this one belongs to: an apply links to the write it applies.
     package var links: [TraceContext] = []
+    package var droppedLinks = 0
 }
 
 /// Holds ended spans until an exporter takes them. Bounded: when full, the oldest is dropped and counted.

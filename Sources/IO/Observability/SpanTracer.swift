@@ -9,7 +9,7 @@ package struct SpanTracer: Tracer {
     package let sink: SpanSink
     /// Draws identifiers; also for code that makes a ``TraceContext`` without a span.
     package let ids: TraceIDs
-    private let sampler: TraceSampler
+    let sampler: TraceSampler
 
     package init(sink: SpanSink, sampler: TraceSampler = .parentBased(root: .always), ids: TraceIDs = TraceIDs()) {
         self.sink = sink
@@ -31,13 +31,16 @@ package struct SpanTracer: Tracer {
     /// A request that arrives: where it stands, and its span if it is sampled.
     /// - Parameters:
     ///   - parent: The caller's span, if it sent one.
-    ///   - state: The caller's `tracestate`.
-    package func request(_ parent: TraceContext?, state: String?) -> (TraceContext, RequestSpan?) {
+    ///   - state: The caller's `tracestate`; asked for only if it is wanted.
+    ///   - name: Of a span that nobody names.
+    package func request(
+        _ parent: TraceContext?, state: () -> String?, name: @autoclosure () -> String
+    ) -> (TraceContext, RequestSpan?) {
         let trace = self.next(parent)
         guard trace.sampled else { return (trace, nil) }
         // Longer than what must be passed on at least is dropped whole (W3C Trace Context, section 3.3.1.5).
-        let state = state.flatMap { $0.isEmpty || $0.utf8.count > 512 ? nil : $0 }
-        return (trace, RequestSpan(trace, parent: parent, traceState: state, sink: self.sink, ids: self.ids))
+        let said = parent == nil ? nil : state().flatMap { $0.isEmpty || $0.utf8.count > 512 ? nil : $0 }
+        return (trace, RequestSpan(name(), trace, parent: parent, traceState: said, sink: self.sink, ids: self.ids))
     }
 
     package func startSpan<Instant: TracerInstant>(

@@ -4,32 +4,57 @@ internal import Tracing
 internal import Wire
 
 /// Spans as OTLP's protobuf.
+///
+/// protobuf-c measures a message anew for each level it lies in, so what is around the spans is put together here: each span is encoded
+/// alone, the rest once.
 struct SpanEncoding: Sendable {
-    let resource: [TraceExportSettings.Header]
-    let scope: String
-    let version: String
+    /// Encoded `Resource` and `InstrumentationScope`, as fields.
+    private let resource: [UInt8]
+    private let scope: [UInt8]
 
-    /// An `ExportTraceServiceRequest`.
-    func request(_ spans: [FinishedSpan]) -> [UInt8] {
-        ArenaPool.shared.withArena { arena in
-            let request = OTLPCollectorTraceV1.ExportTraceServiceRequest.Builder(in: arena)
-            let all = request.resourceSpans.make(1)[0]
-            let attributes = all.resource.make().attributes.make(self.resource.count)
-            for (i, attribute) in self.resource.enumerated() {
-                attributes[i].key.set(attribute.name)
-                attributes[i].value.make().stringValue.set(attribute.value)
-            }
-            let scope = all.scopeSpans.make(1)[0]
-            let maker = scope.scope.make()
-            maker.name.set(self.scope)
-            maker.version.set(self.version)
-            let out = scope.spans.make(spans.count)
-            for (i, span) in spans.enumerated() { Self.fill(out[i], span) }
-            return request.encode()
+    init(resource: [TraceExportSettings.Header], scope: String, version: String) {
+        let attributes = resource.map {
+            OTLPCommonV1.KeyValue(key: $0.name, value: .init(value: .stringValue($0.value)))
         }
+        self.resource = Self.field(1, OTLPResourceV1.Resource(attributes: attributes).encode())
+        self.scope = Self.field(1, OTLPCommonV1.InstrumentationScope(name: scope, version: version).encode())
     }
 
-    private static func fill(_ out: OTLPTraceV1.Span.Builder, _ span: FinishedSpan) {
+    /// An `ExportTraceServiceRequest` of one `ResourceSpans` of one `ScopeSpans`.
+    func request(_ spans: [FinishedSpan]) -> [UInt8] {
+        var body = self.scope
+        body.reserveCapacity(spans.count * 512)
+        ArenaPool.shared.withArena { arena in
+            for i in spans.indices {
+                let out = OTLPTraceV1.Span.Builder(in: arena)
+                Self.fill(out, spans[i])
+                Self.append(2, out.encode(), to: &body)
+                arena.reset()
+            }
+        }
+        return Self.field(1, self.resource + Self.field(2, body))
+    }
+
+    /// A field that is a message (protobuf's encoding, "Length-Delimited Records").
+    private static func field(_ number: UInt8, _ message: [UInt8]) -> [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(message.count + 11)
+        Self.append(number, message, to: &out)
+        return out
+    }
+
+    private static func append(_ number: UInt8, _ message: [UInt8], to out: inout [UInt8]) {
+        out.append(number << 3 | 2)
+        var length = message.count
+        while length > 0x7f {
+            out.append(UInt8(length & 0x7f) | 0x80)
+            length >>= 7
+        }
+        out.append(UInt8(length))
+        out += message
+    }
+
+    private static func fill(_ out: OTLPTraceV1.Span.Builder, _ span: borrowing FinishedSpan) {
         Self.set(out.traceID, traceOf: span.trace)
         Self.set(out.spanID, span.trace.spanID)
         if let parent = span.parentSpanID { Self.set(out.parentSpanID, parent) }
@@ -62,6 +87,7 @@ struct SpanEncoding: Sendable {
                 Self.set(links[i].spanID, link.spanID)
                 links[i].flags = link.sampled ? 1 : 0
             }
+            out.droppedLinksCount = UInt32(clamping: span.droppedLinks)
         }
         guard let status = span.status else { return }
         let said = out.status.make()
@@ -72,9 +98,9 @@ struct SpanEncoding: Sendable {
     private static func fill(_ slot: RepeatedSlot<OTLPCommonV1.KeyValue.Builder>, _ fields: [SpanField]) {
         guard !fields.isEmpty else { return }
         let out = slot.make(fields.count)
-        for (i, field) in fields.enumerated() {
-            out[i].key.set(field.key)
-            Self.fill(out[i].value.make(), field.value)
+        for i in fields.indices {
+            out[i].key.set(fields[i].key)
+            Self.fill(out[i].value.make(), fields[i].value)
         }
     }
 

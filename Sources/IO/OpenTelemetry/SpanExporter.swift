@@ -20,8 +20,11 @@ package final class SpanExporter: Sendable {
     private let exported: Counter
     private let failures: Counter
     private let log = Logger(label: "vecraft.traces")
-    /// What was wrong last; said once, and once when it is over.
-    private let trouble: Mutex<String?> = Mutex(nil)
+    /// What was wrong last; said once, and once when it is over. Not more often than once in ``quiet``.
+    private let trouble: Mutex<(why: String?, said: ContinuousClock.Instant?)> = Mutex((nil, nil))
+    private static let quiet = Duration.seconds(10)
+    /// The collector asked to be left alone until then.
+    private let notBefore: Mutex<ContinuousClock.Instant?> = Mutex(nil)
 
     /// - Parameters:
     ///   - settings: With the process's own resource attributes.
@@ -83,6 +86,10 @@ package final class SpanExporter: Sendable {
 
     private func exportAll() async {
         while !Task.isCancelled {
+            if let end = self.notBefore.withLock({ $0 }) {
+                do { try await Task.sleep(until: end, clock: .continuous) } catch { return }
+                self.notBefore.withLock { $0 = nil }
+            }
             let batch = self.sink.take(self.settings.batch)
             if batch.isEmpty { return }
             await self.export(batch, until: ContinuousClock.now + self.settings.patience)
@@ -106,7 +113,9 @@ package final class SpanExporter: Sendable {
                 return self.lose(batch.count, error.message)
             case .again(let error):
                 self.failures.increment()
-                let wait = max(pause, error.retryAfter ?? .zero)
+                // At random, so that the nodes of a cluster do not come back all at once.
+                let wait = max(pause * Double.random(in: 0.8...1.2), error.retryAfter ?? .zero)
+                if error.retryAfter != nil { self.notBefore.withLock { $0 = ContinuousClock.now + wait } }
                 guard ContinuousClock.now + wait < end, !Task.isCancelled else {
                     return self.lose(batch.count, error.message)
                 }
@@ -145,8 +154,10 @@ package final class SpanExporter: Sendable {
 
     private func say(_ why: String) {
         let isNew = self.trouble.withLock { trouble in
-            defer { trouble = why }
-            return trouble == nil
+            let isNew = trouble.why == nil && trouble.said.map { $0 + Self.quiet < .now } ?? true
+            trouble.why = why
+            if isNew { trouble.said = .now }
+            return isNew
         }
         guard isNew else { return }
         self.log.warning(
@@ -155,11 +166,13 @@ package final class SpanExporter: Sendable {
     }
 
     private func recovered() {
-        guard self.trouble.withLock({ trouble in
-            defer { trouble = nil }
-            return trouble != nil
-        }) else { return }
-        self.log.notice("spans are taken again")
+        guard
+            self.trouble.withLock({ trouble in
+                defer { trouble.why = nil }
+                return trouble.why != nil
+            })
+        else { return }
+        self.log.info("spans are taken again")
     }
 }
 
@@ -174,6 +187,7 @@ package struct SpanExportMetrics: Sendable {
         self.exported = registry.counter(
             "vecraft_trace_spans_exported_total", help: "Sampled spans that the collector took.")
         self.failures = registry.counter(
-            "vecraft_trace_export_failures_total", help: "Requests to the collector of spans that failed; most are repeated.")
+            "vecraft_trace_export_failures_total",
+            help: "Requests to the collector of spans that failed; most are repeated.")
     }
 }

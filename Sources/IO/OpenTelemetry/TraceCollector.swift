@@ -1,4 +1,5 @@
 internal import GRPC
+internal import Glibc
 internal import HTTP
 internal import NIOCore
 internal import NIOPosix
@@ -34,6 +35,8 @@ struct GRPCTraceCollector: TraceCollector {
         // One batch at a time, and one that follows it.
         wire.maxCalls = 4
         if settings.compresses { wire.compressRequestsFrom = 1_024 }
+        // `RetryInfo`: whether and when to come again.
+        wire.statusDetails = { StatusDetails.decode($0, into: &$1) }
         func pem(_ path: String) -> GRPCTLS.PEM? { path.isEmpty ? nil : .file(path) }
         let tls =
             settings.isSecure
@@ -72,11 +75,14 @@ struct HTTPTraceCollector: TraceCollector {
     private let compresses: Bool
 
     init(_ settings: TraceExportSettings, group: MultiThreadedEventLoopGroup) throws(VecraftError) {
-        var tls: TLSConfiguration?
+        var context: NIOSSLContext?
         if settings.isSecure {
             var made = TLSConfiguration.makeClientConfiguration()
-            if !settings.certificate.isEmpty { made.trustRoots = .file(settings.certificate) }
+            let variable = "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE or _CLIENT_KEY"
             do {
+                if !settings.certificate.isEmpty {
+                    made.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(settings.certificate))
+                }
                 if !settings.clientCertificate.isEmpty {
                     made.certificateChain = try NIOSSLCertificate.fromPEMFile(settings.clientCertificate)
                         .map { .certificate($0) }
@@ -84,12 +90,12 @@ struct HTTPTraceCollector: TraceCollector {
                 if !settings.clientKey.isEmpty {
                     made.privateKey = .privateKey(try NIOSSLPrivateKey(file: settings.clientKey, format: .pem))
                 }
-            } catch {
-                throw .invalid("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "cannot be used, or its key: \(error)")
-            }
-            tls = made
+                // Once: it reads all authorities of the system.
+                context = try NIOSSLContext(configuration: made)
+            } catch { throw .invalid(variable, "cannot be used: \(error)") }
         }
-        var client = HTTPClient(host: settings.host, port: settings.port, tls: tls, eventLoops: group)
+        var client = HTTPClient(host: settings.host, port: settings.port, eventLoops: group)
+        client.context = context
         client.maximumBytes = 1 << 20
         self.client = client
         self.path = settings.path
@@ -114,14 +120,17 @@ struct HTTPTraceCollector: TraceCollector {
             switch reply.status {
             case 200..<300: return ExportReply.outcome(reply.body)
             case 429, 502, 503, 504:
-                let seconds = reply.header("retry-after").flatMap { Int($0) }
+                let seconds = reply.header("retry-after").flatMap { Int($0) ?? HTTPDate.secondsUntil($0) }
                 return .again(
                     VecraftError(
                         .unavailable, "the collector answered \(reply.status)",
                         retryAfter: seconds.map { .seconds(max(0, $0)) }))
             default: return .refused(VecraftError(.failedPrecondition, "the collector answered \(reply.status)"))
             }
-        } catch { return .again(error) }
+        } catch {
+            // An answer that is too long: it may have been taken, and would come twice.
+            return error.code == .resourceExhausted ? .refused(error) : .again(error)
+        }
     }
 
     func close() async {}
@@ -133,5 +142,24 @@ private enum ExportReply {
         let partial = (try? OTLPCollectorTraceV1.ExportTraceServiceResponse.decode(bytes))?.partialSuccess
         return .taken(
             rejected: UInt64(max(0, partial?.rejectedSpans ?? 0)), message: partial?.errorMessage ?? "")
+    }
+}
+
+/// A time as HTTP writes it (RFC 9110, section 5.6.7, the preferred form alone).
+private enum HTTPDate {
+    private static let months = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ]
+
+    static func secondsUntil(_ text: String) -> Int? {
+        let words = text.split(separator: " ")
+        let clock = words.count == 6 ? words[4].split(separator: ":").compactMap { Int32($0) } : []
+        guard clock.count == 3, words[5] == "GMT", let day = Int32(words[1]), let year = Int32(words[3]),
+            let month = Self.months.firstIndex(of: String(words[2]))
+        else { return nil }
+        var fields = tm()
+        (fields.tm_year, fields.tm_mon, fields.tm_mday) = (year &- 1900, Int32(month), day)
+        (fields.tm_hour, fields.tm_min, fields.tm_sec) = (clock[0], clock[1], clock[2])
+        return max(0, timegm(&fields) - time(nil))
     }
 }

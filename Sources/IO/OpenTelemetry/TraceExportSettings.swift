@@ -1,10 +1,13 @@
+internal import GRPC
 package import Observability
 package import Primitives
 
 /// Where spans go, as OpenTelemetry's environment variables say (specification: "OTLP Exporter Configuration", "SDK Environment
 /// Variables").
 ///
-/// Spans are exported where an endpoint is given, or `OTEL_TRACES_EXPORTER=otlp`; a collector that nobody runs is not asked for.
+/// Spans are exported where an endpoint is given, or `OTEL_TRACES_EXPORTER=otlp`; a collector that nobody runs is not asked for. As the
+/// specification has it, a value that is none of those known is warned of and counts as not set; an endpoint or header that cannot
+/// be used is an error, for nothing would ever arrive. No value is repeated in either: there may be a secret in it.
 package struct TraceExportSettings: Sendable, Equatable {
     package enum Transport: Sendable, Equatable {
         case grpc
@@ -24,7 +27,7 @@ package struct TraceExportSettings: Sendable, Equatable {
     package var transport = Transport.http
     package var host = "localhost"
     package var port = 4318
-    /// Of HTTP.
+    /// Of HTTP, with its query.
     package var path = "/v1/traces"
     package var isSecure = false
     /// PEM files; empty: the system's authorities, no certificate of one's own.
@@ -46,45 +49,53 @@ package struct TraceExportSettings: Sendable, Equatable {
     package var delay = Duration.seconds(5)
     /// Of a batch with its repeats; then it is lost, and counted.
     package var patience = Duration.seconds(30)
+    /// Variables that were not understood, and what is done instead.
+    package private(set) var warnings: [String] = []
 
     /// Nil: nothing is exported.
     /// - Throws: INVALID_ARGUMENT with the variable as field.
     package init?(environment: [String: String]) throws(VecraftError) {
         var variables = Variables(environment)
-        if try variables.flag("OTEL_SDK_DISABLED") { return nil }
-        let exporter = variables["OTEL_TRACES_EXPORTER"]
+        if variables.flag("OTEL_SDK_DISABLED") { return nil }
         let endpoint = variables.ofTraces("ENDPOINT")
-        switch exporter {
-        case "none": return nil
-        case "otlp": break
-        case nil: if endpoint == nil { return nil }
-        case .some(let other): throw .invalid("OTEL_TRACES_EXPORTER", "\"\(other)\"; otlp or none")
+        let exporters = variables["OTEL_TRACES_EXPORTER"]?.lowercased().split(separator: ",").map { $0.trimmedBlanks }
+        for other in exporters ?? [] where other != "otlp" && other != "none" {
+            variables.warn("OTEL_TRACES_EXPORTER", "knows otlp and none; another is passed over")
         }
-        try self.readProtocol(&variables)
+        if let exporters, exporters.contains(where: { $0 == "otlp" || $0 == "none" }) {
+            guard exporters.contains("otlp") else { return nil }
+        } else if endpoint == nil {
+            return nil
+        }
+        self.readProtocol(&variables)
         try self.readEndpoint(endpoint, &variables)
         self.certificate = variables.ofTraces("CERTIFICATE")?.value ?? ""
         self.clientCertificate = variables.ofTraces("CLIENT_CERTIFICATE")?.value ?? ""
         self.clientKey = variables.ofTraces("CLIENT_KEY")?.value ?? ""
-        if let headers = variables.ofTraces("HEADERS") { self.headers = try Self.pairs(headers, lowercased: true) }
+        if let headers = variables.ofTraces("HEADERS") { self.headers = try Self.headers(headers) }
         if let compression = variables.ofTraces("COMPRESSION") {
-            switch compression.value {
+            switch compression.value.lowercased() {
             case "gzip": self.compresses = true
             case "none": break
-            default: throw .invalid(compression.name, "\"\(compression.value)\"; gzip or none")
+            default: variables.warn(compression.name, "is neither gzip nor none; nothing is compressed")
             }
         }
-        self.timeout = try variables.milliseconds(variables.ofTraces("TIMEOUT"), 1...600_000) ?? self.timeout
-        try self.readSampler(&variables)
-        try self.readResource(&variables)
-        try self.readBatches(&variables)
+        if let timeout = variables.milliseconds(variables.ofTraces("TIMEOUT"), 0...600_000) {
+            // 0 is no limit; the patience with a batch is one all the same.
+            self.timeout = timeout == .zero ? .seconds(600) : timeout
+        }
+        self.readSampler(&variables)
+        self.readResource(&variables)
+        self.readBatches(&variables)
+        self.warnings = variables.warnings
     }
 
-    private mutating func readProtocol(_ variables: inout Variables) throws(VecraftError) {
+    private mutating func readProtocol(_ variables: inout Variables) {
         guard let named = variables.ofTraces("PROTOCOL") else { return }
-        switch named.value {
+        switch named.value.lowercased() {
         case "grpc": self.transport = .grpc
         case "http/protobuf": self.transport = .http
-        default: throw .invalid(named.name, "\"\(named.value)\"; grpc or http/protobuf")
+        default: variables.warn(named.name, "is neither grpc nor http/protobuf; http/protobuf is spoken")
         }
     }
 
@@ -95,31 +106,37 @@ package struct TraceExportSettings: Sendable, Equatable {
         guard let endpoint else { return }
         var rest = Substring(endpoint.value)
         if let scheme = rest.firstRange(of: "://") {
-            switch rest[..<scheme.lowerBound] {
-            case "http": self.isSecure = false
-            case "https": self.isSecure = true
-            default: throw .invalid(endpoint.name, "\"\(endpoint.value)\" begins with neither http:// nor https://")
+            switch rest[..<scheme.lowerBound].lowercased() {
+            case "http": (self.isSecure, self.port) = (false, 80)
+            case "https": (self.isSecure, self.port) = (true, 443)
+            default: throw .invalid(endpoint.name, "begins with neither http:// nor https://")
             }
             rest = rest[scheme.upperBound...]
         } else if self.transport == .grpc {
-            self.isSecure = try !variables.flag(variables.ofTraces("INSECURE"))
+            self.isSecure = !variables.flag(variables.ofTraces("INSECURE"))
         } else {
-            throw .invalid(endpoint.name, "\"\(endpoint.value)\" is no URL, such as http://collector:4318")
+            throw .invalid(endpoint.name, "is no URL, such as http://collector:4318")
         }
+        rest = rest.prefix { $0 != "#" }
         let authority = rest.prefix { $0 != "/" && $0 != "?" }
-        let path = String(rest[authority.endIndex...])
-        let isOfTraces = endpoint.name.contains("_TRACES_")
+        let path = rest[authority.endIndex...].prefix { $0 != "?" }
+        let query = rest[path.endIndex...]
         if self.transport == .http {
             // The one for all signals is a base; that for traces is taken as it is.
-            self.path = isOfTraces ? (path.isEmpty ? "/" : path) : path.trimmingSlashes + "/v1/traces"
+            let isOfTraces = endpoint.name.contains("_TRACES_")
+            let whole = isOfTraces ? (path.isEmpty ? "/" : String(path)) : path.trimmingSlashes + "/v1/traces"
+            self.path = whole + query
         }
         guard let (host, port) = Self.split(authority, otherwise: self.port) else {
-            throw .invalid(endpoint.name, "\"\(endpoint.value)\" does not name a host and a port from 1 to 65535")
+            throw .invalid(
+                endpoint.name,
+                "does not name a host, and at most a port from 1 to 65535; users and passwords go into headers")
         }
         (self.host, self.port) = (host, port)
     }
 
     private static func split(_ authority: Substring, otherwise port: Int) -> (String, Int)? {
+        guard !authority.contains("@") else { return nil }
         if authority.first == "[" {
             guard let end = authority.firstIndex(of: "]") else { return nil }
             let host = authority[authority.index(after: authority.startIndex)..<end]
@@ -135,36 +152,38 @@ package struct TraceExportSettings: Sendable, Equatable {
         return (String(host), given)
     }
 
-    private mutating func readSampler(_ variables: inout Variables) throws(VecraftError) {
-        let argument = "OTEL_TRACES_SAMPLER_ARG"
-        func ratio() throws(VecraftError) -> TraceSampler {
-            guard let text = variables[argument] else { return .ratio(1) }
-            guard let value = Double(text), (0...1).contains(value) else {
-                throw .invalid(argument, "\"\(text)\"; 0 to 1")
-            }
-            return .ratio(value)
-        }
-        switch variables["OTEL_TRACES_SAMPLER"] {
-        case nil, "parentbased_always_on": self.sampler = .parentBased(root: .always)
-        case "parentbased_always_off": self.sampler = .parentBased(root: .never)
-        case "parentbased_traceidratio": self.sampler = .parentBased(root: try ratio())
-        case "always_on": self.sampler = .always
-        case "always_off": self.sampler = .never
-        case "traceidratio": self.sampler = try ratio()
-        case .some(let other):
-            throw .invalid(
+    private mutating func readSampler(_ variables: inout Variables) {
+        guard let named = variables["OTEL_TRACES_SAMPLER"]?.lowercased() else { return }
+        let isFollowing = named.hasPrefix("parentbased_")
+        var sampler: TraceSampler
+        switch isFollowing ? named.dropFirst("parentbased_".count) : named[...] {
+        case "always_on": sampler = .always
+        case "always_off": sampler = .never
+        case "traceidratio": sampler = .ratio(variables.ratio("OTEL_TRACES_SAMPLER_ARG") ?? 1)
+        default:
+            return variables.warn(
                 "OTEL_TRACES_SAMPLER",
-                "\"\(other)\"; always_on, always_off, traceidratio, or one of these behind parentbased_")
+                "is none of always_on, always_off and traceidratio, nor one of these behind parentbased_; parentbased_always_on is taken"
+            )
         }
+        if isFollowing { sampler = .parentBased(root: sampler) }
+        self.sampler = sampler
     }
 
-    private mutating func readResource(_ variables: inout Variables) throws(VecraftError) {
-        var attributes: [Header] = []
+    private mutating func readResource(_ variables: inout Variables) {
         if let text = variables["OTEL_RESOURCE_ATTRIBUTES"] {
-            attributes = try Self.pairs(.init(name: "OTEL_RESOURCE_ATTRIBUTES", value: text), lowercased: false)
+            do throws(VecraftError) {
+                for pair in try Self.pairs(.init(name: "OTEL_RESOURCE_ATTRIBUTES", value: text)) {
+                    self.setResource(pair.name, pair.value)
+                }
+            } catch {
+                self.resource = []
+                variables.warn(
+                    "OTEL_RESOURCE_ATTRIBUTES",
+                    "is not name=value,name=value, percent-encoded; all of it is passed over")
+            }
         }
-        if let name = variables["OTEL_SERVICE_NAME"] { attributes.append(Header(name: "service.name", value: name)) }
-        for attribute in attributes { self.setResource(attribute.name, attribute.value) }
+        if let name = variables["OTEL_SERVICE_NAME"] { self.setResource("service.name", name) }
     }
 
     /// Of the same name the last counts.
@@ -178,32 +197,53 @@ package struct TraceExportSettings: Sendable, Equatable {
         for (name, value) in known where !value.isEmpty && !self.resource.contains(where: { $0.name == name }) {
             self.resource.append(Header(name: name, value: value))
         }
-        self.resource.sort { ($0.name == "service.name" ? 0 : 1, $0.name) < ($1.name == "service.name" ? 0 : 1, $1.name) }
-    }
-
-    private mutating func readBatches(_ variables: inout Variables) throws(VecraftError) {
-        self.delay = try variables.milliseconds("OTEL_BSP_SCHEDULE_DELAY", 10...600_000) ?? self.delay
-        self.patience = try variables.milliseconds("OTEL_BSP_EXPORT_TIMEOUT", 1...600_000) ?? self.patience
-        self.queue = try variables.number("OTEL_BSP_MAX_QUEUE_SIZE", 1...1_000_000) ?? self.queue
-        self.batch = try variables.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 1...65_536) ?? min(self.batch, self.queue)
-        guard self.batch <= self.queue else {
-            throw .invalid(
-                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "\(self.batch); at most OTEL_BSP_MAX_QUEUE_SIZE (\(self.queue))")
+        self.resource.sort {
+            ($0.name == "service.name" ? 0 : 1, $0.name) < ($1.name == "service.name" ? 0 : 1, $1.name)
         }
     }
 
+    private mutating func readBatches(_ variables: inout Variables) {
+        self.delay = variables.milliseconds(variables.named("OTEL_BSP_SCHEDULE_DELAY"), 10...600_000) ?? self.delay
+        self.patience = variables.milliseconds(variables.named("OTEL_BSP_EXPORT_TIMEOUT"), 1...600_000) ?? self.patience
+        self.queue = variables.number(variables.named("OTEL_BSP_MAX_QUEUE_SIZE"), 1...1_000_000) ?? self.queue
+        self.batch = variables.number(variables.named("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"), 1...65_536) ?? self.batch
+        self.batch = min(self.batch, self.queue)
+    }
+
+    /// Header fields, with names in lower case.
+    private static func headers(_ named: Variables.Named) throws(VecraftError) -> [Header] {
+        var headers: [Header] = []
+        for (i, pair) in try Self.pairs(named).enumerated() {
+            let name = pair.name.lowercased()
+            guard GRPCMetadata.isName(name), !GRPCMetadata.isReserved(name), !name.hasSuffix("-bin"),
+                !Self.ours.contains(name)
+            else {
+                throw .invalid(
+                    named.name, "pair \(i + 1) names a header that cannot be sent, or is not for the operator to set")
+            }
+            guard pair.value.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) else {
+                throw .invalid(named.name, "the value of \(name) is more than printable ASCII")
+            }
+            headers.append(Header(name: name, value: pair.value))
+        }
+        return headers
+    }
+
+    /// Headers that belong to the exchange itself.
+    private static let ours: Set = [
+        "host", "connection", "content-length", "content-type", "content-encoding", "transfer-encoding", "te",
+        "user-agent",
+    ]
+
     /// "a=b,c=d", each percent-encoded (W3C Baggage, section 3.2).
-    private static func pairs(_ named: Variables.Named, lowercased: Bool) throws(VecraftError) -> [Header] {
+    private static func pairs(_ named: Variables.Named) throws(VecraftError) -> [Header] {
         var pairs: [Header] = []
-        for part in named.value.split(separator: ",") {
+        for (i, part) in named.value.split(separator: ",").enumerated() {
             let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard pair.count == 2, let name = PercentText.decode(pair[0].trimmedBlanks), !name.isEmpty,
                 let value = PercentText.decode(pair[1].trimmedBlanks)
-            else { throw .invalid(named.name, "\"\(part)\" is not name=value") }
-            if lowercased, !name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) || !value.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) {
-                throw .invalid(named.name, "\"\(part)\" is more than printable ASCII")
-            }
-            pairs.append(Header(name: lowercased ? name.lowercased() : name, value: value))
+            else { throw .invalid(named.name, "pair \(i + 1) is not name=value, percent-encoded") }
+            pairs.append(Header(name: name, value: value))
         }
         return pairs
     }
@@ -216,6 +256,7 @@ private struct Variables {
         var value: String
     }
     private let environment: [String: String]
+    private(set) var warnings: [String] = []
 
     init(_ environment: [String: String]) { self.environment = environment }
 
@@ -223,38 +264,46 @@ private struct Variables {
         self.environment[name].flatMap { $0.isEmpty ? nil : $0 }
     }
 
-    private func named(_ name: String) -> Named? { self[name].map { Named(name: name, value: $0) } }
+    func named(_ name: String) -> Named? { self[name].map { Named(name: name, value: $0) } }
 
     /// The one for traces, else that for all signals.
     func ofTraces(_ what: String) -> Named? {
         self.named("OTEL_EXPORTER_OTLP_TRACES_" + what) ?? self.named("OTEL_EXPORTER_OTLP_" + what)
     }
 
-    func flag(_ name: String) throws(VecraftError) -> Bool { try self.flag(self.named(name)) }
-    func flag(_ named: Named?) throws(VecraftError) -> Bool {
+    mutating func warn(_ name: String, _ what: String) { self.warnings.append("\(name) \(what)") }
+
+    mutating func flag(_ name: String) -> Bool { self.flag(self.named(name)) }
+    /// Whatever is not true is false.
+    mutating func flag(_ named: Named?) -> Bool {
         guard let named else { return false }
         switch named.value.lowercased() {
         case "true": return true
         case "false": return false
-        default: throw .invalid(named.name, "\"\(named.value)\"; true or false")
+        default:
+            self.warn(named.name, "is neither true nor false; false is taken")
+            return false
         }
     }
 
-    func number(_ named: Named?, _ range: ClosedRange<Int>) throws(VecraftError) -> Int? {
+    mutating func number(_ named: Named?, _ range: ClosedRange<Int>) -> Int? {
         guard let named else { return nil }
         guard let value = Int(named.value), range.contains(value) else {
-            throw .invalid(named.name, "\"\(named.value)\"; \(range.lowerBound) to \(range.upperBound)")
+            self.warn(named.name, "is no number from \(range.lowerBound) to \(range.upperBound); the default is taken")
+            return nil
         }
         return value
     }
-    func number(_ name: String, _ range: ClosedRange<Int>) throws(VecraftError) -> Int? {
-        try self.number(self.named(name), range)
+    mutating func milliseconds(_ named: Named?, _ range: ClosedRange<Int>) -> Duration? {
+        self.number(named, range).map { .milliseconds($0) }
     }
-    func milliseconds(_ named: Named?, _ range: ClosedRange<Int>) throws(VecraftError) -> Duration? {
-        try self.number(named, range).map { .milliseconds($0) }
-    }
-    func milliseconds(_ name: String, _ range: ClosedRange<Int>) throws(VecraftError) -> Duration? {
-        try self.milliseconds(self.named(name), range)
+    mutating func ratio(_ name: String) -> Double? {
+        guard let text = self[name] else { return nil }
+        guard let value = Double(text), (0...1).contains(value) else {
+            self.warn(name, "is no number from 0 to 1; 1 is taken")
+            return nil
+        }
+        return value
     }
 }
 
@@ -284,12 +333,10 @@ extension Substring {
         while let last = text.last, last == " " || last == "\t" { text.removeLast() }
         return text
     }
-}
 
-extension String {
     fileprivate var trimmingSlashes: String {
         var text = self
         while text.hasSuffix("/") { text.removeLast() }
-        return text
+        return String(text)
     }
 }

@@ -27,9 +27,10 @@ extension Gateway {
                     return result
                 case .behind(let read):
                     let since = SystemTime.monotonicNanoseconds
-                    parked = try await self.caughtUp(read, context, on: loop)
+                    let waited = await self.caughtUp(read, context, on: loop)
+                    context.span?.stage("wait for replay", since: since, error: waited.failure)
+                    parked = try waited.get()
                     self.query.waited(read.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
-                    context.span?.stage("wait for replay", since: since)
                 case .scattered(let read):
                     let (bytes, level) = try await self.scattered(Op.self, message, context, read, on: loop)
                     metrics.record(context, .interactive, .ok, level: ConsistencyLabel(level), since: start)
@@ -77,13 +78,12 @@ extension Gateway {
 
     private func caughtUp(
         _ read: ParkedRead, _ context: RequestContext, on loop: any EventLoop
-    ) async throws(VecraftError) -> ParkedRead {
-        let result = await withCheckedContinuation { continuation in
+    ) async -> Result<ParkedRead, VecraftError> {
+        await withCheckedContinuation { continuation in
             self.wait(for: read, until: context.lagDeadline, on: loop, cancelled: { _ in }) {
                 continuation.resume(returning: $0)
             }
         }
-        return try result.get()
     }
 
     func upsert(

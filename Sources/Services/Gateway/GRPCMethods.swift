@@ -145,9 +145,7 @@ extension Gateway {
         self.answeringLater(metrics, .background) { [self] (request: Request, context, reply) in
             do throws(VecraftError) {
                 try (jobs ?? self.jobs).submit {
-                    do throws(VecraftError) { reply(.success(try await body(request, context))) } catch {
-                        reply(.failure(error))
-                    }
+                    reply(await context.asTask { () async throws(VecraftError) in try await body(request, context) })
                 }
             } catch {
                 reply(.failure(error))

@@ -69,7 +69,7 @@ extension Gateway {
             [self] outcome in
             // On the loop: a search here costs what it would have cost there.
             self.query.waited(parked.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
-            context.span?.stage("wait for replay", since: since)
+            context.span?.stage("wait for replay", since: since, error: outcome.failure)
             let result = outcome.flatMap { parked in
                 Result { () throws(VecraftError) in
                     try self.finish(Op.self, reply.message, context, parked)

@@ -156,7 +156,7 @@ package final class Gateway: Sendable {
             most = min(deadline.uptimeNanoseconds, self.deadline(arrived: arrived, wish: self.settings.maxTimeout))
         }
         var context = try RequestContext(deadline: most, arrived: arrived, peer: peer.address) { metadata[$0] }
-        context.begin(self.tracer) { metadata["tracestate"] }
+        context.begin(self.tracer, "gRPC call") { metadata["tracestate"] }
         return context
     }
 }

@@ -146,9 +146,7 @@ extension Gateway {
         let bytes: [UInt8] = try await self.timed(context, self.operations.lineage) { done in
             do throws(VecraftError) {
                 try self.jobs.submit {
-                    do throws(VecraftError) { done(.success(try await body(context.deadline))) } catch {
-                        done(.failure(error))
-                    }
+                    done(await context.asTask { () async throws(VecraftError) in try await body(context.deadline) })
                 }
             } catch {
                 done(.failure(error))

@@ -224,7 +224,7 @@ extension Gateway {
         context.requestBytes = call.body.readableBytes
         context.answersText = true
         context.trace = call.trace
-        context.begin(self.tracer) { call.traceState }
+        context.begin(self.tracer, "\(call.verb.rawValue) \(call.route)") { call.traceState }
         return context
     }
 }

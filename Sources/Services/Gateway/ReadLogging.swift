@@ -61,7 +61,9 @@ extension Gateway {
                 fields["index_version"] = "\(version.partition.string) \(version.offset)"
             }
         }
-        for (name, value) in Op.stages(of: reply.view) { fields[name] = "\(value)" }
+        var stages: [SpanField] = []
+        Op.stages(of: reply.view, into: &stages)
+        for stage in stages { fields[String(stage.key.dropFirst("vecraft.".count))] = "\(stage.value)" }
         if let origins { fields["nodes_asked"] = "\(Set(origins.map(\.node)).count)" }
         fields.merge(context.logFields) { own, _ in own }
         self.log.warning("slow query", metadata: fields)

@@ -13,12 +13,12 @@ enum SearchOperation: ReadOperation {
     static let defaultLimit = 10
 
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.search }
-    static func stages(of reply: VecraftV1.SearchResponse.View) -> [(String, String)] {
-        guard let plan = reply.plan else { return [] }
-        return [
-            ("engine_ms", "\(Double(plan.engineTimeUs / 10) / 100)"), ("strategy", plan.strategy.string),
-            ("visited", "\(plan.visited)"), ("hits", "\(reply.hits.count)"),
-        ]
+    static func stages(of reply: VecraftV1.SearchResponse.View, into fields: inout [SpanField]) {
+        guard let plan = reply.plan else { return }
+        fields.append(SpanField("vecraft.engine_ms", .number(Double(plan.engineTimeUs / 10) / 100)))
+        fields.append(SpanField("vecraft.strategy", plan.strategy.string))
+        fields.append(SpanField("vecraft.visited", UInt64(plan.visited)))
+        fields.append(SpanField("vecraft.hits", reply.hits.count))
     }
     static func place(_ request: VecraftV1.SearchRequest.View) -> (collection: TextView, tenant: TextView) {
         (request.collection, request.tenant)

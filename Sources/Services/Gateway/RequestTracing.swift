@@ -11,9 +11,26 @@ private let faultLines = LineBudget(perSecond: 10)
 
 extension RequestContext {
     /// Takes its place in the caller's trace, or begins one. Without a tracer the caller's trace is passed on as it is.
-    mutating func begin(_ tracer: SpanTracer?, state: () -> String?) {
+    ///
+    /// - Parameter name: Of a span that nobody ends.
+    mutating func begin(_ tracer: SpanTracer?, _ name: @autoclosure () -> String, state: () -> String?) {
         guard let tracer else { return }
-        (self.trace, self.span) = tracer.request(self.trace, state: self.trace == nil ? nil : state())
+        (self.trace, self.span) = tracer.request(self.trace, state: state, name: name())
+    }
+
+    /// For code that runs as a task: its lines of the log, and what it asks of other nodes.
+    var instrumentation: InstrumentationContext {
+        var context = InstrumentationContext.topLevel
+        context.trace = self.trace
+        return context
+    }
+
+    func asTask<R: Sendable>(
+        _ body: @escaping @Sendable () async throws(VecraftError) -> R
+    ) async -> Result<R, VecraftError> {
+        await InstrumentationContext.withValue(self.instrumentation) {
+            do throws(VecraftError) { return .success(try await body()) } catch { return .failure(error) }
+        }
     }
 
     /// Whose line of the log it is.
@@ -29,10 +46,25 @@ extension RequestContext {
 
     /// It is answered: its span ends, and its line is written where lines of requests are.
     @inline(__always)
-    func answered(_ operation: String, _ tier: Tier, _ level: ConsistencyLabel, _ error: VecraftError?, since start: UInt64) {
+    func answered(
+        _ operation: String, _ tier: Tier, _ level: ConsistencyLabel, _ error: VecraftError?, since start: UInt64
+    ) {
         if let span = self.span { self.end(span, operation, tier, level, error) }
         if error.map(Self.isFault) ?? false || requestLog.logLevel <= .debug {
             self.log(operation, tier, level, error, since: start)
+        }
+    }
+
+    /// Of another node's question.
+    func answeredPart(_ operation: String, _ error: VecraftError?) {
+        if let span = self.span {
+            span.end("shards " + operation, .server, error: error) { fields in
+                fields.append(SpanField("rpc.method", "vecraft.internal.v1.ShardReads/Read"))
+                if !self.requestID.isEmpty { fields.append(SpanField("vecraft.request_id", self.requestID)) }
+            }
+        }
+        if let error, Self.isFault(error) {
+            self.log("shards " + operation, .interactive, .none, error, since: self.arrived)
         }
     }
 
@@ -45,15 +77,13 @@ extension RequestContext {
         _ span: RequestSpan, _ operation: String, _ tier: Tier, _ level: ConsistencyLabel, _ error: VecraftError?
     ) {
         // OpenTelemetry's names for databases and calls; ours for what they have none for.
-        var fields: [SpanField] = []
-        fields.reserveCapacity(6)
-        fields.append(SpanField("db.system.name", "vecraft"))
-        fields.append(SpanField("db.operation.name", operation))
-        fields.append(SpanField("vecraft.tier", tier.label))
-        if level != .none { fields.append(SpanField("vecraft.consistency", level.text)) }
-        if !self.requestID.isEmpty { fields.append(SpanField("vecraft.request_id", self.requestID)) }
-        if let error { fields.append(SpanField("error.type", error.reason ?? error.code.name)) }
-        span.end(operation, .server, error: error, fields)
+        span.end(operation, .server, error: error) { fields in
+            fields.append(SpanField("db.operation.name", operation))
+            fields.append(SpanField("vecraft.tier", tier.label))
+            if level != .none { fields.append(SpanField("vecraft.consistency", level.text)) }
+            if !self.requestID.isEmpty { fields.append(SpanField("vecraft.request_id", self.requestID)) }
+            if let error { fields.append(SpanField("error.type", error.reason ?? error.code.name)) }
+        }
     }
 
     @inline(never)
@@ -76,7 +106,15 @@ extension RequestContext {
 extension RequestSpan {
     /// What a request is about.
     func place(tenant: String, collection: String) {
-        self.add(SpanField("db.namespace", tenant), SpanField("db.collection.name", collection))
+        // Before anybody has looked at them they may be of any length.
+        self.add { fields in
+            fields.append(SpanField("db.namespace", Self.cut(tenant)))
+            fields.append(SpanField("db.collection.name", Self.cut(collection)))
+        }
+    }
+
+    private static func cut(_ name: String) -> String {
+        name.utf8.count <= 128 ? name : String(name.prefix(128))
     }
 
     /// A stage of the request that ends now.
@@ -85,6 +123,12 @@ extension RequestSpan {
         let spent = SystemTime.monotonicNanoseconds &- start
         let now = SystemTime.nanoseconds
         self.report(name, .internal, as: self.child(), since: now - min(spent, now), error: error, fields)
+    }
+}
+
+extension Result where Failure == VecraftError {
+    var failure: VecraftError? {
+        if case .failure(let error) = self { error } else { nil }
     }
 }
 
@@ -100,17 +144,18 @@ extension Gateway {
     /// What an answer was made from, for its span.
     @inline(never)
     func trace<Op: ReadOperation>(_: Op.Type, _ reply: Op.Reply, _ span: RequestSpan, _ origins: [ReadOrigin]?) {
-        if let info = Op.info(of: reply.view) {
-            span.add(
-                SpanField("vecraft.staleness_ms", UInt64(info.stalenessMs)),
-                SpanField("vecraft.waited_for_replay", .flag(info.syncPerformed)))
-            if let version = info.indexVersion.first {
-                span.add(
-                    SpanField("vecraft.partition", version.partition.string),
-                    SpanField("vecraft.index_version", version.offset))
+        let view = reply.view
+        span.add { fields in
+            if let info = Op.info(of: view) {
+                if info.stalenessMs > 0 { fields.append(SpanField("vecraft.staleness_ms", UInt64(info.stalenessMs))) }
+                if info.syncPerformed { fields.append(SpanField("vecraft.waited_for_replay", .flag(true))) }
+                if let version = info.indexVersion.first {
+                    fields.append(SpanField("vecraft.partition", version.partition.string))
+                    fields.append(SpanField("vecraft.index_version", version.offset))
+                }
             }
+            Op.stages(of: view, into: &fields)
+            if let origins { fields.append(SpanField("vecraft.nodes_asked", Set(origins.map(\.node)).count)) }
         }
-        for (name, value) in Op.stages(of: reply.view) { span.add(SpanField("vecraft." + name, value)) }
-        if let origins { span.add(SpanField("vecraft.nodes_asked", Set(origins.map(\.node)).count)) }
     }
 }

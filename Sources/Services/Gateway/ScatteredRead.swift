@@ -12,6 +12,7 @@ internal import Wire
 /// On whose behalf another node is asked: for its log and spans.
 package struct ReadCaller: Sendable {
     package var trace: TraceContext?
+    package var traceState: String?
     /// "" if it has none.
     package var requestID = ""
 }
@@ -115,6 +116,7 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         let since = SystemTime.monotonicNanoseconds
         self.gateway.wait(for: own, until: self.context.lagDeadline, on: self.loop, cancelled: { _ in }) { result in
             self.gateway.query.waited(own.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
+            self.context.span?.stage("wait for replay", since: since, error: result.failure)
             switch result {
             case .success(let ready): self.answerHere(ready, shards)
             case .failure(let error): self.lose(shards, error)
@@ -205,7 +207,8 @@ final class ScatteredRead<Op: ReadOperation>: Sendable {
         let hedge = self.hedge(node, shards)
         let span = self.context.span
         let asked = span.map { (trace: $0.child(), at: SystemTime.nanoseconds) }
-        let origin = ReadCaller(trace: asked?.trace ?? self.context.trace, requestID: self.context.requestID)
+        let origin = ReadCaller(
+            trace: asked?.trace ?? self.context.trace, traceState: span?.traceState, requestID: self.context.requestID)
         self.gateway.peers.read(request, at: node, timeout: .nanoseconds(self.context.deadline - now), origin: origin) {
             result in
             self.loop.execute {
@@ -425,11 +428,5 @@ extension Gateway {
                 }
             }
         }
-    }
-}
-
-extension Result where Failure == VecraftError {
-    fileprivate var failure: VecraftError? {
-        if case .failure(let error) = self { error } else { nil }
     }
 }

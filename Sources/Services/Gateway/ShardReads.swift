@@ -3,7 +3,6 @@ internal import NIOCore
 internal import Observability
 internal import Primitives
 internal import QueryProcessor
-internal import Tracing
 internal import Wire
 
 extension Gateway {
@@ -12,7 +11,9 @@ extension Gateway {
         { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
             let request = try VecraftInternalV1.ShardReadRequest.decode(message)
             guard !request.shards.isEmpty else { throw .invalid("shards", "none are named") }
-            guard Set(request.shards).count == request.shards.count else { throw .invalid("shards", "one is named twice") }
+            guard Set(request.shards).count == request.shards.count else {
+                throw .invalid("shards", "one is named twice")
+            }
             let arrived = SystemTime.monotonicNanoseconds
             var deadline = self.deadline(arrived: arrived, wish: self.settings.maxTimeout)
             if let limit = call.deadline { deadline = min(deadline, limit.uptimeNanoseconds) }
@@ -23,7 +24,8 @@ extension Gateway {
                     maxStalenessMilliseconds: request.maxStalenessMs == 0 ? nil : UInt64(request.maxStalenessMs)),
                 trace: call.metadata["traceparent"].flatMap { TraceContext(traceparent: $0) },
                 requestID: call.metadata["x-request-id"] ?? "")
-            context.begin(self.tracer) { call.metadata["tracestate"] }
+            let metadata = call.metadata
+            context.begin(self.tracer, "shards") { metadata["tracestate"] }
             context.pageBytes = Int(clamping: request.pageBytes)
             context.answersText = request.answersText
             let ready = context
@@ -40,25 +42,27 @@ extension Gateway {
     }
 
     private func answer<Op: ReadOperation>(
-        _: Op.Type, _ question: ByteBuffer, _ context: RequestContext, _ call: borrowing GRPCCall, _ out: inout ByteBuffer
+        _: Op.Type, _ question: ByteBuffer, _ context: RequestContext, _ call: borrowing GRPCCall,
+        _ out: inout ByteBuffer
     ) throws(VecraftError) -> GRPCUnaryOutcome {
         var waiting: ParkedRead?
         let reply: [UInt8]
         do throws(VecraftError) { reply = try self.part(Op.self, question, context, nil, &waiting) } catch {
-            context.span?.endPart(Op.metrics(self.operations).name, error)
+            context.answeredPart(Op.metrics(self.operations).name, error)
             throw error
         }
         guard let read = waiting else {
             out.writeBytes(VecraftInternalV1.ShardReadResponse(reply: reply).encode())
-            context.span?.endPart(Op.metrics(self.operations).name, nil)
+            context.answeredPart(Op.metrics(self.operations).name, nil)
             return .reply
         }
         let deferred = call.deferred(keepingMessage: false)
         let loop = deferred.eventLoop
         let since = SystemTime.monotonicNanoseconds
-        self.wait(for: read, until: context.lagDeadline, on: loop, cancelled: { deferred.onCancel($0) }) { [self] outcome in
+        self.wait(for: read, until: context.lagDeadline, on: loop, cancelled: { deferred.onCancel($0) }) {
+            [self] outcome in
             self.query.waited(read.plan, nanoseconds: SystemTime.monotonicNanoseconds &- since)
-            context.span?.stage("wait for replay", since: since)
+            context.span?.stage("wait for replay", since: since, error: outcome.failure)
             do throws(VecraftError) {
                 var again: ParkedRead?
                 let reply = try self.part(Op.self, question, context, try outcome.get(), &again)
@@ -66,17 +70,18 @@ extension Gateway {
                     throw VecraftError(.internalError, "a read was woken before its offset was applied")
                 }
                 deferred.reply(VecraftInternalV1.ShardReadResponse(reply: reply).encode())
-                context.span?.endPart(Op.metrics(self.operations).name, nil)
+                context.answeredPart(Op.metrics(self.operations).name, nil)
             } catch {
                 deferred.fail(error)
-                context.span?.endPart(Op.metrics(self.operations).name, error)
+                context.answeredPart(Op.metrics(self.operations).name, error)
             }
         }
         return .later
     }
 
     private func part<Op: ReadOperation>(
-        _: Op.Type, _ question: ByteBuffer, _ context: RequestContext, _ parked: ParkedRead?, _ waiting: inout ParkedRead?
+        _: Op.Type, _ question: ByteBuffer, _ context: RequestContext, _ parked: ParkedRead?,
+        _ waiting: inout ParkedRead?
     ) throws(VecraftError) -> [UInt8] {
         var behind: ParkedRead?
         let reply = try ArenaPool.shared.withArena { arena throws(VecraftError) -> [UInt8] in
@@ -90,12 +95,5 @@ extension Gateway {
         }
         waiting = behind
         return reply
-    }
-}
-
-extension RequestSpan {
-    /// Of another node's question.
-    fileprivate func endPart(_ operation: String, _ error: VecraftError?) {
-        self.end("shards " + operation, .server, error: error, [SpanField("rpc.method", "vecraft.internal.v1.ShardReads/Read")])
     }
 }

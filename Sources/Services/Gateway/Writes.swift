@@ -115,7 +115,7 @@ extension Gateway {
             let since = SystemTime.monotonicNanoseconds
             let ticket = replay.waiters.wait(for: appended.offset) { waited in
                 timer.cancel()
-                context.span?.stage("wait for replay", since: since)
+                context.span?.stage("wait for replay", since: since, error: waited.failure)
                 switch waited {
                 case .failure(let error): completion(.failure(error))
                 case .success: self.awaitElsewhere(write, appended, context, on: loop, completion)
@@ -143,7 +143,7 @@ extension Gateway {
         case .failure(let error): failure = error
         }
         span.report("journal append", .producer, as: write.trace, since: start, error: failure, fields)
-        span.add(SpanField("vecraft.points", write.accepted))
+        span.add { $0.append(SpanField("vecraft.points", write.accepted)) }
     }
 
     /// Applied here; of shards that lie elsewhere one holder each must have it too.
@@ -238,7 +238,8 @@ extension Gateway {
     ) throws(VecraftError) -> EntryHeader {
         guard schema.tenant != CollectionSchema.ownTenant || context.isOwn else {
             throw VecraftError(
-                .permissionDenied, "tenant: \"\(schema.tenant)\" is the nodes' own", field: "tenant", reason: "TENANT_RESERVED")
+                .permissionDenied, "tenant: \"\(schema.tenant)\" is the nodes' own", field: "tenant",
+                reason: "TENANT_RESERVED")
         }
         context.span?.place(tenant: schema.tenant, collection: schema.name)
         return try self.header(

@@ -4,10 +4,10 @@ package import JournalService
 internal import JournalStore
 internal import Logging
 import Observability
-internal import Tracing
 package import Primitives
 import ShardEngine
 internal import Synchronization
+internal import Tracing
 
 /// Replays one data partition into this node's shards: entries in order, each once, then the applied offset is published.
 package final class PartitionReplay: Sendable {
@@ -53,7 +53,7 @@ package final class PartitionReplay: Sendable {
         partition: PartitionID, start: JournalOffset, journal: any JournalClient, clock: HLCClock, receipts: ReceiptLog,
         applyDelayMilliseconds: UInt64, metrics: StorageMetrics, tracer: SpanTracer?
     ) throws(VecraftError) {
-        self.tracer = tracer
+        self.tracer = tracer.flatMap { $0.recordsWork ? $0 : nil }
         self.partition = partition
         self.start = start
         self.journal = journal
@@ -219,7 +219,8 @@ package final class PartitionReplay: Sendable {
                     try self.apply(own, to: replica, through: batch.lastOffset)
                 }
                 if let last = views.last { self.publish(last.offset, last.hlc) }
-                if let tracer { self.trace(views, tracer, since: start) }
+                // What a start replays was told of when it was new.
+                if let tracer, batch.lastOffset > self.floor { self.trace(views, tracer, since: start) }
             }
             delivered = batch.lastOffset
         }

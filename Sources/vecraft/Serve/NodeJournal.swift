@@ -24,7 +24,9 @@ struct NodeJournal: Sendable {
     private let host: PeerHost?
     private let alone: Journal?
 
-    fileprivate init(client: any JournalClient, clock: HLCClock, replicated: ReplicatedJournal?, host: PeerHost?, alone: Journal?) {
+    fileprivate init(
+        client: any JournalClient, clock: HLCClock, replicated: ReplicatedJournal?, host: PeerHost?, alone: Journal?
+    ) {
         self.client = client
         self.clock = clock
         self.replicated = replicated
@@ -37,13 +39,15 @@ struct NodeJournal: Sendable {
 
     /// - Parameter methods: What the listener for peers serves beside the journal's own.
     static func open(
-        _ settings: Settings, directory: String, files: any FileStore, registry: MetricsRegistry, reporting: JournalReporting,
+        _ settings: Settings, directory: String, files: any FileStore, registry: MetricsRegistry,
+        reporting: JournalReporting,
         group: any EventLoopGroup, methods: [String: GRPCMethod]
     ) async throws(VecraftError) -> NodeJournal {
         let home = Paths.join(directory, "journal")
         guard settings.cluster.isClustered else {
             let journal = try Journal(
-                directory: home, dataPartitions: settings.journal.dataPartitions, settings: settings.journal.store, files: files,
+                directory: home, dataPartitions: settings.journal.dataPartitions, settings: settings.journal.store,
+                files: files,
                 maxClockOffset: UInt64(settings.clock.maxOffsetMilliseconds), observer: reporting)
             await Self.awaitTime(journal.clock)
             return NodeJournal(
@@ -63,7 +67,8 @@ struct NodeJournal: Sendable {
         }
         let given = Dictionary(uniqueKeysWithValues: cluster.addresses.map { (ReplicaID(UInt64($0.key)), $0.value) })
         let host = try await PeerHost.open(
-            settings, node: node, at: own, given: given, dataPartitions: settings.journal.dataPartitions, directory: directory,
+            settings, node: node, at: own, given: given, dataPartitions: settings.journal.dataPartitions,
+            directory: directory,
             files: files, registry: registry, group: group, methods: methods)
         let members = cluster.join ? Membership.none : Membership(voters: given.keys.sorted())
         return try await host.journal(settings, reporting) { _ in members }
@@ -76,7 +81,8 @@ struct NodeJournal: Sendable {
         let ahead = clock.driftMilliseconds
         // A wall clock that was set back by more is not waited for.
         guard ahead > 0, ahead <= Int64(2 * HLCClock.boundAhead) else { return }
-        Logger(label: "vecraft.clock").info("waiting for the time that was promised before the crash", metadata: ["ms": "\(ahead)"])
+        Logger(label: "vecraft.clock").info(
+            "waiting for the time that was promised before the crash", metadata: ["ms": "\(ahead)"])
         try? await Task.sleep(for: .milliseconds(ahead))
     }
 
@@ -192,7 +198,8 @@ final class PeerHost: Sendable {
         do throws(VecraftError) {
             let journal = try ReplicatedJournal(
                 home: self.home, node: self.node, members: .none, directory: self.directory,
-                settings: settings.journal.store, raft: raft, files: self.files, links: self.links, clients: self.clients,
+                settings: settings.journal.store, raft: raft, files: self.files, links: self.links,
+                clients: self.clients,
                 timers: self.group, maxClockOffsetMilliseconds: UInt64(settings.clock.maxOffsetMilliseconds),
                 observer: reporting, membersOf: members)
             self.opened.journal = journal
@@ -247,6 +254,7 @@ final class PeerReads: ShardPeers {
     ) {
         var metadata = GRPCMetadata()
         if let trace = origin.trace { metadata.add("traceparent", trace.traceparent) }
+        if let state = origin.traceState { metadata.add("tracestate", state) }
         if !origin.requestID.isEmpty { metadata.add("x-request-id", origin.requestID) }
         guard let clients = self.state.withLock({ $0.clients }) else { return completion(.failure(Self.starting)) }
         clients.unary(Self.path, request, at: ReplicaID(node), metadata: metadata, timeout: timeout) { result in

@@ -4,10 +4,12 @@ internal import Gateway
 internal import JournalService
 internal import Lineage
 internal import NIOCore
+internal import Observability
 internal import Placement
 internal import Primitives
 internal import Raft
 internal import Synchronization
+internal import Tracing
 
 /// Lineage between nodes: what others ask of this one, from before there is a gateway to answer, and what it asks of them.
 final class PeerLineage: LineagePeers {
@@ -69,7 +71,11 @@ final class PeerLineage: LineagePeers {
         guard let clients = self.state.withLock({ $0.clients }) else {
             return completion(.failure(VecraftError(.unavailable, "the node is starting", reason: "STARTING")))
         }
-        clients.unary(Self.service + method, request, at: ReplicaID(node), timeout: timeout) { result in
+        var metadata = GRPCMetadata()
+        // Of the task that asks.
+        if let trace = InstrumentationContext.current?.trace { metadata.add("traceparent", trace.traceparent) }
+        clients.unary(Self.service + method, request, at: ReplicaID(node), metadata: metadata, timeout: timeout) {
+            result in
             completion(result.map { [UInt8]($0.readableBytesView) })
         }
     }

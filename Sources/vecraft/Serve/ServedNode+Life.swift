@@ -75,7 +75,8 @@ extension ServedNode {
             let settings = self.settings.http
             guard self.addresses.http.isEmpty else { throw error }
             throw VecraftError(
-                .failedPrecondition, "cannot listen for HTTP on \(settings.host):\(settings.port): \(error)", field: "http.port")
+                .failedPrecondition, "cannot listen for HTTP on \(settings.host):\(settings.port): \(error)",
+                field: "http.port")
         }
     }
 
@@ -114,16 +115,23 @@ extension ServedNode {
         self.readiness.enter(.ready)
         parts.gateway.beginServing()
         self.log.notice(
-            "ready", metadata: ["grpc": "\(self.addresses.grpc)", "http": "\(http)", "data": "\(self.settings.node.dataDirectory)"])
+            "ready",
+            metadata: [
+                "grpc": "\(self.addresses.grpc)", "http": "\(http)", "data": "\(self.settings.node.dataDirectory)",
+            ])
         Console.print("vecraft ready grpc=\(self.addresses.grpc) http=\(http)")
     }
 
     func registerJournalCheck(_ journal: NodeJournal, _ reporting: JournalReporting) {
         self.readiness.add("journal") {
-            if let first = reporting.failed.first { return .init(ok: false, "\(first.partition): \(first.error.message)") }
+            if let first = reporting.failed.first {
+                return .init(ok: false, "\(first.partition): \(first.error.message)")
+            }
             if reporting.isDiskFull { return .init(ok: false, "writes are refused: the disk is full") }
             let leaderless = journal.replicated?.replicas.filter { !$0.status.isReady }.map { "\($0.partition)" } ?? []
-            guard leaderless.isEmpty else { return .init(ok: false, "no leader of \(leaderless.joined(separator: ", "))") }
+            guard leaderless.isEmpty else {
+                return .init(ok: false, "no leader of \(leaderless.joined(separator: ", "))")
+            }
             return .init(ok: true, Figures.count(journal.client.partitions.count, "partition") + " open")
         }
     }
@@ -146,7 +154,6 @@ extension ServedNode {
 
     /// Takes apart in reverse: storage makes its shards durable while the journal is still there to be followed.
     func close(_ parts: Parts, _ shutdown: ShutdownTrace, _ traces: NodeTraces?) async {
-        async let handedOver: Void? = traces?.end()
         parts.gateway.stop()
         parts.meta.stop()
         await parts.member?.close()
@@ -159,7 +166,8 @@ extension ServedNode {
         do { try parts.store.close() } catch {
             self.log.warning("closing the metadata store", metadata: ["error": "\(error)"])
         }
-        await handedOver
+        // The last shards were written; what they did is told of too.
+        await traces?.end()
         // A thread still writes a checkpoint: the process ends over it, as any kill does, and the journal has it all.
         guard isStored else { return shutdown.end() }
         do { try await self.group.shutdownGracefully() } catch {

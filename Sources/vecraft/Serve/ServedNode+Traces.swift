@@ -18,10 +18,11 @@ struct NodeTraces: Sendable {
         let own = node.settings
         let name = own.node.name.isEmpty ? process.hostName : own.node.name
         settings.complete([
-            ("service.name", "vecraft"), ("service.namespace", own.cluster.isClustered ? own.cluster.id : ""),
+            ("service.name", "vecraft"), ("db.system.name", "vecraft"),
+            ("service.namespace", own.cluster.isClustered ? own.cluster.id : ""),
             ("service.version", Build.version), ("service.instance.id", "\(name)/\(own.node.dataDirectory)"),
             ("vecraft.node", name), ("vecraft.roles", own.node.roles.map(\.rawValue).joined(separator: ",")),
-            ("host.name", process.hostName), ("process.pid", "\(process.processIdentifier)"),
+            ("host.name", process.hostName),
             ("telemetry.sdk.name", "vecraft"), ("telemetry.sdk.language", "swift"),
             ("telemetry.sdk.version", Build.version),
         ])
@@ -30,6 +31,7 @@ struct NodeTraces: Sendable {
             settings, sink: sink, version: Build.version, registry: node.registry, group: node.group)
         let tracer = SpanTracer(sink: sink, sampler: settings.sampler)
         tracer.bootstrap()
+        for warning in settings.warnings { node.log.warning("\(warning)") }
         node.log.notice(
             "spans are exported",
             metadata: ["collector": "\(settings.host):\(settings.port)", "protocol": "\(settings.transport)"])

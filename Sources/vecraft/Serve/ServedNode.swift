@@ -83,7 +83,12 @@ final class ServedNode: Sendable {
                 throw error
             }
         }
-        guard let parts = try await self.openUnlessStopped(signals, http, web, failures, traces?.tracer) else { return }
+        let opened: Parts?
+        do { opened = try await self.openUnlessStopped(signals, http, web, failures, traces?.tracer) } catch {
+            await traces?.end()
+            throw error
+        }
+        guard let parts = opened else { return await traces?.end() ?? () }
         let shutdown = ShutdownTrace(self.log)
         var failure: (any Error)?
         do {

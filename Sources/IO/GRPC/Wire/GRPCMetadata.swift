@@ -62,11 +62,11 @@ package struct GRPCMetadata: Sendable, ExpressibleByDictionaryLiteral, CustomStr
         "[" + self.fields.map(\.name).joined(separator: ", ") + "]"
     }
 
-    static func isReserved(_ name: String) -> Bool {
+    package static func isReserved(_ name: String) -> Bool {
         name.hasPrefix(":") || name.hasPrefix("grpc-") || name == "content-type" || name == "te" || name == "user-agent"
     }
 
-    static func isName(_ name: String) -> Bool {
+    package static func isName(_ name: String) -> Bool {
         !name.isEmpty
             && name.utf8.allSatisfy { byte in
                 switch byte {
