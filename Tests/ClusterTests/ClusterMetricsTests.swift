@@ -46,6 +46,9 @@ extension RealClusters {
                 #expect(
                     Self.value("vecraft_degradation_active{tier=\"interactive\",reason=\"no_leader\"}", in: page) == 0)
             }
+            for node in cluster.nodes {
+                #expect(try await MetricsPageJudge.findings(httpPort: node.httpPort) == [], "node \(node.id)")
+            }
             // One of three is left: its canary fails, and it says why; nothing it was told was wrong.
             for id in [2, 3] { await cluster[id].kill() }
             let alone = try await eventually("the canary of the one that is left fails") { () -> String? in
@@ -91,6 +94,9 @@ extension RealClusters {
                 #expect(Self.value("vecraft_node_service_up{service=\"control\"}", in: page) == 1)
                 #expect(Self.value("vecraft_control_metadata_reachable", in: page) == 1)
                 #expect(!page.contains("result=\"violation\"} 1"), "\(page)")
+            }
+            for node in cluster.nodes {
+                #expect(try await MetricsPageJudge.findings(httpPort: node.httpPort) == [], "node \(node.id)")
             }
             #expect(!storage.contains("vecraft_canary") && !storage.contains("vecraft_error_budget"))
             #expect(Self.value("vecraft_node_ready", in: storage) == 1)

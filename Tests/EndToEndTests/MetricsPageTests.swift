@@ -30,37 +30,9 @@ import vecraft
 
     /// Prometheus's own linter, and the strict parser of its Python client.
     private func judge(_ server: ServerProcess) async throws {
-        let needed = ProcessInfo.processInfo.environment["CI"] == "true"
-        let directory = try TemporaryDirectory()
         let plain = try await self.page(server)
         #expect(Self.undeclared(plain).isEmpty, "not declared: \(Self.undeclared(plain))")
-        if let promtool = findProgram("promtool") {
-            let file = directory.file("page")
-            try plain.write(toFile: file, atomically: true, encoding: .utf8)
-            let check = try await PythonEnvironment.run(
-                "/bin/sh", ["-c", "\"\(promtool)\" check metrics <\"\(file)\""], limit: .seconds(60))
-            #expect(check.succeeded && check.output.isEmpty && check.errors.isEmpty, "\(check)")
-        } else {
-            #expect(!needed, "promtool is missing (Debian package prometheus)")
-        }
-        guard let python = await PythonEnvironment.python(modules: [.prometheus]) else {
-            #expect(!needed, "there is no Python with prometheus_client; .ci/python makes it")
-            return
-        }
-        let open = try await http(
-            "GET", server.httpPort, "/metrics", headers: ["accept": "application/openmetrics-text; version=1.0.0"])
-        let file = directory.file("open")
-        try open.body.write(toFile: file, atomically: true, encoding: .utf8)
-        let parsed = try await PythonEnvironment.run(
-            python,
-            [
-                "-c",
-                "import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as p; print(len(list(p(open(sys.argv[1]).read()))))",
-                file,
-            ], limit: .seconds(60))
-        #expect(parsed.succeeded, "\(parsed)")
-        let families = plain.split(separator: "\n").filter { $0.hasPrefix("# TYPE ") }.count
-        #expect((Int(parsed.output.split(separator: "\n").first ?? "") ?? 0) >= families / 2, "\(parsed)")
+        #expect(try await MetricsPageJudge.findings(httpPort: server.httpPort) == [])
     }
 
     @Test func aNodeShowsItselfItsCanaryAndItsServiceLevels() async throws {
