@@ -26,9 +26,11 @@ enum ClusterBenchmark {
             var report = Report("cluster")
             report.header("what", "value", "")
             try await self.load(cluster, data, "bench", shards: self.shards)
-            try await self.recall(cluster, data, &report, group)
-            for victim in 1...3 { try await self.kill(victim, cluster, data, &report) }
-            try await self.scaling(cluster, data, &report)
+            if CommandLine.arguments.dropFirst(2).first != "join" {
+                try await self.recall(cluster, data, &report, group)
+                for victim in 1...3 { try await self.kill(victim, cluster, data, &report) }
+                try await self.scaling(cluster, data, &report)
+            }
             try await self.join(cluster, data, &report)
             report.note(
                 "three nodes, default settings (a silent node is given up after 15 s), \(data.count) points of 384 components in \(self.shards) shards"

@@ -147,6 +147,41 @@ private final class ScriptedCollector: TraceCollector {
         open.finish()
     }
 
+    /// Values of every size that a varint or a length has, read back by protobuf-c.
+    @Test func attributesOfEverySizeComeBack() throws {
+        var values: [SpanField.Value] = [.flag(true), .flag(false), .number(0), .number(-1.5), .number(.infinity), .text("")]
+        for bit in 0..<64 {
+            values.append(.integer(Int64(bitPattern: 1 << UInt64(bit))))
+            values.append(.integer(Int64(bitPattern: 1 << UInt64(bit) &- 1)))
+        }
+        for count in [1, 15, 126, 127, 128, 129, 16_383, 16_384, 70_000] {
+            values.append(.text(String(repeating: "é", count: count)))
+        }
+        values += [.list([]), .list(values), .list([.list([.text("deep"), .integer(0)])])]
+        let sink = SpanSink(registry: MetricsRegistry())
+        let tracer = SpanTracer(sink: sink)
+        tracer.report("a", .internal, links: [], since: 1, values.enumerated().map { SpanField("key-\($0.offset)", $0.element) })
+        tracer.report("b", .internal, links: [], since: 1, [])
+        let encoding = SpanEncoding(resource: [], scope: "vecraft", version: "9")
+        let decoded = try OTLPCollectorTraceV1.ExportTraceServiceRequest.decode(encoding.request(sink.take(2)))
+        let spans = decoded.resourceSpans.flatMap(\.scopeSpans).flatMap(\.spans)
+        func same(_ one: OTLPCommonV1.AnyValue?, _ other: SpanField.Value) -> Bool {
+            switch (one?.value, other) {
+            case (.stringValue(let a), .text(let b)): a == b
+            case (.boolValue(let a), .flag(let b)): a == b
+            case (.intValue(let a), .integer(let b)): a == b
+            case (.doubleValue(let a), .number(let b)): a == b
+            case (.arrayValue(let a), .list(let b)): a.values.count == b.count && zip(a.values, b).allSatisfy { same($0, $1) }
+            default: false
+            }
+        }
+        try #require(spans.map(\.name) == ["a", "b"] && spans[0].attributes.count == values.count)
+        for (i, value) in values.enumerated() {
+            #expect(spans[0].attributes[i].key == "key-\(i)" && same(spans[0].attributes[i].value, value), "\(i)")
+        }
+        #expect(spans[1].attributes == [])
+    }
+
     @Test func aSpanIsEncodedWhole() throws {
         let sink = SpanSink(registry: MetricsRegistry())
         let tracer = SpanTracer(sink: sink)

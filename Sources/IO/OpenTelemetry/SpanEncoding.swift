@@ -5,8 +5,9 @@ internal import Wire
 
 /// Spans as OTLP's protobuf.
 ///
-/// protobuf-c measures a message anew for each level it lies in, so what is around the spans is put together here: each span is encoded
-/// alone, the rest once.
+/// protobuf-c measures a message anew for each level it lies in, and most of a span are attributes two levels deep: so what is around a
+/// span, and its attributes, are put together here, the span itself by protobuf-c. Fields of a message may stand in any order, so one
+/// behind the other is one message.
 struct SpanEncoding: Sendable {
     /// Encoded `Resource` and `InstrumentationScope`, as fields.
     private let resource: [UInt8]
@@ -28,7 +29,15 @@ struct SpanEncoding: Sendable {
             for i in spans.indices {
                 let out = OTLPTraceV1.Span.Builder(in: arena)
                 Self.fill(out, spans[i])
-                Self.append(2, out.encode(), to: &body)
+                let attributes = AttributeEncoding.size(9, spans[i].attributes)
+                let size = out.encodedSize
+                body.append(2 << 3 | 2)
+                AttributeEncoding.append(varint: UInt64(size + attributes), to: &body)
+                withUnsafeTemporaryAllocation(byteCount: size, alignment: 1) { raw in
+                    out.encode(into: raw, size: size)
+                    body.append(contentsOf: raw)
+                }
+                AttributeEncoding.append(9, spans[i].attributes, to: &body)
                 arena.reset()
             }
         }
@@ -45,12 +54,7 @@ struct SpanEncoding: Sendable {
 
     private static func append(_ number: UInt8, _ message: [UInt8], to out: inout [UInt8]) {
         out.append(number << 3 | 2)
-        var length = message.count
-        while length > 0x7f {
-            out.append(UInt8(length & 0x7f) | 0x80)
-            length >>= 7
-        }
-        out.append(UInt8(length))
+        AttributeEncoding.append(varint: UInt64(message.count), to: &out)
         out += message
     }
 
@@ -71,7 +75,6 @@ struct SpanEncoding: Sendable {
             }
         out.startTimeUnixNano = span.start
         out.endTimeUnixNano = span.end
-        Self.fill(out.attributes, span.attributes)
         if !span.events.isEmpty {
             let events = out.events.make(span.events.count)
             for (i, event) in span.events.enumerated() {
