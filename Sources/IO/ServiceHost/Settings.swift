@@ -77,7 +77,7 @@ package struct Settings: Sendable, Equatable {
         package var checkpointBytes = 256 << 20
         package var indexThreads = 0
         package var applyDelayMilliseconds = 0
-        package var transferBytesPerSecond = 16 << 20
+        package var transferBytesPerSecond = 8 << 20
     }
     package struct Lineage: Sendable, Equatable {
         package var readLogBytes = 64 << 20

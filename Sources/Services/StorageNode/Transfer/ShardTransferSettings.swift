@@ -6,9 +6,9 @@ package struct ShardTransferSettings: Sendable {
     /// Must be the same on both sides.
     package var clusterID: String
     package var own: ReplicaID
-    /// What a node sends of all shards together; 0: no limit. The default lets a gigabyte over in about a minute: at four times that, searches
-    /// beside a move on two cores waited longer than they should (`make bench-cluster PART=join`).
-    package var bytesPerSecond = 16 << 20
+    /// What a node sends of all shards together; 0: no limit. The default lets a gigabyte over in two minutes from each node: where all nodes
+    /// share two cores, searches beside a faster move had a p99 of three to four times that without (`make bench-cluster PART=join`).
+    package var bytesPerSecond = 8 << 20
     /// Shards sent at a time; each takes a descriptor a file and a few chunks of memory. Further ones are refused.
     package var sending = 4
     /// A sender that falls silent for this long is given up. It writes a checkpoint before it begins.
