@@ -93,13 +93,13 @@ bench-failover: ## The leader killed under load (KILLS=50): how long until write
 bench-catchup: ## A follower comes back from far behind (ENTRIES=100000) while writes go on
 bench-consistency: ## Searches at each read level while replicas are late: 0, 100, 500 and 1,000 ms
 bench-cluster: ## A cluster that runs itself: recall, kills, shards, hops, a node that joins (PART=join: that alone)
-bench-overhead: ## What metrics and traces cost searches and ingest
+bench-overhead: ## What metrics and traces cost searches and ingest (PART=search: those alone)
 bench-lineage: ## The history of a point among ENTRIES=1000000 entries, and what the index for it costs
 bench-recall: ## 25,000 points, kill -9 in the middle, recall@10 (VECRAFT_DATASET names the data)
 bench-journal: ARGUMENTS = $(REPLICAS)
 bench-failover: ARGUMENTS = $(KILLS)
 bench-catchup: ARGUMENTS = $(ENTRIES)
-bench-cluster: ARGUMENTS = $(PART)
+bench-cluster bench-overhead: ARGUMENTS = $(PART)
 bench-lineage: ARGUMENTS = $(ENTRIES)
 bench-wire bench-mixed bench-ingest bench-journal bench-recall bench-failover bench-catchup bench-consistency bench-cluster bench-lineage bench-overhead: bench-%: build
 	@.ci/packages bench

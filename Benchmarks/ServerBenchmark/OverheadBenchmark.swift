@@ -32,7 +32,7 @@ enum OverheadBenchmark {
         var report = Report("overhead")
         report.header("what", "telling", "per second", "slower by %", "server CPU us", "more by %", "MB of spans")
         try await Self.searches(collector, &report, group)
-        try await Self.ingest(collector, &report, group)
+        if CommandLine.arguments.dropFirst(2).first != "search" { try await Self.ingest(collector, &report, group) }
         report.note(
             "slower, more: the median of each round's ratio to the node that tells nothing; collector, client and nodes share the cores")
         report.note("target: at most 5 % of either")

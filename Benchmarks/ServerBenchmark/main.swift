@@ -1,7 +1,7 @@
 import Foundation
 import NIOPosix
 
-/// Usage: server-benchmark wire|mixed|ingest|journal [1|3]|failover [kills]|catchup [entries]|consistency|recall|cluster [join]|lineage [entries]|overhead
+/// Usage: server-benchmark wire|mixed|ingest|journal [1|3]|failover [kills]|catchup [entries]|consistency|recall|cluster [join]|lineage [entries]|overhead [search]
 func removeTree(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
 
 let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -18,7 +18,7 @@ case "lineage": try await LineageBenchmark.run(group: group)
 case "overhead": try await OverheadBenchmark.run(group: group)
 case "cluster": try await ClusterBenchmark.run(group: group)
 default:
-    let usage = "usage: server-benchmark wire|mixed|ingest|journal [1|3]|failover [kills]|catchup [entries]|consistency|recall|cluster [join]|lineage [entries]|overhead\n"
+    let usage = "usage: server-benchmark wire|mixed|ingest|journal [1|3]|failover [kills]|catchup [entries]|consistency|recall|cluster [join]|lineage [entries]|overhead [search]\n"
     FileHandle.standardError.write(Data(usage.utf8))
     exit(2)
 }
