@@ -30,7 +30,7 @@ package final class SpanSink: Sendable {
         var count = 0
     }
 
-    /// 4,096 spans of about 1 KiB: 4 MiB, some tenths of a second of full sampling under load.
+    /// For who does not say; a node does (`OTEL_BSP_MAX_QUEUE_SIZE`).
     package static let defaultCapacity = 4_096
 
     package let capacity: Int
