@@ -148,13 +148,18 @@ extension RealClusters {
             #expect(try await prometheus.ruleFaults() == [:])
             let rules = try Rule.all("rules.yml") + Rule.all("alerts.yml")
             // A misspelt label would keep an alert silent for ever. Statuses of faults are there when there were faults.
-            for rule in rules {
-                for selector in PromQL.selectors(in: rule.expression) where !selector.contains("status=") {
-                    guard Self.absent.isDisjoint(with: PromQL.metrics(in: selector)) else { continue }
-                    #expect(
-                        try await prometheus.value("count(\(selector))") ?? 0 > 0,
-                        "\(rule) asks for \(selector), which is not there")
+            // Panels ask for what was scraped; what rules make of it is there when they have run once more.
+            try await self.eventuallyNone("asked for by a rule, and not there") {
+                var missing: [String] = []
+                for rule in rules {
+                    for selector in PromQL.selectors(in: rule.expression) where !selector.contains("status=") {
+                        guard Self.absent.isDisjoint(with: PromQL.metrics(in: selector)) else { continue }
+                        if try await prometheus.value("count(\(selector))") ?? 0 == 0 {
+                            missing.append("\(selector) by \(rule)")
+                        }
+                    }
                 }
+                return missing
             }
         }
 
