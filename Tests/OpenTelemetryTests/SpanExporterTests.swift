@@ -160,7 +160,8 @@ private final class ScriptedCollector: TraceCollector {
         values += [.list([]), .list(values), .list([.list([.text("deep"), .integer(0)])])]
         let sink = SpanSink(registry: MetricsRegistry())
         let tracer = SpanTracer(sink: sink)
-        tracer.report("a", .internal, links: [], since: 1, values.enumerated().map { SpanField("key-\($0.offset)", $0.element) })
+        tracer.report("a", .internal, links: [], since: 1,
+            SpanFields(values.enumerated().map { SpanField("key-\($0.offset)", $0.element) }))
         tracer.report("b", .internal, links: [], since: 1, [])
         let encoding = SpanEncoding(resource: [], scope: "vecraft", version: "9")
         let decoded = try OTLPCollectorTraceV1.ExportTraceServiceRequest.decode(encoding.request(sink.take(2)))
@@ -189,11 +190,11 @@ private final class ScriptedCollector: TraceCollector {
             traceHigh: 0x0af7_6519_16cd_43dd, traceLow: 0x8448_eb21_1c80_319c, spanID: 0xb7ad_6b71_6920_3331,
             sampled: true)
         let request = try #require(tracer.request(caller, state: { "v=1" }, name: "?").1)
-        request.add {
-            $0 += [
-                SpanField("n", 7), SpanField("f", .flag(true)), SpanField("d", .number(0.5)),
-                SpanField("l", .list([.text("a")])),
-            ]
+        request.add { fields in
+            fields.append(SpanField("n", 7))
+            fields.append(SpanField("f", .flag(true)))
+            fields.append(SpanField("d", .number(0.5)))
+            fields.append(SpanField("l", .list([.text("a")])))
         }
         request.end("search", .server, error: VecraftError(.unavailable, "no leader")) {
             $0.append(SpanField("t", "x"))

@@ -15,9 +15,9 @@ package final class RequestSpan: Sendable {
     private let sink: SpanSink
     private let ids: TraceIDs
     /// Nil once it has ended.
-    private let fields: Mutex<[SpanField]?>
-    /// What a search says of itself, and a little more: most spans never grow.
-    private static let usualFields = 14
+    private let fields: Mutex<SpanFields?>
+    /// What a search says of itself, and a little more: most spans never grow. Bytes.
+    private static let usual = 512
 
     /// What it is called if nobody ends it.
     private let fallback: String
@@ -31,9 +31,7 @@ package final class RequestSpan: Sendable {
         self.parent = parent?.spanID
         self.traceState = traceState
         self.start = SystemTime.nanoseconds
-        var fields: [SpanField] = []
-        fields.reserveCapacity(Self.usualFields)
-        self.fields = Mutex(fields)
+        self.fields = Mutex(SpanFields(reserving: Self.usual))
         self.sink = sink
         self.ids = ids
     }
@@ -42,7 +40,7 @@ package final class RequestSpan: Sendable {
     deinit { self.end(self.fallback, .server, error: nil) }
 
     /// Adds fields in place; `body` runs under the span's lock, if it has not ended.
-    package func add(_ body: (inout [SpanField]) -> Void) {
+    package func add(_ body: (inout SpanFields) -> Void) {
         self.fields.withLock { fields in
             guard fields != nil else { return }
             body(&fields!)
@@ -53,9 +51,9 @@ package final class RequestSpan: Sendable {
     ///   - error: What the request failed with.
     ///   - body: Adds the last fields.
     package func end(
-        _ name: String, _ kind: SpanKind, error: VecraftError?, _ body: (inout [SpanField]) -> Void = { _ in }
+        _ name: String, _ kind: SpanKind, error: VecraftError?, _ body: (inout SpanFields) -> Void = { _ in }
     ) {
-        let known = self.fields.withLock { fields -> [SpanField]? in
+        let known = self.fields.withLock { fields -> SpanFields? in
             guard fields != nil else { return nil }
             body(&fields!)
             defer { fields = nil }
@@ -81,7 +79,7 @@ package final class RequestSpan: Sendable {
     /// - Parameter start: Nanoseconds since 1970.
     package func report(
         _ name: String, _ kind: SpanKind, as trace: TraceContext, since start: UInt64, error: VecraftError? = nil,
-        _ fields: [SpanField] = []
+        _ fields: SpanFields = []
     ) {
         self.sink.append(
             FinishedSpan(
@@ -120,7 +118,7 @@ extension SpanTracer {
     ///   - links: Spans that it belongs to; the first 128 are kept, as OpenTelemetry's specification has it.
     ///   - start: Nanoseconds since 1970.
     package func report(
-        _ name: String, _ kind: SpanKind, links: [TraceContext], since start: UInt64, _ fields: [SpanField]
+        _ name: String, _ kind: SpanKind, links: [TraceContext], since start: UInt64, _ fields: SpanFields
     ) {
         var ids = self.ids
         self.sink.append(

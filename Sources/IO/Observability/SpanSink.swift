@@ -13,7 +13,7 @@ package struct FinishedSpan: Sendable {
     /// Nanoseconds since 1970.
     package var start: UInt64
     package var end: UInt64
-    package var attributes: [SpanField]
+    package var attributes: SpanFields
     package var status: SpanStatus?
     package var events: [SpanEvent] = []
     /// Spans of other traces or times that this one belongs to: an apply links to the write it applies.

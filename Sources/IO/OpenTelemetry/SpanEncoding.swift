@@ -6,8 +6,8 @@ internal import Wire
 /// Spans as OTLP's protobuf.
 ///
 /// protobuf-c measures a message anew for each level it lies in, and most of a span are attributes two levels deep: so what is around a
-/// span, and its attributes, are put together here, the span itself by protobuf-c. Fields of a message may stand in any order, so one
-/// behind the other is one message.
+/// span is put together here, its attributes as they became known (``SpanFields``), the span itself by protobuf-c. Fields of a message
+/// may stand in any order, so one behind the other is one message.
 struct SpanEncoding: Sendable {
     /// Encoded `Resource` and `InstrumentationScope`, as fields.
     private let resource: [UInt8]
@@ -29,15 +29,14 @@ struct SpanEncoding: Sendable {
             for i in spans.indices {
                 let out = OTLPTraceV1.Span.Builder(in: arena)
                 Self.fill(out, spans[i])
-                let attributes = AttributeEncoding.size(9, spans[i].attributes)
                 let size = out.encodedSize
                 body.append(2 << 3 | 2)
-                AttributeEncoding.append(varint: UInt64(size + attributes), to: &body)
+                body.append(varint: UInt64(size + spans[i].attributes.encoded.count))
                 withUnsafeTemporaryAllocation(byteCount: size, alignment: 1) { raw in
                     out.encode(into: raw, size: size)
                     body.append(contentsOf: raw)
                 }
-                AttributeEncoding.append(9, spans[i].attributes, to: &body)
+                body += spans[i].attributes.encoded
                 arena.reset()
             }
         }
@@ -54,7 +53,7 @@ struct SpanEncoding: Sendable {
 
     private static func append(_ number: UInt8, _ message: [UInt8], to out: inout [UInt8]) {
         out.append(number << 3 | 2)
-        AttributeEncoding.append(varint: UInt64(message.count), to: &out)
+        out.append(varint: UInt64(message.count))
         out += message
     }
 

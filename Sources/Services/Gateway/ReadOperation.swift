@@ -48,7 +48,7 @@ protocol ReadOperation: SendableMetatype {
     /// What the answer was made from.
     static func info(of reply: Reply.View) -> VecraftV1.ReadInfo.View?
     /// Where an answer's time went, for its span and for the log of slow queries. Keys begin with "vecraft.".
-    static func stages(of reply: Reply.View, into fields: inout [SpanField])
+    static func stages(of reply: Reply.View, into fields: inout some SpanFieldReceiver)
     /// Shards that can have anything to say; nil: all.
     static func concerned(_ request: Request, _ schema: CollectionSchema) -> Set<UInt32>?
     /// Makes one answer of those of several nodes, but for its info.
@@ -62,7 +62,7 @@ protocol ReadOperation: SendableMetatype {
 
 extension ReadOperation {
     static func concerned(_ request: Request, _ schema: CollectionSchema) -> Set<UInt32>? { nil }
-    static func stages(of reply: Reply.View, into fields: inout [SpanField]) {}
+    static func stages(of reply: Reply.View, into fields: inout some SpanFieldReceiver) {}
 }
 
 extension Gateway {

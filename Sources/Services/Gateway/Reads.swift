@@ -13,7 +13,7 @@ enum SearchOperation: ReadOperation {
     static let defaultLimit = 10
 
     static func metrics(_ operations: Operations) -> OperationMetrics { operations.search }
-    static func stages(of reply: VecraftV1.SearchResponse.View, into fields: inout [SpanField]) {
+    static func stages(of reply: VecraftV1.SearchResponse.View, into fields: inout some SpanFieldReceiver) {
         guard let plan = reply.plan else { return }
         fields.append(SpanField("vecraft.engine_ms", .number(Double(plan.engineTimeUs / 10) / 100)))
         fields.append(SpanField("vecraft.strategy", plan.strategy.string))

@@ -119,7 +119,7 @@ extension RequestSpan {
 
     /// A stage of the request that ends now.
     /// - Parameter start: By the monotonic clock, nanoseconds.
-    func stage(_ name: String, since start: UInt64, error: VecraftError? = nil, _ fields: [SpanField] = []) {
+    func stage(_ name: String, since start: UInt64, error: VecraftError? = nil, _ fields: SpanFields = []) {
         let spent = SystemTime.monotonicNanoseconds &- start
         let now = SystemTime.nanoseconds
         self.report(name, .internal, as: self.child(), since: now - min(spent, now), error: error, fields)

@@ -134,7 +134,7 @@ extension Gateway {
     private static func trace(
         _ write: PreparedWrite, _ result: Result<Appended, VecraftError>, _ span: RequestSpan, since start: UInt64
     ) {
-        var fields = [SpanField("vecraft.partition", write.schema.partition.description)]
+        var fields: SpanFields = [SpanField("vecraft.partition", write.schema.partition.description)]
         var failure: VecraftError?
         switch result {
         case .success(let appended):
