@@ -11,11 +11,16 @@ enum OverheadBenchmark {
     /// How much a node tells.
     private enum Telling: String, CaseIterable {
         case nothing
+        /// As the first: what it differs by is chance, and where the kernel has put its memory.
+        case control = "nothing, once more"
         case metrics
         case sampled = "metrics, 1 % of traces"
         case everything = "metrics, all traces"
 
-        var settings: [String] { self == .nothing ? ["metrics.enabled=false"] : [] }
+        var settings: [String] { self == .nothing || self == .control ? ["metrics.enabled=false"] : [] }
+
+        /// One call of so many.
+        var traced: Int { self == .everything ? 1 : self == .sampled ? 100 : 0 }
 
         func environment(_ collector: Int) -> [String: String] {
             guard self == .sampled || self == .everything else { return [:] }
@@ -30,11 +35,12 @@ enum OverheadBenchmark {
     static func run(group: any EventLoopGroup) async throws {
         let collector = try await Collector.start(group)
         var report = Report("overhead")
-        report.header("what", "telling", "per second", "slower by %", "server CPU us", "more by %", "MB of spans")
+        report.header("what", "telling", "per second", "slower by %", "than metrics", "server CPU us", "more by %", "MB of spans")
         try await Self.searches(collector, &report, group)
         if CommandLine.arguments.dropFirst(2).first != "search" { try await Self.ingest(collector, &report, group) }
         report.note(
-            "slower, more: the median of each round's ratio to the node that tells nothing; collector, client and nodes share the cores")
+            "slower, more: the median of each round's ratio to the node that tells nothing; than metrics: to searches of the same node without spans")
+        report.note("collector, client and nodes share the cores")
         report.note("target: at most 5 % of either")
         try report.finish()
         await collector.stop()
@@ -42,8 +48,11 @@ enum OverheadBenchmark {
 
     // MARK: Searches
 
+    /// One node answers all that has metrics, and callers decide which traces are recorded: so what spans cost is told apart from what
+    /// two processes differ by.
     private static func searches(_ collector: Collector, _ report: inout Report, _ group: any EventLoopGroup) async throws {
-        let count = 25_000, dimension = 384, rounds = 24, calls = 4_000, callers = 8
+        // Nodes of one kind differ from one start to the next, so there are several.
+        let count = 25_000, dimension = 384, starts = 6, rounds = 6, calls = 8_000, callers = 8
         var points = Points(count: count, dimension: dimension)
         let requests = points.requests(collection: "bench", batch: 500)
         let queries = (0..<512).map { _ in
@@ -52,45 +61,63 @@ enum OverheadBenchmark {
                 limit: 10, withoutPayload: true
             ).encode()
         }
-        var nodes: [(telling: Telling, bench: BenchServer, clients: [GRPCClient])] = []
-        for telling in Telling.allCases {
-            let bench = try await BenchServer.start(
-                "overhead", dimension: dimension, settings: telling.settings,
-                environment: telling.environment(collector.port), group: group)
-            try await bench.load(requests)
-            try await bench.settle(count)
-            var clients: [GRPCClient] = []
-            for _ in 0..<callers {
-                clients.append(try await GRPCClient.connect(host: "127.0.0.1", port: bench.server.grpcPort, group: group))
-            }
-            nodes.append((telling, bench, clients))
-        }
+        var environment = Telling.everything.environment(collector.port)
+        environment["OTEL_TRACES_SAMPLER"] = "parentbased_always_on"
+        environment["OTEL_TRACES_SAMPLER_ARG"] = nil
         var found: [Telling: Found] = [:]
-        for round in -2..<rounds {
-            // Each round begins with another node: what drifts meets all alike.
-            for i in 0..<nodes.count {
-                let (telling, bench, clients) = nodes[(i + round + 4) % nodes.count]
-                let sent = collector.bytes
-                let before = cpuSeconds(of: bench.server.processID)
-                let spent = try await seconds { try await Self.search(clients, queries, calls) }
-                let cpu = cpuSeconds(of: bench.server.processID) - before
-                guard round >= 0 else { continue }
-                found[telling, default: Found()].add(Double(calls) / spent, cpu / Double(calls) * 1e6, collector.bytes - sent)
+        for start in 0..<starts {
+            var nodes: [Telling: (bench: BenchServer, clients: [GRPCClient])] = [:]
+            let kinds: [Telling] = [.nothing, .control, .metrics]
+            for kind in kinds.indices.map({ kinds[($0 + start) % kinds.count] }) {
+                let bench = try await BenchServer.start(
+                    "overhead", dimension: dimension, settings: kind.settings,
+                    environment: kind == .metrics ? environment : [:], group: group)
+                try await bench.load(requests)
+                try await bench.settle(count)
+                var clients: [GRPCClient] = []
+                for _ in 0..<callers {
+                    clients.append(
+                        try await GRPCClient.connect(host: "127.0.0.1", port: bench.server.grpcPort, group: group))
+                }
+                nodes[kind] = (bench, clients)
+            }
+            for round in -1..<rounds {
+                // Each round begins with another: what drifts meets all alike.
+                for i in Telling.allCases.indices {
+                    let telling = Telling.allCases[(i + round + 1) % Telling.allCases.count]
+                    guard let (bench, clients) = nodes[telling] ?? nodes[.metrics] else { continue }
+                    let sent = collector.bytes
+                    let before = cpuSecondsOfThreads(of: bench.server.processID)
+                    let spent = try await seconds { try await Self.search(clients, queries, calls, telling.traced) }
+                    let cpu = cpuSecondsOfThreads(of: bench.server.processID) - before
+                    guard round >= 0 else { continue }
+                    found[telling, default: Found()].add(
+                        Double(calls) / spent, cpu / Double(calls) * 1e6, collector.bytes - sent)
+                }
+            }
+            for (bench, clients) in nodes.values {
+                for client in clients { await client.close() }
+                await bench.stop()
             }
         }
         Self.say("search", found, &report)
-        for (_, bench, clients) in nodes {
-            for client in clients { await client.close() }
-            await bench.stop()
-        }
     }
 
-    private static func search(_ clients: [GRPCClient], _ queries: [[UInt8]], _ calls: Int) async throws {
+    /// - Parameter traced: One call of so many is of a trace that is recorded; 0: none.
+    private static func search(
+        _ clients: [GRPCClient], _ queries: [[UInt8]], _ calls: Int, _ traced: Int
+    ) async throws {
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"
+        let sampled: GRPCMetadata = ["traceparent": trace + "01"]
+        let unsampled: GRPCMetadata = ["traceparent": trace + "00"]
         try await withThrowingTaskGroup(of: Void.self) { group in
             for (caller, client) in clients.enumerated() {
                 group.addTask {
                     for i in stride(from: caller, to: calls, by: clients.count) {
-                        _ = try await client.unary("/vecraft.v1.Points/Search", ByteBuffer(bytes: queries[i % queries.count]))
+                        let isSampled = traced > 0 && i / clients.count % traced == 0
+                        _ = try await client.unary(
+                            "/vecraft.v1.Points/Search", ByteBuffer(bytes: queries[i % queries.count]),
+                            metadata: isSampled ? sampled : unsampled)
                     }
                 }
             }
@@ -112,10 +139,10 @@ enum OverheadBenchmark {
                 let bench = try await BenchServer.start(
                     "overhead-ingest", dimension: dimension, settings: telling.settings,
                     environment: telling.environment(collector.port), group: group)
-                let before = cpuSeconds(of: bench.server.processID)
+                let before = cpuSecondsOfThreads(of: bench.server.processID)
                 let spent = try await seconds { try await bench.load(requests) }
                 try await bench.settle(count)
-                let cpu = cpuSeconds(of: bench.server.processID) - before
+                let cpu = cpuSecondsOfThreads(of: bench.server.processID) - before
                 await bench.stop()
                 found[telling, default: Found()].add(Double(count) / spent, cpu / Double(count) * 1e6, collector.bytes - sent)
             }
@@ -140,15 +167,19 @@ enum OverheadBenchmark {
     }
 
     private static func say(_ what: String, _ found: [Telling: Found], _ report: inout Report) {
-        guard let base = found[.nothing] else { return }
+        guard let base = found[.nothing], let metrics = found[.metrics] else { return }
+        func slower(_ one: Found, than other: Found) -> Double {
+            median(zip(other.rates, one.rates).map { ($0 / $1 - 1) * 100 })
+        }
         for telling in Telling.allCases {
             guard let one = found[telling] else { continue }
-            let slower = median(zip(base.rates, one.rates).map { ($0 / $1 - 1) * 100 })
+            let slow = slower(one, than: base)
             let more = median(zip(base.cpu, one.cpu).map { ($1 / $0 - 1) * 100 })
             report.row(
-                what, telling.rawValue, median(one.rates).text(0), slower.text(), median(one.cpu).text(), more.text(),
-                (Double(one.bytes) / 1e6).text())
-            report.value("\(what)_\(telling)_slower_percent", slower)
+                what, telling.rawValue, median(one.rates).text(0), slow.text(), slower(one, than: metrics).text(),
+                median(one.cpu).text(), more.text(), (Double(one.bytes) / 1e6).text())
+            report.value("\(what)_\(telling)_slower_percent", slow)
+            report.value("\(what)_\(telling)_slower_than_metrics_percent", slower(one, than: metrics))
             report.value("\(what)_\(telling)_cpu_more_percent", more)
         }
     }

@@ -27,15 +27,24 @@ package struct TraceContext: Hashable, Sendable {
 
     /// Parses a `traceparent` header (W3C Trace Context level 1, section 3.2). Nil if malformed: start a new root then.
     package init?(traceparent: some StringProtocol) {
-        let parts = traceparent.split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count >= 4, parts[0].utf8.count == 2, parts[0] != "ff", parts[1].utf8.count == 32,
-            parts[2].utf8.count == 16, parts[3].utf8.count == 2, parts[0] != "00" || parts.count == 4,
-            let version = Self.hex(parts[0]), version <= 0xff,
-            let high = Self.hex(parts[1].prefix(16)), let low = Self.hex(parts[1].suffix(16)),
-            let span = Self.hex(parts[2]), let flags = Self.hex(parts[3]),
-            high | low != 0, span != 0
+        guard
+            let parsed = traceparent.utf8.withContiguousStorageIfAvailable(Self.parse)
+                ?? Array(traceparent.utf8).withUnsafeBufferPointer(Self.parse)
         else { return nil }
-        self.init(traceHigh: high, traceLow: low, spanID: span, sampled: flags & 1 == 1)
+        self = parsed
+    }
+
+    /// By place: each request may bring one. Version, trace, span and flags, of 2, 32, 16 and 2 digits, with dashes between; a later
+    /// version may have more behind another dash.
+    private static func parse(_ text: UnsafeBufferPointer<UInt8>) -> TraceContext? {
+        let dash = UInt8(ascii: "-")
+        guard text.count >= 55, text[2] == dash, text[35] == dash, text[52] == dash,
+            let version = Self.hex(text[0..<2]), version != 0xff,
+            text.count == 55 || version != 0 && text[55] == dash,
+            let high = Self.hex(text[3..<19]), let low = Self.hex(text[19..<35]), let span = Self.hex(text[36..<52]),
+            let flags = Self.hex(text[53..<55]), high | low != 0, span != 0
+        else { return nil }
+        return TraceContext(traceHigh: high, traceLow: low, spanID: span, sampled: flags & 1 == 1)
     }
 
     package var traceparent: String { "00-\(self.traceIDHex)-\(self.spanIDHex)-\(self.sampled ? "01" : "00")" }
@@ -49,9 +58,11 @@ package struct TraceContext: Hashable, Sendable {
     }
 
     /// Lower-case digits only, as the specification demands; nil on anything else.
-    package static func hex(_ text: some StringProtocol) -> UInt64? {
+    package static func hex(_ text: some StringProtocol) -> UInt64? { Self.hex(text.utf8) }
+
+    private static func hex(_ text: some Sequence<UInt8>) -> UInt64? {
         var value: UInt64 = 0
-        for byte in text.utf8 {
+        for byte in text {
             switch byte {
             case 0x30...0x39: value = value << 4 | UInt64(byte - 0x30)
             case 0x61...0x66: value = value << 4 | UInt64(byte - 0x61 + 10)

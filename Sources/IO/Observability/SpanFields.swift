@@ -19,11 +19,19 @@ package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleBy
     package init(arrayLiteral fields: SpanField...) { self.init(fields) }
 
     package mutating func append(_ field: SpanField) {
-        self.encoded.append(9 << 3 | 2)
         let key = field.key.utf8.count
-        self.encoded.append(varint: UInt64(Self.delimited(key) + Self.delimited(Self.size(of: field.value))))
-        Self.append(1, text: field.key, key, to: &self.encoded)
-        Self.append(2, field.value, to: &self.encoded)
+        let value = Self.size(of: field.value)
+        let content = Self.delimited(key) + Self.delimited(value)
+        let size = Self.delimited(content)
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: size) { room in
+            var out = FieldWriter(room)
+            out.put(9 << 3 | 2)
+            out.put(varint: UInt64(content))
+            out.put(1, field.key, key)
+            Self.put(field.value, value, &out)
+            precondition(out.count == size, "attribute \(field) is \(out.count) bytes instead of \(size)")
+            self.encoded.append(contentsOf: UnsafeBufferPointer(room))
+        }
     }
 
     // MARK: Sizes
@@ -47,34 +55,74 @@ package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleBy
         values.reduce(0) { $0 + Self.delimited(Self.size(of: $1)) }
     }
 
-    // MARK: Bytes
-
-    private static func append(_ number: UInt8, text: String, _ count: Int, to out: inout [UInt8]) {
-        out.append(number << 3 | 2)
-        out.append(varint: UInt64(count))
-        out.append(contentsOf: text.utf8)
+    /// An `AnyValue` as field 2 of what it lies in.
+    /// - Parameter size: Of the value.
+    private static func put(_ value: SpanField.Value, _ size: Int, _ out: inout FieldWriter) {
+        out.put(2 << 3 | 2)
+        out.put(varint: UInt64(size))
+        Self.put(content: value, &out)
     }
 
-    /// An `AnyValue` as a field.
-    private static func append(_ number: UInt8, _ value: SpanField.Value, to out: inout [UInt8]) {
-        out.append(number << 3 | 2)
-        out.append(varint: UInt64(Self.size(of: value)))
+    private static func put(content value: SpanField.Value, _ out: inout FieldWriter) {
         switch value {
-        case .text(let text): Self.append(1, text: text, text.utf8.count, to: &out)
+        case .text(let text): out.put(1, text, text.utf8.count)
         case .flag(let flag):
-            out.append(2 << 3)
-            out.append(flag ? 1 : 0)
+            out.put(2 << 3)
+            out.put(flag ? 1 : 0)
         case .integer(let number):
-            out.append(3 << 3)
-            out.append(varint: UInt64(bitPattern: number))
+            out.put(3 << 3)
+            out.put(varint: UInt64(bitPattern: number))
         case .number(let number):
-            out.append(4 << 3 | 1)
-            withUnsafeBytes(of: number.bitPattern.littleEndian) { out.append(contentsOf: $0) }
+            out.put(4 << 3 | 1)
+            out.put(fixed: number.bitPattern)
         case .list(let values):
-            out.append(5 << 3 | 2)
-            out.append(varint: UInt64(Self.size(ofList: values)))
-            for value in values { Self.append(1, value, to: &out) }
+            out.put(5 << 3 | 2)
+            out.put(varint: UInt64(Self.size(ofList: values)))
+            for value in values {
+                out.put(1 << 3 | 2)
+                out.put(varint: UInt64(Self.size(of: value)))
+                Self.put(content: value, &out)
+            }
         }
+    }
+}
+
+/// Writes fields of a message into room that has been measured before (protobuf, "Encoding").
+private struct FieldWriter {
+    private let room: UnsafeMutableBufferPointer<UInt8>
+    private(set) var count = 0
+
+    init(_ room: UnsafeMutableBufferPointer<UInt8>) { self.room = room }
+
+    mutating func put(_ byte: UInt8) {
+        self.room[self.count] = byte
+        self.count += 1
+    }
+
+    mutating func put(varint value: UInt64) {
+        var rest = value
+        while rest > 0x7f {
+            self.put(UInt8(rest & 0x7f) | 0x80)
+            rest >>= 7
+        }
+        self.put(UInt8(rest))
+    }
+
+    mutating func put(fixed value: UInt64) {
+        for shift in stride(from: 0 as UInt64, to: 64, by: 8) { self.put(UInt8(truncatingIfNeeded: value >> shift)) }
+    }
+
+    /// - Parameter count: Bytes of the text.
+    mutating func put(_ number: UInt8, _ text: String, _ count: Int) {
+        self.put(number << 3 | 2)
+        self.put(varint: UInt64(count))
+        let rest = UnsafeMutableBufferPointer(rebasing: self.room[self.count...])
+        let isWhole: Void? = text.utf8.withContiguousStorageIfAvailable { bytes in
+            precondition(bytes.count == count)
+            _ = rest.update(fromContentsOf: bytes)
+        }
+        if isWhole == nil { for (i, byte) in text.utf8.enumerated() { rest[i] = byte } }
+        self.count += count
     }
 }
 
