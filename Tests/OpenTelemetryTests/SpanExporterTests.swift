@@ -122,6 +122,35 @@ private final class ScriptedCollector: TraceCollector {
         #expect(never.metrics.exported.count == 0)
     }
 
+    /// A pause of centuries is none that a clock can be asked for.
+    @Test func aPauseThatIsAskedForIsBounded() async throws {
+        let busy = ExportOutcome.again(VecraftError(.unavailable, "busy", retryAfter: .seconds(Int64.max)))
+        let parts = try self.parts(ScriptedCollector([busy]))
+        parts.spans(0..<1)
+        let run = Task { await parts.exporter.run() }
+        try await eventually("it comes so") { parts.tracer.sink.dropped.count == 1 }
+        parts.spans(0..<2)
+        run.cancel()
+        await run.value
+        #expect(parts.metrics.failures.count == 1 && parts.metrics.exported.count == 2)
+    }
+
+    /// RFC 9110, section 10.2.3: a number of seconds, or when.
+    @Test func aDateSaysHowLong() {
+        let text = "Sun, 06 Nov 1994 08:49:37 GMT"
+        #expect(HTTPDate.seconds(text, after: 784_111_777) == 0 && HTTPDate.seconds(text, after: 784_111_700) == 77)
+        #expect(HTTPDate.seconds(text, after: 784_111_900) == 0)
+        for bad in [
+            "", "soon", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Sun, 06 Nov 1994 08:49 GMT",
+            "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Now 1994 08:49:37 GMT", "Sun, x6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 99999999999 08:49:37 GMT",
+        ] { #expect(HTTPDate.seconds(bad, after: 0) == nil, "\(bad)") }
+        // Whatever somebody writes into it: a number, and no trap.
+        for odd in ["Sun, 06 Nov -2147483648 08:49:37 GMT", "Sun, 2147483647 Nov 2147483647 2147483647:0:0 GMT"] {
+            #expect(HTTPDate.seconds(odd, after: 0) ?? 0 >= 0, "\(odd)")
+        }
+    }
+
     @Test func whatIsRefusedIsLostAndCounted() async throws {
         let collector = ScriptedCollector([
             .refused(VecraftError(.unauthenticated, "who are you")), .taken(rejected: 1, message: "too old"),

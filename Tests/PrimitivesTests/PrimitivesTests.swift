@@ -37,6 +37,22 @@ import Testing
     ])
     func refusesMalformedTraceparent(_ text: String) { #expect(TraceContext(traceparent: text) == nil) }
 
+    /// Each place has its kind: no other character may stand there, and none be missing.
+    @Test func everyCharacterCounts() throws {
+        let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        let right = try #require(TraceContext(traceparent: text))
+        for (i, index) in text.indices.enumerated() {
+            for wrong in ["g", "A", "é", "\0", text[index] == "-" ? "0" : "-"] {
+                let changed = text[..<index] + wrong + text[text.index(after: index)...]
+                #expect(TraceContext(traceparent: changed) == nil, "\(changed)")
+            }
+            #expect(TraceContext(traceparent: text.prefix(i)) == nil)
+        }
+        // A part of a longer text, as of a header that was trimmed.
+        #expect(TraceContext(traceparent: (" " + text + " ").dropFirst().dropLast()) == right)
+        #expect(TraceContext(traceparent: "01" + text.dropFirst(2) + "x") == nil)
+    }
+
     @Test func childrenKeepTheTrace() {
         var rng = SeededRNG(seed: 1)
         let root = TraceContext.root(using: &rng, sampled: false)

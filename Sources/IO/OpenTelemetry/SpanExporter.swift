@@ -13,6 +13,9 @@ package final class SpanExporter: Sendable {
     /// What an orderly end may take to hear of the batch under way, and as much again to hand over the last spans.
     package static let lastWords = Duration.seconds(2)
 
+    /// A collector that asks for more is asked again after that.
+    static let longestPause = Duration.seconds(300)
+
     private let settings: TraceExportSettings
     private let sink: SpanSink
     private let encoding: SpanEncoding
@@ -114,7 +117,7 @@ package final class SpanExporter: Sendable {
             case .again(let error):
                 self.failures.increment()
                 // At random, so that the nodes of a cluster do not come back all at once.
-                let wait = max(pause * Double.random(in: 0.8...1.2), error.retryAfter ?? .zero)
+                let wait = max(pause * Double.random(in: 0.8...1.2), min(error.retryAfter ?? .zero, Self.longestPause))
                 if error.retryAfter != nil { self.notBefore.withLock { $0 = ContinuousClock.now + wait } }
                 guard ContinuousClock.now + wait < end, !Task.isCancelled else {
                     return self.lose(batch.count, error.message)

@@ -120,7 +120,7 @@ struct HTTPTraceCollector: TraceCollector {
             switch reply.status {
             case 200..<300: return ExportReply.outcome(reply.body)
             case 429, 502, 503, 504:
-                let seconds = reply.header("retry-after").flatMap { Int($0) ?? HTTPDate.secondsUntil($0) }
+                let seconds = reply.header("retry-after").flatMap { Int($0) ?? HTTPDate.seconds($0, after: time(nil)) }
                 return .again(
                     VecraftError(
                         .unavailable, "the collector answered \(reply.status)",
@@ -142,24 +142,5 @@ private enum ExportReply {
         let partial = (try? OTLPCollectorTraceV1.ExportTraceServiceResponse.decode(bytes))?.partialSuccess
         return .taken(
             rejected: UInt64(max(0, partial?.rejectedSpans ?? 0)), message: partial?.errorMessage ?? "")
-    }
-}
-
-/// A time as HTTP writes it (RFC 9110, section 5.6.7, the preferred form alone).
-private enum HTTPDate {
-    private static let months = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ]
-
-    static func secondsUntil(_ text: String) -> Int? {
-        let words = text.split(separator: " ")
-        let clock = words.count == 6 ? words[4].split(separator: ":").compactMap { Int32($0) } : []
-        guard clock.count == 3, words[5] == "GMT", let day = Int32(words[1]), let year = Int32(words[3]),
-            let month = Self.months.firstIndex(of: String(words[2]))
-        else { return nil }
-        var fields = tm()
-        (fields.tm_year, fields.tm_mon, fields.tm_mday) = (year &- 1900, Int32(month), day)
-        (fields.tm_hour, fields.tm_min, fields.tm_sec) = (clock[0], clock[1], clock[2])
-        return max(0, timegm(&fields) - time(nil))
     }
 }

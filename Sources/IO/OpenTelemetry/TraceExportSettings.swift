@@ -317,9 +317,10 @@ private enum PercentText {
                 bytes.append(byte)
                 continue
             }
-            guard let code = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16), rest.count >= 2 else {
-                return nil
-            }
+            // Two digits and no sign, which Swift would take.
+            guard let code = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16), rest.count >= 2,
+                rest.first != UInt8(ascii: "+")
+            else { return nil }
             bytes.append(code)
             rest = rest.dropFirst(2)
         }

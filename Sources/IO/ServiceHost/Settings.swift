@@ -298,7 +298,7 @@ extension Settings {
 
         .flag(
             "metrics.enabled", \.metrics.enabled,
-            "Count and time what the node does; without it /metrics is not served, and what is computed from counts (budgets, the canary) is not."
+            "Count and time what the node does; without it /metrics is not served, and what is computed from counts (budgets, the canary, the coverage of writes by lineage) is not."
         ),
         .int(
             "metrics.canary_seconds", \.metrics.canarySeconds, 0...86_400,
