@@ -101,6 +101,43 @@ extension RealClusters {
             try await run.finish()
         }
 
+        /// What one node asks the others of a point's life is in the asker's trace, both ends.
+        @Test(
+            .timeLimit(.minutes(20)),
+            .enabled("no Python with opentelemetry-proto: run .ci/python") { await SpanCollector.isThere() })
+        func questionsOfLineageAreInTheTrace() async throws {
+            let collector = try await SpanCollector.start()
+            let run = try await ClusterRun.start(shards: 2) {
+                $0.environment = [
+                    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:\(collector.httpPort)", "OTEL_BSP_SCHEDULE_DELAY": "50",
+                ]
+            }
+            let node = run.cluster[1]
+            let _: VecraftV1.UpsertResponse = try await node.call(
+                "vecraft.v1.Points/Upsert",
+                VecraftV1.UpsertRequest(
+                    collection: ClusterRun.collection, points: [.init(id: "asked", vector: .init(values: [1, 0, 0, 0]))]))
+            let trace = "0af7651916cd43dd8448eb211c80319d"
+            // Each question is a trace of its own: one that a busy node did not answer in time is asked again.
+            try await eventually("a question is traced to its answers", every: .milliseconds(200)) {
+                let _: VecraftV1.LineageResponse = try await node.call(
+                    "vecraft.v1.Lineage/Record",
+                    VecraftV1.RecordLineageRequest(collection: ClusterRun.collection, id: "asked"),
+                    metadata: ["traceparent": "00-\(trace)-b7ad6b7169203331-01"])
+                let spans = try collector.spans.filter { $0.trace == trace }
+                let asked = spans.filter { $0.name == "ask node" && $0.kind == "client" && $0.status != 2 }
+                let answers = Set(spans.filter { $0.kind == "server" }.map(\.parent))
+                let askers = Dictionary(grouping: asked, by: \.parent)
+                guard let (asker, both) = askers.first(where: { $0.value.count == 2 }),
+                    spans.contains(where: { $0.id == asker && $0.kind == "server" && $0.parent == "b7ad6b7169203331" }),
+                    Set(both.map(\.id)).isSubset(of: answers),
+                    Set(both.compactMap { $0.attributes["vecraft.node"]?.number }) == [2, 3]
+                else { throw CommandFailure(description: "only \(spans.map { "\($0.name) \($0.kind) \($0.status)" })") }
+                return true
+            }
+            try await run.finish()
+        }
+
         /// `wait: applied` means searchable, wherever the shards are: each has one holder here, and all are late.
         @Test(.timeLimit(.minutes(10))) func aWriteThatWaitsIsAppliedOnAllNodes() async throws {
             let run = try await ClusterRun.start(shards: 8) {

@@ -46,8 +46,16 @@ extension Gateway {
         let operation = self.operations.lineage
         return [
             // From memory, at once: questions that wait for each other's nodes must not wait for each other's turns.
-            "Receipts": { (_, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
-                out.writeBytes(try lineage.receipts(try VecraftInternalV1.ReceiptsRequest.decode(message)).encode())
+            "Receipts": { [self] (call, message, out) throws(VecraftError) -> GRPCUnaryOutcome in
+                let context = try self.context(call)
+                let method: StaticString = "vecraft.internal.v1.Lineage/Receipts"
+                do throws(VecraftError) {
+                    out.writeBytes(try lineage.receipts(try VecraftInternalV1.ReceiptsRequest.decode(message)).encode())
+                } catch {
+                    context.answeredPart("lineage receipts", method, error)
+                    throw error
+                }
+                context.answeredPart("lineage receipts", method, nil)
                 return .reply
             },
             "Reads": self.background(operation, on: self.peerReads) {

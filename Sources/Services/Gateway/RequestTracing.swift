@@ -56,15 +56,16 @@ extension RequestContext {
     }
 
     /// Of another node's question.
-    func answeredPart(_ operation: String, _ error: VecraftError?) {
+    /// - Parameter method: With its service.
+    func answeredPart(_ operation: @autoclosure () -> String, _ method: StaticString, _ error: VecraftError?) {
         if let span = self.span {
-            span.end("shards " + operation, .server, error: error) { fields in
-                fields.append(SpanField("rpc.method", "vecraft.internal.v1.ShardReads/Read"))
+            span.end(operation(), .server, error: error) { fields in
+                fields.append(SpanField("rpc.method", "\(method)"))
                 if !self.requestID.isEmpty { fields.append(SpanField("vecraft.request_id", self.requestID)) }
             }
         }
         if let error, Self.isFault(error) {
-            self.log("shards " + operation, .interactive, .none, error, since: self.arrived)
+            self.log(operation(), .interactive, .none, error, since: self.arrived)
         }
     }
 

@@ -41,6 +41,8 @@ extension Gateway {
         }
     }
 
+    private static let shardReads: StaticString = "vecraft.internal.v1.ShardReads/Read"
+
     private func answer<Op: ReadOperation>(
         _: Op.Type, _ question: ByteBuffer, _ context: RequestContext, _ call: borrowing GRPCCall,
         _ out: inout ByteBuffer
@@ -48,12 +50,12 @@ extension Gateway {
         var waiting: ParkedRead?
         let reply: [UInt8]
         do throws(VecraftError) { reply = try self.part(Op.self, question, context, nil, &waiting) } catch {
-            context.answeredPart(Op.metrics(self.operations).name, error)
+            context.answeredPart("shards " + Op.metrics(self.operations).name, Self.shardReads, error)
             throw error
         }
         guard let read = waiting else {
             out.writeBytes(VecraftInternalV1.ShardReadResponse(reply: reply).encode())
-            context.answeredPart(Op.metrics(self.operations).name, nil)
+            context.answeredPart("shards " + Op.metrics(self.operations).name, Self.shardReads, nil)
             return .reply
         }
         let deferred = call.deferred(keepingMessage: false)
@@ -70,10 +72,10 @@ extension Gateway {
                     throw VecraftError(.internalError, "a read was woken before its offset was applied")
                 }
                 deferred.reply(VecraftInternalV1.ShardReadResponse(reply: reply).encode())
-                context.answeredPart(Op.metrics(self.operations).name, nil)
+                context.answeredPart("shards " + Op.metrics(self.operations).name, Self.shardReads, nil)
             } catch {
                 deferred.fail(error)
-                context.answeredPart(Op.metrics(self.operations).name, error)
+                context.answeredPart("shards " + Op.metrics(self.operations).name, Self.shardReads, error)
             }
         }
         return .later

@@ -71,11 +71,24 @@ final class PeerLineage: LineagePeers {
         guard let clients = self.state.withLock({ $0.clients }) else {
             return completion(.failure(VecraftError(.unavailable, "the node is starting", reason: "STARTING")))
         }
+        // Of the task that asks; what has no trace begins none here.
+        let context = InstrumentationContext.current ?? .topLevel
+        var span: (any Span)?
+        if context.trace?.sampled == true {
+            span = InstrumentationSystem.tracer.startSpan("ask node", context: context, ofKind: .client)
+            span?.attributes["vecraft.node"] = Int64(clamping: node)
+            span?.attributes["rpc.method"] = String((Self.service + method).dropFirst())
+        }
+        let asked = span?.context ?? context
         var metadata = GRPCMetadata()
-        // Of the task that asks.
-        if let trace = InstrumentationContext.current?.trace { metadata.add("traceparent", trace.traceparent) }
+        if let trace = asked.trace { metadata.add("traceparent", trace.traceparent) }
+        if let state = asked.traceState { metadata.add("tracestate", state) }
         clients.unary(Self.service + method, request, at: ReplicaID(node), metadata: metadata, timeout: timeout) {
-            result in
+            [span] result in
+            if case .failure(let error) = result {
+                span?.setStatus(SpanStatus(code: .error, message: error.message))
+            }
+            span?.end()
             completion(result.map { [UInt8]($0.readableBytesView) })
         }
     }
