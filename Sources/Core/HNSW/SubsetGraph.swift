@@ -15,6 +15,8 @@ package final class SubsetGraph: Sendable {
     private let apart = Atomic<UInt32>(0)
     private static let apartLimit: UInt32 = 1 << 15
     private let turns = Atomic<UInt32>(0)
+    /// Queries that walked: the first few count as much as each other.
+    private let walks = Atomic<UInt32>(0)
 
     fileprivate init(_ graph: HNSWGraph, bytes: Int) {
         self.graph = graph
@@ -39,8 +41,9 @@ package final class SubsetGraph: Sendable {
         let stats = self.graph.searchSubset(
             request, live: live, scansFirst: scansFirst, scratch: scratch, into: top, interrupted)
         if stats.ef > 0 {
-            let isApart = stats.strategy == .scan
-            self.apart.store(apart - apart / 8 + (isApart ? 1 << 13 : 0), ordering: .relaxed)
+            let isApart: UInt32 = stats.strategy == .scan ? 1 << 16 : 0
+            let share = min(8, self.walks.wrappingAdd(1, ordering: .relaxed).oldValue &+ 1)
+            self.apart.store(apart - apart / max(1, share) + isApart / max(1, share), ordering: .relaxed)
         }
         return stats
     }
