@@ -57,7 +57,7 @@ package final class ServerProcess: Sendable {
     ///   - patience: How long the start (with its replay) may take.
     package convenience init(
         dataDirectory: String, settings: [String] = [], environment: [String: String] = [:],
-        patience: Duration = .seconds(60)
+        patience: Duration = .seconds(180)
     ) throws {
         var launch = ServerLaunch(dataDirectory: dataDirectory)
         launch.settings = settings
