@@ -38,18 +38,8 @@ package final class ServerProcess: Sendable {
     }
 
     /// Whether the binary can be one node of several.
-    package static let takesPeers: Bool = {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: ServerProcess.binary)
-        process.arguments = ["serve", "--help"]
-        let output = Pipe()
-        process.standardOutput = output
-        process.standardError = FileHandle.nullDevice
-        guard (try? process.run()) != nil else { return false }
-        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        process.awaitEnd()
-        return text.contains("--peers")
-    }()
+    package static let takesPeers =
+        (try? runCommand(ServerProcess.binary, "serve", "--help"))?.contains("--peers") ?? false
 
     /// Starts a node and waits until it says that it is ready.
     /// - Parameters:
