@@ -27,11 +27,11 @@ extension RealClusters {
                         local end=$((SECONDS + 120))
                         until "$@"; do [ $SECONDS -lt $end ] || return 1; sleep 0.5; done
                     }
-                    deploy/local-cluster up
+                    again deploy/local-cluster up
                     export VECRAFT_ADDRESS=127.0.0.1:\(base)
-                    "$VECRAFT" collection create things --dimension 2 --shards 4 >/dev/null
+                    again "$VECRAFT" collection create things --dimension 2 --shards 4 >/dev/null
                     again deploy/local-cluster status
-                    deploy/local-cluster up 4
+                    again deploy/local-cluster up 4
                     balanced() {
                         "$VECRAFT" cluster rebalance >"$FOLDER/said"
                         cat "$FOLDER/said"
@@ -41,7 +41,7 @@ extension RealClusters {
                     killed=$(cat "$FOLDER/node-2.pid")
                     kill -9 $killed
                     while grep -aq -- "$FOLDER" /proc/$killed/cmdline 2>/dev/null; do sleep 0.1; done
-                    deploy/local-cluster up
+                    again deploy/local-cluster up
                     again "$VECRAFT" health --quiet
                     echo all done
                     """

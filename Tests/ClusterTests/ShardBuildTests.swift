@@ -16,7 +16,7 @@ extension RealClusters {
         @Test(.timeLimit(.minutes(10))) func aNodeThatWasAwayBuildsItsShards() async throws {
             let run = try await ClusterRun.start {
                 // Slow enough that there is a middle.
-                $0.settings += ["storage.transfer_bytes_per_second=250KiB", "storage.checkpoint_bytes=1MiB"]
+                $0.settings += ["storage.transfer_bytes_per_second=350KiB", "storage.checkpoint_bytes=1MiB"]
             }
             _ = try await run.cluster.create(Self.collection, dimension: Self.dimension)
             try await Self.write(run, points: 0..<3_000)

@@ -222,7 +222,7 @@ struct EtcdMetadataStoreTests {
     @Test func anEtcdThatDoesNotAnswer() async throws {
         let etcd = try await EtcdProcess.start()
         var settings = etcd.settings()
-        settings.callTimeout = .seconds(5)
+        settings.callTimeout = .seconds(3)
         let store = try EtcdMetadataStore(settings, group: etcdLoops)
         // Not held to seconds, on a machine that may stand still for some.
         let patient = try etcd.store()

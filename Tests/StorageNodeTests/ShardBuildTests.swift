@@ -56,7 +56,7 @@ import Wire
     /// The transfer takes longer than many batches of replay.
     @Test func aSlowTransferIsCaughtUpFromTheJournal() async throws {
         let place = try await BuildPlace()
-        let first = try await place.node(1, holding: BuildPlace.schemas, bytesPerSecond: 80_000)
+        let first = try await place.node(1, holding: BuildPlace.schemas, bytesPerSecond: 120_000)
         let second = try await place.node(2, holding: [])
         try await place.write(count: 1_500)
         try await first.awaitApplied(try place.journal.position(.data(0)).committed)
@@ -217,7 +217,7 @@ import Wire
 
     @Test func aDroppedCollectionIsNotBuilt() async throws {
         let place = try await BuildPlace()
-        let first = try await place.node(1, holding: BuildPlace.schemas, bytesPerSecond: 10_000)
+        let first = try await place.node(1, holding: BuildPlace.schemas, bytesPerSecond: 20_000)
         let second = try await place.node(2, holding: [])
         try await place.write(count: 800)
         try await first.awaitApplied(try place.journal.position(.data(0)).committed)
