@@ -25,7 +25,8 @@ extension RealClusters {
             let run = try await ClusterRun.start(shards: 2) {
                 $0.nodes = 4
                 $0.etcd = etcd
-                $0.settings.append("cluster.down_after_ms=3000")
+                // So long that a busy machine's controller sees the group at rest meanwhile, and says what has halted.
+                $0.settings.append("cluster.down_after_ms=5000")
             }
             let cluster = run.cluster
             let voters = try await eventually("three voters") { () -> [UInt64]? in
