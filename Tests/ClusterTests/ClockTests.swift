@@ -73,7 +73,7 @@ extension RealClusters {
             #expect(strange.isEmpty, "\(strange.prefix(5))")
             for finding in history.findings() { Issue.record(Comment(rawValue: finding)) }
             print(
-                "clocks: \(history.writes.count) writes, \(history.reads.count) reads, \(failures.count) not answered")
+                "clocks: \(history.writes.count) writes, \(history.reads.count) reads, \(load.repeated) calls in vain")
             #expect(history.reads.contains { $0.staleness >= 200 }, "else nothing was tested")
             try await run.finish()
         }
@@ -107,10 +107,10 @@ extension RealClusters {
             }
             #expect(cluster[node].isRunning)
             let now = UInt64(Date().timeIntervalSince1970 * 1_000)
-            for info in try await cluster[node].partitions().values {
+            for info in try await cluster[node].partitions(timeout: .seconds(60)).values {
                 #expect(info.leader != UInt64(node), "\(info.partition)")
             }
-            let reply: VecraftV1.UpsertResponse = try await cluster[node].call(
+            let reply: VecraftV1.UpsertResponse = try await cluster[node].persistently(
                 "vecraft.v1.Points/Upsert",
                 VecraftV1.UpsertRequest(
                     collection: ClusterRun.collection,

@@ -84,7 +84,9 @@ extension RealClusters {
 
         @Test(.timeLimit(.minutes(10))) func isReadyOnlyWithALeader() async throws {
             let run = try await ClusterRun.start()
-            for node in run.cluster.nodes { #expect(await node.readiness() == 200, "node \(node.id)") }
+            for node in run.cluster.nodes {
+                try await eventually("node \(node.id) is ready") { await node.readiness() == 200 }
+            }
             await run.cluster[1].kill()
             await run.cluster[2].kill()
             // Alone it must not lead, nor say that it is ready, nor acknowledge.
@@ -99,11 +101,14 @@ extension RealClusters {
                     timeout: .seconds(2))
             }
             #expect(
-                error.map { [.unavailable, .deadlineExceeded].contains($0.code) } == true, "\(String(describing: error))")
+                error.map { [.unavailable, .deadlineExceeded].contains($0.code) } == true,
+                "\(String(describing: error))")
             // Started again it cannot know its collections, but says that it lives and what it waits for.
             await run.cluster[3].kill()
             try await run.cluster[3].begin()
-            try await eventually("a starting node answers operators") { await run.cluster[3].answer("/livez")?.status == 200 }
+            try await eventually("a starting node answers operators") {
+                await run.cluster[3].answer("/livez")?.status == 200
+            }
             try await eventually("it says what it waits for") {
                 let ready = await run.cluster[3].answer("/readyz")
                 return ready?.status == 503 && ready?.body.contains("waiting for the other nodes") == true

@@ -99,7 +99,7 @@ extension RealClusters {
                         Issue.record(Comment(rawValue: "seed \(Self.seed): \(finding)"))
                     }
                     print(
-                        "all levels: \(history.writes.count) writes, \(history.reads.count) reads, \(failures.count) not answered"
+                        "all levels: \(history.writes.count) writes, \(history.reads.count) reads, \(levels.repeated) calls in vain"
                     )
                 }
                 try await run.finish()

@@ -10,6 +10,8 @@ final class ConsistencyLoad: Sendable {
     static let groups = 8
     static let pointsPerGroup = 4
     static let maxStaleness: UInt32 = 200
+    /// Of a client with nodes that cannot answer just now.
+    static let patience: Duration = .seconds(300)
 
     /// What a client does.
     enum Role: CaseIterable {
@@ -36,6 +38,7 @@ final class ConsistencyLoad: Sendable {
     private let places: [String: Int]
     let shards: [UInt32]
     private let isOver = Atomic<Bool>(false)
+    private let repeats = Atomic<Int>(0)
     private let done: Mutex<[VecraftV1.ConsistencyLevel: Int]> = Mutex([:])
 
     /// - Parameter shards: At least three; the groups' points are chosen so that two of each are in one shard.
@@ -68,6 +71,9 @@ final class ConsistencyLoad: Sendable {
     private var empty: ConsistencyHistory {
         ConsistencyHistory(pointsPerGroup: Self.pointsPerGroup, shards: self.shards)
     }
+
+    /// Calls that failed with what passes, and after which the client went on as a client should.
+    var repeated: Int { self.repeats.load(ordering: .relaxed) }
 
     /// Answered reads of a level so far.
     func reads(_ level: VecraftV1.ConsistencyLevel) -> Int { self.done.withLock { $0[level, default: 0] } }
@@ -108,6 +114,7 @@ final class ConsistencyLoad: Sendable {
         var failures: [String] = []
         var token: [UInt8] = []
         var calls: UInt64 = 0
+        private var answered = ContinuousClock.now
 
         init(_ load: ConsistencyLoad, _ client: Int, _ role: Role, seed: UInt64) {
             self.load = load
@@ -117,7 +124,18 @@ final class ConsistencyLoad: Sendable {
             self.history = load.empty
         }
 
+        private mutating func note(_ error: VecraftError, _ what: String) {
+            let passes = [.unavailable, .deadlineExceeded, .resourceExhausted, .aborted, .cancelled].contains(
+                error.code)
+            if passes, self.answered.duration(to: .now) < ConsistencyLoad.patience {
+                self.load.repeats.add(1, ordering: .relaxed)
+            } else {
+                self.failures.append("\(what): \(error)")
+            }
+        }
+
         mutating func run() async -> (ConsistencyHistory, [String]) {
+            self.answered = .now
             while !self.load.isOver.load(ordering: .relaxed) {
                 self.calls += 1
                 switch self.role {
@@ -170,7 +188,8 @@ final class ConsistencyLoad: Sendable {
                 write.acknowledged = .init(returned: historyTime(), hlc: info.hlc, offset: info.offset)
                 // Two tokens, one behind the other, are one.
                 self.token += info.sessionToken
-            } catch { self.failures.append("a write at node \(node.id): \(error)") }
+                self.answered = .now
+            } catch { self.note(error, "a write at node \(node.id)") }
             self.history.writes.append(write)
         }
 
@@ -199,7 +218,8 @@ final class ConsistencyLoad: Sendable {
                         points: answer.points))
                 if self.role == .session { self.token = info.sessionToken }
                 self.load.done.withLock { $0[level, default: 0] += 1 }
-            } catch { self.failures.append("a read at node \(node.id), \(level): \(error)") }
+                self.answered = .now
+            } catch { self.note(error, "a read at node \(node.id), \(level)") }
         }
 
         private typealias Answer = (info: VecraftV1.ReadInfo?, points: [Int: ConsistencyHistory.Seen])

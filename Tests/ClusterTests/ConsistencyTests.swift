@@ -11,7 +11,7 @@ extension RealClusters {
     struct ConsistencyTests {
         private static let shards: UInt32 = 4
 
-        @Test(.timeLimit(.minutes(10)), arguments: [0, 100, 500, 1000])
+        @Test(.timeLimit(.minutes(10)), arguments: [0, 100, 1000, 2000])
         func eachLevelKeepsItsPromise(lag: Int) async throws {
             let etcd = try await EtcdProcess.start()
             let run = try await ClusterRun.start(shards: Self.shards) {
@@ -29,10 +29,14 @@ extension RealClusters {
                 }
             }
             #expect(failures.isEmpty, "\(failures.prefix(5))")
+            // Nothing goes wrong here but what a busy machine does by itself.
+            #expect(load.repeated * 4 < history.reads.count + history.writes.count)
             let findings = history.findings()
             for finding in findings { Issue.record(Comment(rawValue: finding)) }
-            print("lag \(lag) ms: \(history.writes.count) writes; \(Self.summary(history))")
-            if lag >= 500 {
+            print(
+                "lag \(lag) ms: \(history.writes.count) writes, \(load.repeated) calls in vain; \(Self.summary(history))"
+            )
+            if lag >= 1000 {
                 // Else nothing was tested: answers did miss something and said so, and fresh ones were waited for.
                 #expect(history.reads.contains { $0.requested == .eventual && $0.staleness >= 200 })
                 for level in [VecraftV1.ConsistencyLevel.bounded, .readYourWrites, .strong] {
@@ -62,7 +66,7 @@ extension RealClusters {
                 for level in levels {
                     var heard: [String] = []
                     let error = try await eventually(
-                        "node \(node.id) says that \(level) cannot be had in time", within: .seconds(60)
+                        "node \(node.id) says that \(level) cannot be had in time"
                     ) {
                         do throws(VecraftError) {
                             try await self.readTooSoon(run.cluster[1], node, level, load.ids)
@@ -94,7 +98,7 @@ extension RealClusters {
                 VecraftV1.CountRequest(
                     collection: ClusterRun.collection,
                     read: .init(consistency: level, sessionToken: written.write?.sessionToken ?? [])),
-                timeout: .milliseconds(200))
+                timeout: .milliseconds(400))
         }
 
         /// "... (12 entries, 345 ms of lag)".

@@ -22,7 +22,8 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
     }
     var needsEtcd: Bool { [.killController, .killEtcdMember, .suspendEtcd, .cutOffForLong].contains(self) }
     var needsClocks: Bool {
-        [.stepClock, .stepClockFar, .stepLeadersClockFar, .driftClock, .restartWithWrongClock, .stepAllClocks].contains(self)
+        [.stepClock, .stepClockFar, .stepLeadersClockFar, .driftClock, .restartWithWrongClock, .stepAllClocks].contains(
+            self)
     }
     var needsSmallDisks: Bool { [.fillLeader, .fillFollower].contains(self) }
 
@@ -145,8 +146,12 @@ enum Fault: String, CaseIterable, CustomTestStringConvertible {
         do { outcome = .success(try await self.writeSegments(run, load, round)) } catch { outcome = .failure(error) }
         try await offThePool { try disk.free() }
         try outcome.get()
-        // What cannot go on may have ended; a person would start it again.
-        if !run.cluster[node].isRunning { try await run.cluster[node].start() }
+        // What cannot go on ends, at once or when it next writes; a person would start it again.
+        try await eventually("node \(node) goes on", within: .seconds(300)) {
+            if !run.cluster[node].isRunning { try await run.cluster[node].start() }
+            try await run.cluster.awaitCaughtUp(node, within: .seconds(10))
+            return true
+        }
     }
 
     /// Enough for new segments: what was allocated before the disk was full has room for a while.

@@ -18,7 +18,8 @@ extension RealClusters {
                 let _: VecraftV1.UpsertResponse = try await run.cluster.call(
                     "vecraft.v1.Points/Upsert",
                     VecraftV1.UpsertRequest(
-                        collection: ClusterRun.collection, points: [VecraftV1.Point(id: id, vector: .init(values: [1, 2, 3, 4]))],
+                        collection: ClusterRun.collection,
+                        points: [VecraftV1.Point(id: id, vector: .init(values: [1, 2, 3, 4]))],
                         idempotencyKey: id))
             }
             await run.cluster[1].kill()
@@ -27,9 +28,10 @@ extension RealClusters {
         }
 
         private func count(_ node: ClusterNode, timeout: Duration = .seconds(20)) async throws -> UInt64 {
-            let reply: VecraftV1.CountResponse = try await node.call(
+            let reply: VecraftV1.CountResponse = try await node.persistently(
                 "vecraft.v1.Points/Count",
-                VecraftV1.CountRequest(collection: ClusterRun.collection, read: .init(consistency: .strong)), timeout: timeout)
+                VecraftV1.CountRequest(collection: ClusterRun.collection, read: .init(consistency: .strong)),
+                timeout: timeout)
             return reply.count
         }
 
@@ -80,7 +82,8 @@ extension RealClusters {
             try FileManager.default.moveItem(atPath: state, toPath: kept)
             try await cluster[1].begin()
             try await eventually("it ends") { !cluster[1].isRunning }
-            let said = cluster[1].logText.components(separatedBy: "term and vote of \(run.partition) are lost").count - 1
+            let said =
+                cluster[1].logText.components(separatedBy: "term and vote of \(run.partition) are lost").count - 1
             #expect(said >= 2, "\(cluster[1].logText)")
             try FileManager.default.moveItem(atPath: kept, toPath: state)
             for node in cluster.nodes { try await node.begin() }

@@ -17,9 +17,7 @@ extension RealClusters {
                 try await run.change(.add(fourth))
                 try await fourth.awaitReady()
                 try await run.cluster.awaitCaughtUp(4)
-                for (name, info) in try await fourth.partitions() {
-                    #expect(info.members.filter(\.voter).map(\.nodeID).sorted() == [1, 2, 3, 4], "\(name)")
-                }
+                try await Self.awaitMembers([1, 2, 3, 4], run.cluster, at: [4])
                 try await load.awaitWrites(100)
                 // Four voters: with the leader gone, three of four must do.
                 try await Fault.killLeader.strike(run, load, round: 0)
@@ -29,9 +27,7 @@ extension RealClusters {
                 #expect(await fourth.stop() == 0)
                 run.cluster.forget(4)
                 try await load.awaitWrites(100)
-                for (name, info) in try await run.cluster[1].partitions() {
-                    #expect(info.members.map(\.nodeID).sorted() == [1, 2, 3], "\(name)")
-                }
+                try await Self.awaitMembers([1, 2, 3], run.cluster, at: [1])
             }
             try await run.finish()
         }
@@ -40,9 +36,18 @@ extension RealClusters {
         @Test(.timeLimit(.minutes(10))) func aNodeThatDoesNotAnswerIsNotAdded() async throws {
             let cluster = try await TestCluster.start(Self.small)
             let request = VecraftInternalV1.AddReplicaRequest(nodeID: 9, address: "127.0.0.1:\(FreePorts.take(1)[0])")
-            let refused = await #expect(throws: VecraftError.self) {
-                let _: VecraftInternalV1.MembersResponse = try await cluster[1].call(
-                    "vecraft.internal.v1.Journal/AddReplica", request, timeout: .seconds(8))
+            var refused: VecraftError?
+            // A busy machine may not come to say it in time; then once more, with more of it.
+            for patience in [8, 30, 90] {
+                refused = await #expect(throws: VecraftError.self) {
+                    let _: VecraftInternalV1.MembersResponse = try await cluster[1].call(
+                        "vecraft.internal.v1.Journal/AddReplica", request, timeout: .seconds(patience))
+                }
+                if refused?.reason == "LEARNER_SILENT" && refused?.message.contains("no member of the group") == true {
+                    break
+                }
+                let _: VecraftInternalV1.MembersResponse? = try? await cluster[1].call(
+                    "vecraft.internal.v1.Journal/RemoveReplica", VecraftInternalV1.RemoveReplicaRequest(nodeID: 9))
             }
             #expect(
                 refused?.reason == "LEARNER_SILENT" && refused?.message.contains("no member of the group") == true,
@@ -67,22 +72,26 @@ extension RealClusters {
         @Test(.timeLimit(.minutes(10))) func aNodeTakesItselfOut() async throws {
             let cluster = try await TestCluster.start(Self.small)
             let stranger = await #expect(throws: VecraftError.self) {
-                let _: VecraftInternalV1.MembersResponse = try await cluster[1].call(
+                let _: VecraftInternalV1.MembersResponse = try await cluster[1].persistently(
                     "vecraft.internal.v1.Journal/RemoveReplica", VecraftInternalV1.RemoveReplicaRequest(nodeID: 7))
             }
             #expect(stranger?.code == .notFound, "\(String(describing: stranger))")
             // So that it leads some and follows in the others.
-            for (turn, name) in try await cluster[3].partitions().keys.sorted().enumerated() {
+            for (turn, name) in try await cluster[3].partitions(timeout: .seconds(60)).keys.sorted().enumerated() {
                 let _: VecraftInternalV1.TransferLeadershipResponse = try await cluster.call(
                     "vecraft.internal.v1.Journal/TransferLeadership",
                     VecraftInternalV1.TransferLeadershipRequest(partition: name, nodeID: turn % 2 == 0 ? 3 : 1))
             }
-            let _: VecraftInternalV1.MembersResponse = try await cluster[3].call(
-                "vecraft.internal.v1.Journal/RemoveReplica", VecraftInternalV1.RemoveReplicaRequest(nodeID: 3),
-                timeout: .seconds(60))
+            do {
+                let _: VecraftInternalV1.MembersResponse = try await cluster[3].persistently(
+                    "vecraft.internal.v1.Journal/RemoveReplica", VecraftInternalV1.RemoveReplicaRequest(nodeID: 3),
+                    timeout: .seconds(60))
+            } catch let error as VecraftError where error.code == .notFound {
+                // An earlier attempt, whose answer was late, did it.
+            }
             try await Self.awaitMembers([1, 2], cluster, at: [1, 2])
             let again = await #expect(throws: VecraftError.self) {
-                let _: VecraftInternalV1.MembersResponse = try await cluster[1].call(
+                let _: VecraftInternalV1.MembersResponse = try await cluster[1].persistently(
                     "vecraft.internal.v1.Journal/RemoveReplica", VecraftInternalV1.RemoveReplicaRequest(nodeID: 3))
             }
             #expect(again?.code == .notFound, "\(String(describing: again))")
@@ -92,12 +101,15 @@ extension RealClusters {
         private static var small: TestCluster.Options {
             var options = TestCluster.Options()
             options.roles = "journal"
-            options.settings = ["journal.data_partitions=2", "journal.segment_bytes=1MiB", "journal.max_batch_bytes=1MiB"]
+            options.settings = [
+                "journal.data_partitions=2", "journal.segment_bytes=1MiB", "journal.max_batch_bytes=1MiB",
+            ]
             return options
         }
 
-        private static func awaitMembers(_ ids: [UInt64], _ cluster: TestCluster, at nodes: [Int] = [1, 2, 3]) async throws
-        {
+        private static func awaitMembers(
+            _ ids: [UInt64], _ cluster: TestCluster, at nodes: [Int] = [1, 2, 3]
+        ) async throws {
             for node in nodes {
                 try await eventually("the members are \(ids) as node \(node) knows") {
                     try await cluster[node].partitions().values.allSatisfy {
@@ -113,11 +125,16 @@ extension RealClusters {
                 for _ in 0..<3 {
                     try await load.awaitWrites(50)
                     let target = try await run.cluster.follower(of: run.partition)
-                    let _: VecraftInternalV1.TransferLeadershipResponse = try await run.cluster.call(
-                        "vecraft.internal.v1.Journal/TransferLeadership",
-                        VecraftInternalV1.TransferLeadershipRequest(partition: run.partition, nodeID: UInt64(target)))
-                    try await eventually("node \(target) leads") {
-                        await run.cluster.leaderNow(of: run.partition)?.node == target
+                    let request = VecraftInternalV1.TransferLeadershipRequest(
+                        partition: run.partition, nodeID: UInt64(target))
+                    // What is handed over may be lost at once on a busy machine, or not be taken: then it is asked for again.
+                    try await eventually("node \(target) leads", within: .seconds(300)) {
+                        let _: VecraftInternalV1.TransferLeadershipResponse = try await run.cluster.call(
+                            "vecraft.internal.v1.Journal/TransferLeadership", request, within: .seconds(30))
+                        try await eventually("node \(target) has taken over", within: .seconds(5)) {
+                            await run.cluster.leaderNow(of: run.partition)?.node == target
+                        }
+                        return true
                     }
                 }
                 try await load.awaitWrites(50)
@@ -126,7 +143,9 @@ extension RealClusters {
         }
 
         /// - Parameter trims: The others forget what the node that was away lacks, so that it is sent the log itself, and its shard.
-        @Test(.timeLimit(.minutes(10)), arguments: [false, true]) func aNodeThatWasAwayCatchesUp(trims: Bool) async throws {
+        @Test(.timeLimit(.minutes(10)), arguments: [false, true]) func aNodeThatWasAwayCatchesUp(
+            trims: Bool
+        ) async throws {
             let run = try await ClusterRun.start {
                 if trims { $0.settings += ["journal.segment_bytes=1MiB", "journal.max_batch_bytes=1MiB"] }
             }
@@ -153,7 +172,7 @@ extension RealClusters {
 
         private static func trim(_ run: ClusterRun, except away: Int) async throws {
             for node in run.cluster.nodes where node.id != away {
-                let through = try await node.partitions()[run.partition]?.committedOffset ?? 0
+                let through = try await node.partitions(timeout: .seconds(60))[run.partition]?.committedOffset ?? 0
                 try await eventually("node \(node.id) trims its log") {
                     let reply: VecraftInternalV1.TrimResponse = try await node.call(
                         "vecraft.internal.v1.Journal/Trim",

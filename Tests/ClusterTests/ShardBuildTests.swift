@@ -16,13 +16,14 @@ extension RealClusters {
         @Test(.timeLimit(.minutes(10))) func aNodeThatWasAwayBuildsItsShards() async throws {
             let run = try await ClusterRun.start {
                 // Slow enough that there is a middle.
-                $0.settings += ["storage.transfer_bytes_per_second=700KiB", "storage.checkpoint_bytes=1MiB"]
+                $0.settings += ["storage.transfer_bytes_per_second=350KiB", "storage.checkpoint_bytes=1MiB"]
             }
             _ = try await run.cluster.create(Self.collection, dimension: Self.dimension)
             try await Self.write(run, points: 0..<3_000)
             let away = try await run.cluster.follower(of: run.partition)
             let node = run.cluster[away]
-            let lacking = try #require(try await node.partitions()[run.partition]).committedOffset + 1
+            let lacking =
+                try #require(try await node.partitions(timeout: .seconds(60))[run.partition]).committedOffset + 1
             await node.kill()
             try await Self.write(run, points: 2_000..<9_000)
             try await Self.delete(run, points: 0..<500)
@@ -32,7 +33,7 @@ extension RealClusters {
                 try await node.begin()
                 let seen = try await eventually("node \(away) builds its shard") { () -> String? in
                     guard let text = await node.readinessText(), let share = Self.share(text) else { return nil }
-                    return (10...80).contains(share) ? text : nil
+                    return (5...50).contains(share) ? text : nil
                 }
                 #expect(seen.contains("\"ready\":false"), "\(seen)")
                 await node.kill()
@@ -76,7 +77,7 @@ extension RealClusters {
 
         /// With the command, as an operator would.
         private static func trim(_ run: ClusterRun, _ node: ClusterNode, past lacking: UInt64) async throws {
-            let through = try #require(try await node.partitions()[run.partition]).committedOffset
+            let through = try #require(try await node.partitions(timeout: .seconds(60))[run.partition]).committedOffset
             // No further than its own shards have come.
             try await eventually("node \(node.id) forgets what the other lacks") {
                 _ = try await offThePool {
@@ -92,7 +93,8 @@ extension RealClusters {
         /// The percentage in "building shard docs/0 from node 2: 43 %, 12 s left".
         private static func share(_ text: String) -> Int? {
             guard let start = text.range(of: "building shard \(Self.collection)/0 from node "),
-                let colon = text[start.upperBound...].range(of: ": "), let end = text[colon.upperBound...].range(of: " %")
+                let colon = text[start.upperBound...].range(of: ": "),
+                let end = text[colon.upperBound...].range(of: " %")
             else { return nil }
             return Int(text[colon.upperBound..<end.lowerBound])
         }

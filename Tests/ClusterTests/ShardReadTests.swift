@@ -19,14 +19,18 @@ extension RealClusters {
             var settings = GRPCClientSettings()
             settings.statusDetails = { StatusDetails.decode($0, into: &$1) }
             let client = try GRPCClient(
-                host: String(address[0]), port: Int(address[1])!, settings: settings, group: MultiThreadedEventLoopGroup.singleton)
-            func ask(_ change: (inout VecraftInternalV1.ShardReadRequest) -> Void) async throws -> VecraftInternalV1.ShardReadResponse {
+                host: String(address[0]), port: Int(address[1])!, settings: settings,
+                group: MultiThreadedEventLoopGroup.singleton)
+            func ask(
+                timeout: Duration = .seconds(20), _ change: (inout VecraftInternalV1.ShardReadRequest) -> Void
+            ) async throws -> VecraftInternalV1.ShardReadResponse {
                 var request = VecraftInternalV1.ShardReadRequest(
-                    operation: .count, request: VecraftV1.CountRequest(collection: "whatever").encode(), collection: described.id,
+                    operation: .count, request: VecraftV1.CountRequest(collection: "whatever").encode(),
+                    collection: described.id,
                     shards: [0, 1, 2, 3])
                 change(&request)
                 let reply = try await client.unary(
-                    "/vecraft.internal.v1.ShardReads/Read", request.encode(), timeout: .seconds(2))
+                    "/vecraft.internal.v1.ShardReads/Read", request.encode(), timeout: timeout)
                 return try VecraftInternalV1.ShardReadResponse.decode(reply)
             }
             let good = try VecraftV1.CountResponse.decode(try await ask { _ in }.reply)
@@ -34,18 +38,22 @@ extension RealClusters {
             let refusals: [(VecraftError.Code, (inout VecraftInternalV1.ShardReadRequest) -> Void)] = [
                 (.invalidArgument, { $0.shards = [] }), (.invalidArgument, { $0.shards = [1, 1] }),
                 (.unavailable, { $0.shards = [4] }), (.unavailable, { $0.shards = [.max] }),
-                (.invalidArgument, { $0.operation = .unspecified }), (.invalidArgument, { $0.operation = .init(rawValue: 99) }),
+                (.invalidArgument, { $0.operation = .unspecified }),
+                (.invalidArgument, { $0.operation = .init(rawValue: 99) }),
                 (.notFound, { $0.collection = 1 }), (.invalidArgument, { $0.request = [0xff, 0xff, 0xff] }),
                 (.invalidArgument, { $0.operation = .search }), (.invalidArgument, { $0.operation = .get }),
                 (.deadlineExceeded, { $0.neededOffset = .max }),
             ]
             for (i, (code, change)) in refusals.enumerated() {
-                let error = await #expect(throws: VecraftError.self) { try await ask(change) }
+                let error = await #expect(throws: VecraftError.self) {
+                    // The one whose time must run out.
+                    try await ask(timeout: code == .deadlineExceeded ? .seconds(2) : .seconds(20), change)
+                }
                 #expect(error?.code == code, "\(i): \(String(describing: error))")
             }
             #expect(try await ask { $0.pageBytes = .max }.reply.isEmpty == false)
             await client.close()
-            #expect(await node.readiness() == 200)
+            try await eventually("it is ready") { await node.readiness() == 200 }
             try await run.finish()
         }
     }

@@ -51,7 +51,7 @@ extension RealClusters {
             cluster[3].suspend()
             try await eventually("the others answer for it") {
                 let found = try? await self.search(
-                    cluster[1], points[0].vector!.values, level: .eventual, timeout: .seconds(2))
+                    cluster[1], points[0].vector!.values, level: .eventual, timeout: .seconds(2), within: .zero)
                 return found?.first == "p0"
             }
             cluster[3].resume()
@@ -85,8 +85,11 @@ extension RealClusters {
                 let asked = spans.filter { $0.name == "ask node" }
                 let parts = spans.filter { $0.name == "shards search" }
                 // A node may be asked twice on a busy machine.
-                guard let read = spans.first(where: { $0.name == "search" }), asked.count >= 2,
-                    Set(asked.map(\.id)).isSubset(of: parts.map(\.parent))
+                // On a busy machine it may be asked in vain as well; each that answered tells of its part.
+                let answered = asked.filter { $0.status != 2 && $0.attributes["error.type"] == nil }
+                guard let read = spans.first(where: { $0.name == "search" }), answered.count >= 2,
+                    Set(answered.map(\.id)).isSubset(of: parts.map(\.parent)),
+                    Set(parts.map(\.parent)).isSubset(of: asked.map(\.id))
                 else {
                     throw CommandFailure(description: "only \(spans.map { "\($0.name) \($0.kind)" })")
                 }
@@ -94,10 +97,12 @@ extension RealClusters {
             }
             #expect(read.parent == "b7ad6b7169203331" && read.attributes["vecraft.request_id"]?.text == "far")
             #expect(asked.allSatisfy { $0.parent == read.id && $0.kind == "client" })
-            #expect(Set(parts.map(\.parent)) == Set(asked.map(\.id)) && parts.allSatisfy { $0.kind == "server" })
-            let senders = try collector.requests.filter { $0.spans.contains { $0.trace == trace } }
-                .compactMap { $0.resource["service.instance.id"]?.text }
-            #expect(Set(senders).count == 3, "each node tells of itself")
+            #expect(parts.allSatisfy { $0.kind == "server" })
+            try await eventually("each node tells of itself") {
+                let senders = try collector.requests.filter { $0.spans.contains { $0.trace == trace } }
+                    .compactMap { $0.resource["service.instance.id"]?.text }
+                return Set(senders).count == 3
+            }
             try await run.finish()
         }
 
@@ -192,14 +197,14 @@ extension RealClusters {
 
         private func search(
             _ node: ClusterNode, _ query: [Float], limit: UInt32 = 10, level: VecraftV1.ConsistencyLevel,
-            session: [UInt8] = [], timeout: Duration = .seconds(20)
+            session: [UInt8] = [], timeout: Duration = .seconds(20), within patience: Duration = .seconds(300)
         ) async throws -> [String] {
-            let reply: VecraftV1.SearchResponse = try await node.call(
+            let reply: VecraftV1.SearchResponse = try await node.persistently(
                 "vecraft.v1.Points/Search",
                 VecraftV1.SearchRequest(
                     collection: ClusterRun.collection, vector: .init(values: query), limit: limit, exact: true,
                     read: .init(consistency: level, sessionToken: session)),
-                timeout: timeout)
+                timeout: timeout, within: patience)
             let achieved = reply.info?.achieved.rawValue ?? 0
             #expect(achieved >= level.rawValue, "\(String(describing: reply.info))")
             #expect(reply.hits.map(\.distance) == reply.hits.map(\.distance).sorted())
@@ -231,11 +236,11 @@ extension RealClusters {
                     }
                 }
                 let strong = VecraftV1.ReadOptions(consistency: .strong)
-                let count: VecraftV1.CountResponse = try await node.call(
+                let count: VecraftV1.CountResponse = try await node.persistently(
                     "vecraft.v1.Points/Count", VecraftV1.CountRequest(collection: ClusterRun.collection, read: strong))
                 #expect(count.count == UInt64(points.count))
                 let asked = ["p5", "nobody", "p599", "p5", "p0"]
-                let got: VecraftV1.GetResponse = try await node.call(
+                let got: VecraftV1.GetResponse = try await node.persistently(
                     "vecraft.v1.Points/Get",
                     VecraftV1.GetRequest(collection: ClusterRun.collection, ids: asked, withVectors: true, read: strong)
                 )
@@ -245,7 +250,7 @@ extension RealClusters {
                 var ids: [String] = []
                 var token = ""
                 repeat {
-                    let page: VecraftV1.ScrollResponse = try await node.call(
+                    let page: VecraftV1.ScrollResponse = try await node.persistently(
                         "vecraft.v1.Points/Scroll",
                         VecraftV1.ScrollRequest(
                             collection: ClusterRun.collection, pageSize: 50, pageToken: token, read: strong))
@@ -253,11 +258,15 @@ extension RealClusters {
                     token = page.nextPageToken
                 } while !token.isEmpty
                 #expect(ids == points.map(\.id).sorted(), "scroll at node \(node.id): \(ids.count)")
-                let page = try await http(
-                    "POST", node.httpPort, "/v1/collections/\(ClusterRun.collection)/points:count",
-                    body:
-                        "{\"filter\":{\"must\":[{\"key\":\"kind\",\"match\":{\"value\":\"k1\"}}]},\"read\":{\"consistency\":\"CONSISTENCY_LEVEL_STRONG\"}}",
-                    host: node.host)
+                let page = try await eventually("it is counted over HTTP") {
+                    let page = try await http(
+                        "POST", node.httpPort, "/v1/collections/\(ClusterRun.collection)/points:count",
+                        body:
+                            "{\"filter\":{\"must\":[{\"key\":\"kind\",\"match\":{\"value\":\"k1\"}}]},\"read\":{\"consistency\":\"CONSISTENCY_LEVEL_STRONG\"}}",
+                        host: node.host)
+                    // Unavailable, or out of time.
+                    return [503, 504].contains(page.status) ? nil : page
+                }
                 #expect(page.status == 200 && page.body.contains("\"count\":\"200\""), "\(page.body)")
             }
         }

@@ -1,4 +1,5 @@
 import Primitives
+import TestSupport
 import Testing
 import Wire
 import vecraft
@@ -139,12 +140,13 @@ import vecraft
     }
 
     @Test func nobodyAtTheAddressIsUnavailable() async throws {
-        // A port that was free a moment ago.
-        let address = try await FakeNode.with { $0.address }
+        let nobody = FreePorts.Silent()
+        let address = NodeAddress(host: "127.0.0.1", port: nobody.port)
         let outcome = try await Program.run(["count", "c", "--address", address.description])
         #expect(outcome.status == 4)
         #expect(outcome.errors.contains("no node answers at \(address)"))
         #expect(try await Program.run(["health", "--address", address.description]).status == 1)
+        withExtendedLifetime(nobody) {}
     }
 
     @Test func healthIsReadyOrNot() async throws {

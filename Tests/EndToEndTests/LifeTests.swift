@@ -26,7 +26,8 @@ struct LifeTests {
         }
         let unknown = try await self.serve(
             directory.path + "/second", ["--host", "no-such-host.invalid", "--grpc-port", "0", "--http-port", "0"])
-        #expect(!unknown.timedOut && unknown.status > 0 && unknown.errors.contains("no-such-host.invalid"), "\(unknown)")
+        #expect(
+            !unknown.timedOut && unknown.status > 0 && unknown.errors.contains("no-such-host.invalid"), "\(unknown)")
         #expect(await node.stop() == 0)
     }
 
@@ -47,21 +48,20 @@ struct LifeTests {
                 let process = Process()
                 process.executableURL = URL(fileURLWithPath: ServerProcess.binary)
                 process.arguments = [
-                    "serve", "--data-directory", directory.path + "/data\(round)", "--grpc-port", "0", "--http-port", "0",
+                    "serve", "--data-directory", directory.path + "/data\(round)", "--grpc-port", "0", "--http-port",
+                    "0",
                 ]
-                let log = Pipe()
-                process.standardError = log
+                let log = URL(fileURLWithPath: directory.path + "/log\(round)")
+                _ = FileManager.default.createFile(atPath: log.path, contents: nil)
+                process.standardError = try FileHandle(forWritingTo: log)
                 process.standardOutput = FileHandle.nullDevice
                 try process.run()
                 // The line before the node listens.
-                var said = Data()
-                while said.range(of: Data("catalog loaded".utf8)) == nil {
-                    let more = log.fileHandleForReading.availableData
-                    guard !more.isEmpty else { break }
-                    said += more
+                while process.endStatus == nil, try Data(contentsOf: log).range(of: Data("catalog loaded".utf8)) == nil
+                {
+                    usleep(500)
                 }
                 kill(process.processIdentifier, SIGTERM)
-                _ = try log.fileHandleForReading.readToEnd()
                 return process.awaitEnd()
             }
             #expect(status == 0, "round \(round)")
@@ -79,7 +79,9 @@ struct LifeTests {
         }
         let ready = try await http("GET", node.server.httpPort, "/readyz")
         #expect(ready.status == 503 && ready.body.contains("writes are refused: the disk is full"), "\(ready)")
-        #expect(node.server.logText.split(separator: "\n").filter { $0.contains("the disk is full, writes are refused") }.count == 1)
+        #expect(
+            node.server.logText.split(separator: "\n").filter { $0.contains("the disk is full, writes are refused") }
+                .count == 1)
         #expect(try await node.count("c") == 0, "reads go on")
         #expect(await node.stop() == 0)
     }
@@ -87,15 +89,19 @@ struct LifeTests {
     @Test func aReaderWhoLeavesTheDemoLeavesNothingBehind() async throws {
         let directory = try TemporaryDirectory()
         let outcome = try await PythonEnvironment.run(
-            "/bin/sh", ["-c", "'\(ServerProcess.binary)' demo | head -n 2"], environment: ["TMPDIR": directory.path, "KEEP": ""],
+            "/bin/sh", ["-c", "'\(ServerProcess.binary)' demo | head -n 2"],
+            environment: ["TMPDIR": directory.path, "KEEP": ""],
             limit: .seconds(180))
         #expect(!outcome.timedOut && outcome.output.contains("a short tour"), "\(outcome)")
-        let left = try FileManager.default.contentsOfDirectory(atPath: directory.path).filter { $0.hasPrefix("vecraft-demo") }
+        let left = try FileManager.default.contentsOfDirectory(atPath: directory.path).filter {
+            $0.hasPrefix("vecraft-demo")
+        }
         #expect(left.isEmpty, "\(left)")
     }
 
     @Test func theReadmesCommandsWork() async throws {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
         let text = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
         let blocks = text.components(separatedBy: "```sh\n").dropFirst().map { $0.components(separatedBy: "```")[0] }
             .filter { $0.contains("curl ") || $0.contains(".build/release/vecraft") }
@@ -119,7 +125,8 @@ struct LifeTests {
     }
 
     @Test func theReadmesClusterWorks() async throws {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
         let text = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
         let blocks = text.components(separatedBy: "```sh\n").dropFirst().map { $0.components(separatedBy: "```")[0] }
         let start = try #require(blocks.first { $0.contains("--peers") })
@@ -149,7 +156,8 @@ struct LifeTests {
                 .replacingOccurrences(of: "--http-port 841", with: "--http-port \(ports)42")
                 .replacingOccurrences(of: "127.0.0.1:841", with: "127.0.0.1:\(ports)42")
                 .replacingOccurrences(of: ".build/release/vecraft", with: "'\(ServerProcess.binary)'")
-            outcome = try await PythonEnvironment.run("/bin/bash", ["-c", script], environment: [:], limit: .seconds(120))
+            outcome = try await PythonEnvironment.run(
+                "/bin/bash", ["-c", script], environment: [:], limit: .seconds(600))
         }
         let said = try #require(outcome)
         #expect(said.succeeded, "\(said)")
@@ -179,10 +187,12 @@ struct LifeTests {
         try file.close()
         let before = try Data(contentsOf: URL(fileURLWithPath: segment))
         let damaged = try await verify()
-        #expect(damaged.status == 7 && damaged.output.contains(segment) && damaged.output.contains("byte "), "\(damaged)")
+        #expect(
+            damaged.status == 7 && damaged.output.contains(segment) && damaged.output.contains("byte "), "\(damaged)")
         #expect(try Data(contentsOf: URL(fileURLWithPath: segment)) == before)
         let nowhere = try await PythonEnvironment.run(
-            ServerProcess.binary, ["journal", "verify", "--data-directory", directory.path + "/none"], limit: .seconds(60))
+            ServerProcess.binary, ["journal", "verify", "--data-directory", directory.path + "/none"],
+            limit: .seconds(60))
         #expect(nowhere.status == 3, "\(nowhere)")
     }
 }

@@ -374,7 +374,7 @@ struct LineageTests {
         let directory = try TemporaryDirectory()
         let node = try await TestNode(
             directory.path + "/data",
-            settings: ["storage.apply_delay_ms=1500", "log.slow_query_ms=100", "log.format=json"])
+            settings: ["storage.apply_delay_ms=5000", "log.slow_query_ms=100", "log.format=json"])
         try await node.create("c", dimension: 2)
         let trace = "0af7651916cd43dd8448eb211c80319c"
         let id = "slow-one"

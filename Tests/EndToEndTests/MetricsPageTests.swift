@@ -47,9 +47,18 @@ import vecraft
             let checked = Self.value("vecraft_tracking_writes_checked_total", in: page) ?? 0
             return rounds.allSatisfy { $0 >= 2 } && checked >= 1 ? page : nil
         }
-        for level in levels {
-            #expect(Self.value("vecraft_canary_checks_total{level=\"\(level)\",result=\"violation\"}", in: canary) == 0)
-            #expect(Self.value("vecraft_canary_checks_total{level=\"\(level)\",result=\"failed\"}", in: canary) == 0)
+        func checks(_ result: String, _ page: String) -> [Double] {
+            levels.map {
+                Self.value("vecraft_canary_checks_total{level=\"\($0)\",result=\"\(result)\"}", in: page) ?? -1
+            }
+        }
+        #expect(checks("violation", canary) == [0, 0, 0, 0])
+        // What a busy machine is too late for has failed; of two rounds one after another some time none has.
+        var (ok, failed) = ([0.0, 0, 0, 0], [0.0, 0, 0, 0])
+        try await eventually("two rounds without a failure") {
+            let page = try await self.page(node.server)
+            if checks("failed", page) != failed { (ok, failed) = (checks("ok", page), checks("failed", page)) }
+            return zip(checks("ok", page), ok).allSatisfy { $0 >= $1 + 2 }
         }
         #expect(Self.value("vecraft_tracking_writes_lost_total", in: canary) == 0)
         #expect(Self.value("vecraft_tracking_coverage_ratio", in: canary) == 1)

@@ -22,29 +22,19 @@ struct ObservedNodeTests {
         let page = try await http("GET", node.server.httpPort, "/metrics")
         #expect(page.status == 200)
         for name in [
-            "vecraft_request_duration_seconds_bucket", "vecraft_request_total", "vecraft_journal_fsync_duration_seconds_count",
+            "vecraft_request_duration_seconds_bucket", "vecraft_request_total",
+            "vecraft_journal_fsync_duration_seconds_count",
             "vecraft_storage_points", "vecraft_storage_filter_graph_bytes", "vecraft_storage_replay_lag_entries",
             "process_resident_memory_bytes", "vecraft_build_info",
             "vecraft_grpc_requests_total", "vecraft_query_staleness_seconds_count",
         ] {
             #expect(page.body.contains(name), "\(name) is not on the page")
         }
-        let check = Process()
-        check.executableURL = URL(fileURLWithPath: promtool)
-        check.arguments = ["check", "metrics"]
-        let input = Pipe()
-        let output = Pipe()
-        check.standardInput = input
-        check.standardOutput = output
-        check.standardError = output
-        try check.run()
-        try input.fileHandleForWriting.write(contentsOf: Data(page.body.utf8))
-        try input.fileHandleForWriting.close()
-        let said = String(decoding: try output.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
-        let status = check.awaitEnd()
-        #expect(status == 0, Comment(rawValue: said))
-        #expect(said.isEmpty, Comment(rawValue: said))
-        let open = try await http("GET", node.server.httpPort, "/metrics", headers: ["accept": "application/openmetrics-text"])
+        let check = try await PythonEnvironment.run(
+            promtool, ["check", "metrics"], input: page.body, limit: .seconds(300))
+        #expect(check.succeeded && check.output.isEmpty && check.errors.isEmpty, "\(check)")
+        let open = try await http(
+            "GET", node.server.httpPort, "/metrics", headers: ["accept": "application/openmetrics-text"])
         #expect(open.body.hasSuffix("# EOF\n"))
         #expect(await node.stop() == 0)
     }
@@ -53,10 +43,13 @@ struct ObservedNodeTests {
     @Test func recallOnTheBundledPackages() async throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent().appendingPathComponent("data/debian-packages")
-        let lines = try String(contentsOf: root.appendingPathComponent("points.jsonl"), encoding: .utf8).split(separator: "\n")
+        let lines = try String(contentsOf: root.appendingPathComponent("points.jsonl"), encoding: .utf8).split(
+            separator: "\n")
         let file = try Data(contentsOf: root.appendingPathComponent("vectors.f16.npy"))
         let body = file.dropFirst(10 + Int(file[8]) + Int(file[9]) << 8)
-        let halves = body.withUnsafeBytes { raw in (0..<raw.count / 2).map { raw.loadUnaligned(fromByteOffset: $0 * 2, as: UInt16.self) } }
+        let halves = body.withUnsafeBytes { raw in
+            (0..<raw.count / 2).map { raw.loadUnaligned(fromByteOffset: $0 * 2, as: UInt16.self) }
+        }
         #expect(halves.count == lines.count * 384)
 
         let directory = try TemporaryDirectory()
@@ -79,7 +72,11 @@ struct ObservedNodeTests {
         #expect(try await node.count("packages") == UInt64(lines.count))
         try await self.settled(node)
         let section = VecraftV1.Filter(must: [
-            .init(key: "section", test: .match(.init(kind: .any(.init(values: ["libs", "devel", "python"].map { .init(kind: .stringValue($0)) })))))
+            .init(
+                key: "section",
+                test: .match(
+                    .init(kind: .any(.init(values: ["libs", "devel", "python"].map { .init(kind: .stringValue($0)) }))))
+            )
         ])
         for filter in [nil, section] {
             var found = 0
@@ -96,13 +93,11 @@ struct ObservedNodeTests {
     }
 
     private func settled(_ node: TestNode) async throws {
-        for _ in 0..<600 {
+        try await eventually("the graph is built", within: .seconds(300), every: .milliseconds(50)) {
             let reply: VecraftV1.DescribeCollectionResponse = try await node.call(
                 "Collections/DescribeCollection", VecraftV1.DescribeCollectionRequest(name: "packages"))
-            if let status = reply.collection?.status, status.indexedVectors == status.totalVectors { return }
-            try await Task.sleep(for: .milliseconds(50))
+            return reply.collection?.status.map { $0.indexedVectors == $0.totalVectors } ?? false
         }
-        Issue.record("the graph was not built in 30 s")
     }
 
     private func search(

@@ -120,6 +120,7 @@ struct TracesTests {
         let directory = try TemporaryDirectory()
         var environment = Self.environment(collector, grpc: true)
         environment["OTEL_BSP_SCHEDULE_DELAY"] = "600000"
+        environment["OTEL_EXPORTER_OTLP_TIMEOUT"] = "120000"
         environment["OTEL_TRACES_SAMPLER"] = "parentbased_always_off"
         let node = try await TestNode(directory.path + "/data", environment: environment)
         try await node.create("c", dimension: 2)

@@ -1,6 +1,7 @@
 import NIOCore
 import NIOPosix
 import Primitives
+import TestSupport
 import Testing
 
 @testable import GRPC
@@ -117,13 +118,14 @@ import Testing
         #expect(late?.code == .deadlineExceeded && late?.wasNeverSent == true)
         await client.close()
         try await channel.close().get()
-        // Nobody there.
-        let refused = try GRPCClient(host: "127.0.0.1", port: port, settings: .patient, group: testLoops)
+        let nobody = FreePorts.Silent()
+        let refused = try GRPCClient(host: "127.0.0.1", port: nobody.port, settings: .patient, group: testLoops)
         let error = await #expect(throws: VecraftError.self) {
             try await refused.unary("/test.Test/Echo", bytes("1"))
         }
         #expect(error?.code == .unavailable && error?.wasNeverSent == true)
         await refused.close()
+        withExtendedLifetime(nobody) {}
     }
 
     @Test func aDroppedClientLetsItsConnectionGo() async throws {

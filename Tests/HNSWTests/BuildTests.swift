@@ -4,7 +4,7 @@ import Primitives
 import Synchronization
 import Testing
 
-@Suite struct BuildTests {
+@Suite(.ownThreads) struct BuildTests {
     @Test(arguments: [Quantisation.none, .int8])
     func oneThreadBuildsTheSameGraphTwice(_ codes: Quantisation) {
         let points = Points.random(count: 800, dimension: 20, metric: .cosine, centres: 10, seed: 61)

@@ -2,7 +2,7 @@ import HNSW
 import Primitives
 import Testing
 
-@Suite struct ChurnTests {
+@Suite(.ownThreads) struct ChurnTests {
     /// Ten rounds in which a fifth of the points are replaced, in place and through sealing: recall stays that of a graph
     /// built afresh from the points that are left.
     @Test(arguments: [Quantisation.none, .int8])

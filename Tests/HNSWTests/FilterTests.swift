@@ -2,7 +2,7 @@ import HNSW
 import Primitives
 import Testing
 
-@Suite struct FilterTests {
+@Suite(.ownThreads) struct FilterTests {
     struct Case: CustomStringConvertible, Sendable {
         var share: Double
         var strategy: GraphSearch.Strategy

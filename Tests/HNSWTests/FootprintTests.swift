@@ -2,7 +2,7 @@ import HNSW
 import Primitives
 import Testing
 
-@Suite struct FootprintTests {
+@Suite(.ownThreads) struct FootprintTests {
     /// The published formula holds to a tenth.
     @Test(arguments: [8, 16, 32], [17, 128, 384])
     func theFormulaHolds(m: Int, dimension: Int) {

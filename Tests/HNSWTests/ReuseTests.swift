@@ -3,7 +3,7 @@ import Primitives
 import Testing
 
 /// A merged graph that begins with the links of its largest part.
-@Suite struct ReuseTests {
+@Suite(.ownThreads) struct ReuseTests {
     struct Case: CustomStringConvertible, Sendable {
         var metric: Metric
         var codes: Quantisation

@@ -2,7 +2,7 @@ import HNSW
 import Primitives
 import Testing
 
-@Suite struct SealTests {
+@Suite(.ownThreads) struct SealTests {
     private func answers(_ graph: HNSWGraph, _ points: Points) -> [[Neighbour]] {
         (0..<20).map { q in
             var request = GraphSearch(query: points.base + q * 13 * points.stride, k: 8)

@@ -2,7 +2,7 @@ import HNSW
 import Primitives
 import Testing
 
-@Suite struct SearchTests {
+@Suite(.ownThreads) struct SearchTests {
     struct Case: CustomStringConvertible, Sendable {
         var metric: Metric
         var codes: Quantisation

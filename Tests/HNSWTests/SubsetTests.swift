@@ -5,7 +5,7 @@ import Synchronization
 import Testing
 
 /// Graphs over the rows that a filter matches.
-@Suite struct SubsetTests {
+@Suite(.ownThreads) struct SubsetTests {
     static let points = Points.random(count: 6_000, dimension: 24, metric: .cosine, centres: 40, seed: 61)
     static let queries = Points.random(count: 30, dimension: 24, metric: .cosine, centres: 40, seed: 61)
     static let growing = points.graph(codes: .int8)
@@ -143,7 +143,7 @@ import Testing
 }
 
 /// Queries that lie apart from all rows: the codes of a scan do not tell the nearest, and floats of few more rows do.
-@Suite struct ApartTests {
+@Suite(.ownThreads) struct ApartTests {
     @Test(arguments: [Quantisation.int8, .int4], [Metric.cosine, .l2]) func scansAreRightAllTheSame(
         codes: Quantisation, metric: Metric
     ) throws {

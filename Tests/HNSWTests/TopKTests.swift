@@ -2,7 +2,7 @@ import HNSW
 import Primitives
 import Testing
 
-@Suite struct TopKTests {
+@Suite(.ownThreads) struct TopKTests {
     @Test func keepsTheNearestInAnyOrderOfOffers() {
         var rng = SeededRNG(seed: 81)
         for k in [1, 2, 3, 10, 100] {

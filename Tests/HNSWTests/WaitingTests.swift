@@ -3,7 +3,7 @@ import Primitives
 import Testing
 
 /// Rows that wait for their links are found by scanning.
-@Suite struct WaitingTests {
+@Suite(.ownThreads) struct WaitingTests {
     /// Half of the rows linked, the others only given codes: together they answer as one scan of all on floats.
     @Test(arguments: SearchTests.Case.all) func waitingRowsAreFoundAsByFloats(_ it: SearchTests.Case) {
         let points = Points.random(

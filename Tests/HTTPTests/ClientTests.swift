@@ -1,14 +1,15 @@
 import HTTP
 import Primitives
+import TestSupport
 import Testing
 
 @Suite(.serialized) struct ClientTests {
     @Test func nobodyThereIsUnavailable() async throws {
-        var freed = 0
-        try await withServer([]) { client, _ in freed = client.port }
-        let client = HTTPClient.patient(HTTPClient(port: freed))
+        let nobody = FreePorts.Silent()
+        let client = HTTPClient.patient(HTTPClient(port: nobody.port))
         let error = await #expect(throws: VecraftError.self) { try await client.get("/") }
         #expect(error?.code == .unavailable)
+        withExtendedLifetime(nobody) {}
     }
 
     @Test func anAnswerThatDoesNotComeIsADeadlineExceeded() async throws {

@@ -87,7 +87,8 @@ final class ReplicaGroup: Sendable {
     static func entry(_ number: Int, key: String = "", bytes: Int = 64) -> EncodedEntry {
         var random = SystemRandomNumberGenerator()
         let header = EntryHeader(
-            partition: Self.partition, tier: .interactive, operation: .upsert, tenant: "default", requestID: "r-\(number)",
+            partition: Self.partition, tier: .interactive, operation: .upsert, tenant: "default",
+            requestID: "r-\(number)",
             idempotencyKey: key, principal: "test", trace: .root(using: &random))
         var body = [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: max(bytes, 8))
         body.withUnsafeMutableBytes { $0.storeBytes(of: UInt64(number), as: UInt64.self) }
@@ -97,7 +98,8 @@ final class ReplicaGroup: Sendable {
     /// Appends under a key until it is acknowledged, by whoever leads.
     func append(_ number: Int, key: String? = nil, bytes: Int = 64) async throws -> Appended {
         let entry = Self.entry(number, key: key ?? "key-\(number)", bytes: bytes)
-        for _ in 0..<3000 {
+        let end = ContinuousClock.now + .seconds(300)
+        while .now < end {
             if let leader = self.leader {
                 let result = await withCheckedContinuation { continuation in
                     leader.append(entry) { continuation.resume(returning: $0) }
@@ -158,14 +160,16 @@ final class LocalNetwork: PeerSender {
     func send(_ messages: [PeerMessage]) {
         for message in messages {
             let to = self.state.withLock { state -> JournalReplica? in
-                state.cut.contains([message.message.from, message.message.to]) ? nil : state.replicas[message.message.to]
+                state.cut.contains([message.message.from, message.message.to])
+                    ? nil : state.replicas[message.message.to]
             }
             to?.receive(message)
         }
     }
 
     func sendLog(
-        _ transfer: LogTransfer, partition: PartitionID, from source: any LogSource, progress: @escaping @Sendable () -> Void,
+        _ transfer: LogTransfer, partition: PartitionID, from source: any LogSource,
+        progress: @escaping @Sendable () -> Void,
         end: @escaping @Sendable (Bool) -> Void
     ) {
         let to = self.state.withLock { $0.replicas[transfer.to] }
@@ -175,7 +179,8 @@ final class LocalNetwork: PeerSender {
                 var next = transfer.start.position.index + 1
                 while next <= transfer.through.index {
                     let run = try source.frames(from: next, maxBytes: 64 << 10)
-                    try staging.write(try FrameRun(checking: Self.copy(run), count: run.bytes.count, salt: run.salt, expecting: next))
+                    try staging.write(
+                        try FrameRun(checking: Self.copy(run), count: run.bytes.count, salt: run.salt, expecting: next))
                     next = run.lastOffset + 1
                     progress()
                 }
@@ -197,10 +202,14 @@ final class LocalNetwork: PeerSender {
     }
 }
 
-/// Waits for a condition however busy the machine is; a minute is never.
+/// Waits for a condition however busy the machine is; five minutes are never.
 func waitUntil(_ what: String, _ condition: () throws -> Bool) async throws {
-    for _ in 0..<6000 {
+    let end = ContinuousClock.now + .seconds(300)
+    while true {
+        // Asked once more after the end.
+        let isLast = ContinuousClock.now >= end
         if try condition() { return }
+        if isLast { break }
         try await Task.sleep(for: .milliseconds(10))
     }
     throw VecraftError(.deadlineExceeded, "waited in vain for \(what)")

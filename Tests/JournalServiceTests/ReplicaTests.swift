@@ -51,7 +51,7 @@ import Testing
         try await waitUntil("the fit one to lead") { group[fit].status.role == .leader }
         // Nobody gives it up to the unfit.
         for number in 1...20 { _ = try await group.append(number) }
-        #expect(group.leader?.replica == fit)
+        try await waitUntil("the fit one to lead") { group.leader?.replica == fit }
         group.unfit.withLock { $0 = [first: "test", second: "test", fit: "test"] }
         // With nobody better it is kept, and works.
         try await waitUntil("all to be unfit") { group.running.allSatisfy { $0.status.whyUnfit != nil } }
@@ -115,7 +115,8 @@ import Testing
         #expect(ClockJudgement.middle([-900 * ms, 3 * ms]) == 0)
         #expect(ClockJudgement.middle([5 * ms, 7 * ms, -4 * ms, 9_000 * ms]) == 5 * ms)
         #expect(ClockJudgement.middle([600 * ms, 610 * ms, 620 * ms]) == 600 * ms)
-        #expect(ClockJudgement.whyUnfit([600 * ms, 610 * ms], limitMilliseconds: 500)?.contains("600 ms behind") == true)
+        #expect(
+            ClockJudgement.whyUnfit([600 * ms, 610 * ms], limitMilliseconds: 500)?.contains("600 ms behind") == true)
         #expect(ClockJudgement.whyUnfit([-600 * ms, -610 * ms], limitMilliseconds: 500)?.contains("ahead of") == true)
         #expect(ClockJudgement.whyUnfit([400 * ms, 410 * ms], limitMilliseconds: 500) == nil)
         #expect(ClockJudgement.whyUnfit([4 * ms], lead: 501, limitMilliseconds: 500)?.contains("501 ms ahead") == true)
@@ -148,12 +149,16 @@ import Testing
             return try await tasks.reduce(into: []) { $0 += $1 }
         }
         let last = acknowledged.map(\.1).max()!
-        try await waitUntil("all to show \(last)") { group.running.count == 3 && group.running.allSatisfy { $0.committed >= last } }
+        try await waitUntil("all to show \(last)") {
+            group.running.count == 3 && group.running.allSatisfy { $0.committed >= last }
+        }
         for replica in group.running {
             let found = try ReplicaGroup.numbers(replica)
             #expect(Set(found.map(\.number)).count == found.count, "an entry is doubled")
             let places = Dictionary(found.map { ($0.number, $0.offset) }) { a, _ in a }
-            for (number, offset) in acknowledged { #expect(places[number] == offset, "\(number) on \(replica.replica)") }
+            for (number, offset) in acknowledged {
+                #expect(places[number] == offset, "\(number) on \(replica.replica)")
+            }
             #expect(replica.verify().faults == [])
         }
     }
@@ -165,9 +170,11 @@ import Testing
         let old = try await group.awaitLeader()
         group.network.isolate(old.replica, from: group.ids)
         // It takes appends for a moment more; nobody else gets them.
-        for number in 100..<105 { old.append(ReplicaGroup.entry(number, key: "lost-\(number)")) { result in
-            #expect((try? result.get()) == nil)
-        } }
+        for number in 100..<105 {
+            old.append(ReplicaGroup.entry(number, key: "lost-\(number)")) { result in
+                #expect((try? result.get()) == nil)
+            }
+        }
         _ = try await group.awaitLeader { $0.replica != old.replica }
         var last: JournalOffset = 0
         for number in 10..<30 { last = try await group.append(number).offset }
@@ -189,7 +196,9 @@ import Testing
         var last: JournalOffset = 0
         for number in 1..<200 { last = try await group.append(number, bytes: 2000).offset }
         for replica in group.running {
-            let result = await withCheckedContinuation { c in replica.trim(through: last - 20) { c.resume(returning: $0) } }
+            let result = await withCheckedContinuation { c in
+                replica.trim(through: last - 20) { c.resume(returning: $0) }
+            }
             #expect(throws: Never.self) { try result.get() }
         }
         try await waitUntil("segments to go") { group.running.allSatisfy { $0.firstOffset == last - 19 } }
@@ -200,10 +209,16 @@ import Testing
         last = try await group.append(500).offset
         try await waitUntil("the replica to follow on") { back.committed >= last }
         // The key of a trimmed entry travelled with the log.
-        let leader = try await group.awaitLeader()
-        if leader.replica != away {
-            let result = await withCheckedContinuation { c in leader.transferLeadership(to: away) { c.resume(returning: $0) } }
-            #expect(throws: Never.self) { try result.get() }
+        try await retrying {
+            let leader = try await group.awaitLeader()
+            guard leader.replica != away else { return }
+            let result = await withCheckedContinuation { c in
+                leader.transferLeadership(to: away) { c.resume(returning: $0) }
+            }
+            try result.get()
+            // What is handed over need not be taken, on a busy machine; then it is handed over again.
+            for _ in 0..<200 where group.leader?.replica != away { try await Task.sleep(for: .milliseconds(10)) }
+            guard group.leader?.replica == away else { throw VecraftError(.unavailable, "another leads") }
         }
         _ = try await group.awaitLeader { $0.replica == away }
         let again = try await group.append(0, key: "kept")
@@ -283,13 +298,15 @@ import Testing
             let appended = try await group.append(number)
             try await retrying {
                 let leader = try await group.awaitLeader()
-                let index = try await withCheckedContinuation { c in leader.readIndex { c.resume(returning: $0) } }.get()
+                let index = try await withCheckedContinuation { c in leader.readIndex { c.resume(returning: $0) } }
+                    .get()
                 #expect(index >= appended.offset)
             }
         }
         for replica in group.running where replica.status.role != .leader {
             let result = await withCheckedContinuation { c in replica.readIndex { c.resume(returning: $0) } }
-            #expect(throws: VecraftError.self) { try result.get() }
+            // One that leads by now may answer.
+            if replica.status.role != .leader { #expect(throws: VecraftError.self) { try result.get() } }
         }
     }
 
@@ -327,15 +344,19 @@ import Testing
         let disk = group.disks[ReplicaID(1)]!
         let clock = HLCClock(physical: { SystemClock.wallMilliseconds() })
         let alone = try JournalPartition(
-            id: ReplicaGroup.partition, directory: "/journal/data-0", settings: group.settings, files: disk, clock: clock)
+            id: ReplicaGroup.partition, directory: "/journal/data-0", settings: group.settings, files: disk,
+            clock: clock)
         alone.close()
-        #expect { try group.start(ReplicaID(1)) } throws: { ($0 as? VecraftError)?.reason == "JOURNAL_OF_A_SINGLE_NODE" }
+        #expect { try group.start(ReplicaID(1)) } throws: {
+            ($0 as? VecraftError)?.reason == "JOURNAL_OF_A_SINGLE_NODE"
+        }
     }
 }
 
 /// Tries again while the group says that it cannot just now.
 private func retrying(_ act: () async throws -> Void) async throws {
-    for _ in 0..<3000 {
+    let end = ContinuousClock.now + .seconds(300)
+    while .now < end {
         do { return try await act() } catch let error as VecraftError {
             guard error.code == .unavailable || error.code == .failedPrecondition else { throw error }
             try await Task.sleep(for: .milliseconds(10))

@@ -2,7 +2,7 @@ import Linearizability
 import Primitives
 import Testing
 
-@Suite struct AppendTests {
+@Suite(.ownThreads) struct AppendTests {
     private static func append(
         _ key: String, _ from: UInt64, _ to: UInt64?, at offset: UInt64 = 0, by client: Int = 1
     ) -> AppendOperation {

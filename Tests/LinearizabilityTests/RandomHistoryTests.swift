@@ -4,7 +4,7 @@ import Primitives
 import Testing
 
 /// Seeded histories. `VECRAFT_HISTORY_SEEDS` says how many.
-@Suite struct RandomHistoryTests {
+@Suite(.ownThreads) struct RandomHistoryTests {
     static let seeds = UInt64(ProcessInfo.processInfo.environment["VECRAFT_HISTORY_SEEDS"] ?? "") ?? 200
 
     @Test func realRegistersAlwaysHold() {

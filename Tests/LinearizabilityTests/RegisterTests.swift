@@ -2,7 +2,7 @@ import Linearizability
 import Primitives
 import Testing
 
-@Suite struct RegisterTests {
+@Suite(.ownThreads) struct RegisterTests {
     @Test(arguments: [
         [],
         [read(nil, 1, 2)],

@@ -187,7 +187,7 @@ struct EtcdMetadataStoreTests {
         var events = store.watch(prefix: "", after: start).makeAsyncIterator()
         let second = try await store.put("k", [1])
         #expect(try await take(1, &events).map(\.revision) == [second])
-        let lease = try await store.grantLease(ttl: .seconds(30))
+        let lease = try await store.grantLease(ttl: .seconds(300))
         _ = try await store.put("leased", [1], lease: lease)
         etcd.kill(leader)
         // Each attempt has an answer, or says that it may have been made; none is guessed.
@@ -222,22 +222,25 @@ struct EtcdMetadataStoreTests {
     @Test func anEtcdThatDoesNotAnswer() async throws {
         let etcd = try await EtcdProcess.start()
         var settings = etcd.settings()
-        settings.callTimeout = .seconds(1)
+        settings.callTimeout = .seconds(3)
         let store = try EtcdMetadataStore(settings, group: etcdLoops)
-        // Not held to a second, on a machine that may stand still for one.
+        // Not held to seconds, on a machine that may stand still for some.
         let patient = try etcd.store()
         let revision = try await patient.put("k", [1])
         try await eventually("a connection") { try await store.get("k") != nil }
         try await etcd.suspend()
-        let read = await #expect(throws: VecraftError.self) { try await store.get("k") }
-        #expect(read?.code == .unavailable && read?.reason == nil)
-        let write = await #expect(throws: VecraftError.self) { try await store.put("k", [2]) }
-        #expect(write?.code == .unavailable && write?.reason == "OUTCOME_UNKNOWN")
-        let swap = await #expect(throws: VecraftError.self) {
-            try await store.compareAndSwap("k", expected: revision, value: [3])
+        // All at once: each takes its whole time.
+        func failure(_ body: @escaping @Sendable () async throws -> Void) async -> VecraftError? {
+            await #expect(throws: VecraftError.self) { try await body() }
         }
+        async let reading = failure { _ = try await store.get("k") }
+        async let writing = failure { _ = try await store.put("k", [2]) }
+        async let swapping = failure { _ = try await store.compareAndSwap("k", expected: revision, value: [3]) }
+        async let granting = failure { _ = try await store.grantLease(ttl: .seconds(5)) }
+        let (read, write, swap, lease) = await (reading, writing, swapping, granting)
+        #expect(read?.code == .unavailable && read?.reason == nil)
+        #expect(write?.code == .unavailable && write?.reason == "OUTCOME_UNKNOWN")
         #expect(swap?.code == .unavailable && swap?.reason == "OUTCOME_UNKNOWN")
-        let lease = await #expect(throws: VecraftError.self) { try await store.grantLease(ttl: .seconds(5)) }
         #expect(lease?.code == .unavailable)
         etcd.resume()
         try await eventually("etcd is asked again") { try await store.get("k") != nil }

@@ -59,7 +59,7 @@ struct EtcdSecurityTests {
         let revision = try await store.put("k", [1])
         var events = store.watch(prefix: "", after: revision - 1).makeAsyncIterator()
         #expect(try await take(1, &events).map(\.revision) == [revision])
-        let lease = try await store.grantLease(ttl: .seconds(30))
+        let lease = try await store.grantLease(ttl: .seconds(300))
         #expect(lease.isHeld)
         await store.close()
         settings.callTimeout = .seconds(1)
@@ -98,7 +98,7 @@ struct EtcdSecurityTests {
         let revision = try await store.put("k", [1])
         #expect(store.statistics.authentications >= 2)
         var events = store.watch(prefix: "", after: revision).makeAsyncIterator()
-        let lease = try await store.grantLease(ttl: .seconds(3))
+        let lease = try await store.grantLease(ttl: .seconds(60))
         let leased = try await store.put("leased", [1], lease: lease)
         #expect(try await take(1, &events).map(\.revision) == [leased])
         // A watch that has to come back, with a token that is too old by then.

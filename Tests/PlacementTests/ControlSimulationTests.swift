@@ -5,7 +5,7 @@ import Testing
 
 /// Whole control planes under one seed each. `VECRAFT_CONTROL_SEEDS=FROM..TO` chooses the seeds; `make simulate PROFILE=control` does it
 /// without tests.
-@Suite(.serialized) struct ControlSimulationTests {
+@Suite(.ownThreads, .serialized) struct ControlSimulationTests {
     static let seeds: Range<UInt64> = {
         let text = ProcessInfo.processInfo.environment["VECRAFT_CONTROL_SEEDS"] ?? "0..1000"
         let bounds = text.split(separator: ".").compactMap { UInt64($0) }
@@ -45,7 +45,7 @@ import Testing
 }
 
 /// Rules left out on purpose: the checker finds each within a bounded number of seeds.
-@Suite(.serialized) struct PlantedControlBugTests {
+@Suite(.ownThreads, .serialized) struct PlantedControlBugTests {
     struct Planted: Sendable, CustomTestStringConvertible {
         let name: String
         let bug: ControlBugs

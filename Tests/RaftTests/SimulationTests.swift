@@ -4,7 +4,7 @@ import Simulation
 import Testing
 
 /// Whole groups under one seed each. `VECRAFT_SIMULATE_SEEDS=FROM..TO` chooses the seeds; `make simulate SEEDS=FROM..TO` does it without tests.
-@Suite(.serialized) struct SimulationTests {
+@Suite(.ownThreads, .serialized) struct SimulationTests {
     static let seeds: Range<UInt64> = {
         let text = ProcessInfo.processInfo.environment["VECRAFT_SIMULATE_SEEDS"] ?? "0..4000"
         let bounds = text.split(separator: ".").compactMap { UInt64($0) }
@@ -49,7 +49,7 @@ import Testing
 }
 
 /// Rules left out on purpose: the checkers find each within a bounded number of seeds.
-@Suite(.serialized) struct PlantedBugTests {
+@Suite(.ownThreads, .serialized) struct PlantedBugTests {
     struct Planted: Sendable, CustomTestStringConvertible {
         let name: String
         let bug: PlantedBugs

@@ -6,7 +6,7 @@ import Testing
 
 @testable import ShardEngine
 
-@Suite struct ApplyTests {
+@Suite(.ownThreads) struct ApplyTests {
     private func make(_ workload: Workload, _ settings: ShardSettings = .plain) throws -> ShardEngine {
         try ShardEngine.open("/s", workload, settings, files: FaultyFileStore())
     }
@@ -48,7 +48,9 @@ import Testing
     @Test func anUpsertReplacesTheWholePoint() throws {
         var workload = Workload(seed: 1, dimension: 4)
         workload.upsert([
-            Point(id: "a", vectors: ["": [1, 1, 0, 0], "title": [1, 2, 3, 4, 5]], payload: Array("{\"city\":\"Ulm\"}".utf8))
+            Point(
+                id: "a", vectors: ["": [1, 1, 0, 0], "title": [1, 2, 3, 4, 5]],
+                payload: Array("{\"city\":\"Ulm\"}".utf8))
         ])
         workload.upsert([Point(id: "a", vectors: ["": [0, 1, 0, 0]], payload: nil)])
         let engine = try self.make(workload)
@@ -112,7 +114,10 @@ import Testing
         var judge = Judge(
             engine: engine, model: Model(workload, through: engine.applied), workload: workload, seed: 1)
         try judge.check(rounds: 1)
-        #expect(try engine.get(ids: ["before", "after", "good"], withVectors: false, withPayload: false).points.ids == ["good"])
+        #expect(
+            try engine.get(ids: ["before", "after", "good"], withVectors: false, withPayload: false).points.ids == [
+                "good"
+            ])
         engine.abandon()
     }
 

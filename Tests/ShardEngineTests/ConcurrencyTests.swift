@@ -8,7 +8,7 @@ import Testing
 @testable import ShardEngine
 
 /// Searchers, one applier, merges, seals and checkpoints at once.
-@Suite struct ConcurrencyTests {
+@Suite(.ownThreads) struct ConcurrencyTests {
     /// Every entry rewrites one whole family of points with one number; a reader that ever sees two numbers in a family has
     /// seen half an entry.
     @Test func readersSeeWholeEntriesOnly() throws {
@@ -18,11 +18,12 @@ import Testing
         var rng = SeededRNG(seed: 31)
         for round in 0..<400 {
             let family = round % families
-            workload.upsert((0..<members).map { member in
-                Point(
-                    id: "f\(family)-\(member)", vectors: ["": (0..<8).map { _ in workload.float() }],
-                    payload: Array("{\"city\":\"f\(family)\",\"n\":\(round)}".utf8))
-            })
+            workload.upsert(
+                (0..<members).map { member in
+                    Point(
+                        id: "f\(family)-\(member)", vectors: ["": (0..<8).map { _ in workload.float() }],
+                        payload: Array("{\"city\":\"f\(family)\",\"n\":\(round)}".utf8))
+                })
         }
         var settings = ShardSettings.tiny(&rng)
         settings.segmentPoints = 100
@@ -52,7 +53,8 @@ import Testing
                             ).points,
                         ]
                         for (kind, batch) in batches.enumerated() {
-                            let payloads = Set((0..<batch.count).map { String(decoding: batch.payload($0)!, as: UTF8.self) })
+                            let payloads = Set(
+                                (0..<batch.count).map { String(decoding: batch.payload($0)!, as: UTF8.self) })
                             if payloads.count > 1 || batch.count != (payloads.isEmpty ? 0 : members) {
                                 wrong.withLock { $0.append("kind \(kind): \(batch.count) points of \(payloads)") }
                             }

@@ -10,7 +10,7 @@ import Testing
 
 /// The process dies, or the power goes, at any call to the disk: what a start finds is a state the shard once had, and the
 /// journal brings it on from there.
-@Suite struct CrashTests {
+@Suite(.ownThreads) struct CrashTests {
     @Test(arguments: (1...24).map { UInt64($0) }) func aCrashAnywhereLosesNothingTheJournalHas(seed: UInt64) throws {
         let crash = [FaultyFileStore.Crash.process, .power, .powerTearing][Int(seed % 3)]
         let disk = FaultyFileStore(seed: seed)

@@ -9,7 +9,7 @@ import Testing
 
 /// Files that are not what they were: derived ones are made again, primary ones make the shard begin again, a newer
 /// release's are refused. Never a wrong answer, never a crash.
-@Suite struct DamageTests {
+@Suite(.ownThreads) struct DamageTests {
     enum Damage: CaseIterable, Sendable { case flip, truncate, remove, header }
 
     /// A disk with one shard of several sealed segments and a growing one, closed in order.

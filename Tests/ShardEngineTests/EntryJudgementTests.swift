@@ -6,7 +6,7 @@ import Testing
 
 @testable import ShardEngine
 
-@Suite struct EntryJudgementTests {
+@Suite(.ownThreads) struct EntryJudgementTests {
     /// Whether an engine of its own takes the entry.
     private func isApplied(_ entry: EncodedEntry, _ workload: Workload) throws -> Bool {
         let engine = try ShardEngine.open("/s", workload, .plain, files: FaultyFileStore())

@@ -8,7 +8,7 @@ import Testing
 @testable import ShardEngine
 
 /// Filters that are asked again get graphs of their own.
-@Suite struct FilterGraphTests {
+@Suite(.ownThreads) struct FilterGraphTests {
     /// Clusters, each with a city: filters by city lie near some queries and far from others.
     private static func workload(_ seed: UInt64, metric: Metric = .cosine, points: Int = 3_000) -> (Workload, [[Float]])
     {

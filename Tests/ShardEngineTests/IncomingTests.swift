@@ -7,7 +7,7 @@ import Testing
 @testable import ShardEngine
 
 /// A shard on its way in: whole or not there, whatever happens to the process, the disk and the bytes.
-@Suite struct IncomingTests {
+@Suite(.ownThreads) struct IncomingTests {
     /// A shard with some segments, and one that is far behind it.
     private struct Place {
         var workload: Workload

@@ -25,7 +25,7 @@ private final class Hog: BackgroundWork {
 }
 
 /// How many applied rows wait for their links.
-@Suite struct LinkingTests {
+@Suite(.ownThreads) struct LinkingTests {
     private static func workload(_ seed: UInt64, batches: Int, of rows: Int) -> Workload {
         var workload = Workload(seed: seed, dimension: 16, metric: .l2, extra: false)
         for batch in 0..<batches {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import ShardEngine
 
-@Suite struct RandomOperationsTests {
+@Suite(.ownThreads) struct RandomOperationsTests {
     static let seeds = (1...12).map { UInt64($0) }
 
     /// One shard under all that can happen to it, against the model: small segments, graphs, merges, checkpoints, and a new

@@ -14,7 +14,7 @@ extension ShardEngine {
 }
 
 /// The codes of a collection change while it serves.
-@Suite struct RecodeTests {
+@Suite(.ownThreads) struct RecodeTests {
     private static func workload(_ seed: UInt64) -> Workload {
         var workload = Workload(seed: seed, dimension: 32, extra: false, quantisation: .int8)
         for batch in 0..<12 {

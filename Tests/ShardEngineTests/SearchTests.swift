@@ -6,7 +6,7 @@ import Testing
 
 @testable import ShardEngine
 
-@Suite struct SearchTests {
+@Suite(.ownThreads) struct SearchTests {
     /// Clustered vectors over several segments with graphs: recall of the graph against the exact answer.
     @Test(arguments: [Metric.cosine, .l2, .dot]) func graphsFindWhatExactSearchFinds(metric: Metric) throws {
         var workload = Workload(seed: 21, dimension: 24, metric: metric, extra: false, idPool: 100_000)
@@ -16,10 +16,12 @@ import Testing
             return centre.map { $0 + workload.float() * 0.4 }
         }
         for batch in 0..<40 {
-            workload.upsert((0..<100).map { i in
-                Point(
-                    id: "p\(batch * 100 + i)", vectors: ["": draw()], payload: Array("{\"n\":\((batch * 100 + i) % 100)}".utf8))
-            })
+            workload.upsert(
+                (0..<100).map { i in
+                    Point(
+                        id: "p\(batch * 100 + i)", vectors: ["": draw()],
+                        payload: Array("{\"n\":\((batch * 100 + i) % 100)}".utf8))
+                })
         }
         var settings = ShardSettings()
         settings.segmentPoints = 1_500
@@ -32,7 +34,8 @@ import Testing
         #expect(engine.statistics.indexedVectors == 4_000)
         let filters: [(Filter?, String)] = [
             (nil, "all"), (Filter(must: [.range("n", NumericRange(lt: .integer(40)))]), "40 %"),
-            (Filter(must: [.range("n", NumericRange(lt: .integer(6)))]), "6 %"), (Filter(must: [.match("n", .integer(3))]), "1 %"),
+            (Filter(must: [.range("n", NumericRange(lt: .integer(6)))]), "6 %"),
+            (Filter(must: [.match("n", .integer(3))]), "1 %"),
         ]
         for (filter, what) in filters {
             var found = 0
@@ -61,9 +64,11 @@ import Testing
     @Test(arguments: Quantisation.allCases) func sealedGraphsWalkOnTheCodesAskedFor(asked: Quantisation) throws {
         var workload = Workload(seed: 23, dimension: 32, extra: false, idPool: 100_000, quantisation: asked)
         for batch in 0..<8 {
-            workload.upsert((0..<100).map { i in
-                Point(id: "p\(batch * 100 + i)", vectors: ["": (0..<32).map { _ in workload.float() }], payload: nil)
-            })
+            workload.upsert(
+                (0..<100).map { i in
+                    Point(
+                        id: "p\(batch * 100 + i)", vectors: ["": (0..<32).map { _ in workload.float() }], payload: nil)
+                })
         }
         var settings = ShardSettings()
         settings.segmentPoints = 400
@@ -73,7 +78,9 @@ import Testing
         try engine.replay(workload)
         engine.settle()
         try engine.checkpoint()
-        let kinds = engine.lock.reading { engine.segments.filter { $0.state == .sealed }.compactMap { $0.graphs[0]?.kind } }
+        let kinds = engine.lock.reading {
+            engine.segments.filter { $0.state == .sealed }.compactMap { $0.graphs[0]?.kind }
+        }
         #expect(!kinds.isEmpty)
         switch asked {
         case .auto: break
@@ -142,7 +149,8 @@ import Testing
         try engine.replay(workload)
         let sorted = ids.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         for limit in [1, 7, 50, 200] {
-            #expect(try engine.search([1, 1, 1, 1], limit: limit, exact: true).points.ids == Array(sorted.prefix(limit)))
+            #expect(
+                try engine.search([1, 1, 1, 1], limit: limit, exact: true).points.ids == Array(sorted.prefix(limit)))
         }
         engine.abandon()
     }

@@ -5,7 +5,7 @@ import Testing
 @testable import ShardEngine
 
 /// Replicas hold the same points in different segments: state and exact answers must not tell.
-@Suite struct SegmentationTests {
+@Suite(.ownThreads) struct SegmentationTests {
     @Test(arguments: (1...6).map { UInt64($0) }) func replicasAgreeHoweverTheyAreSegmented(seed: UInt64) throws {
         var rng = SeededRNG(seed: seed)
         var workload = Workload(seed: seed, metric: [.cosine, .l2, .dot][Int(seed % 3)])

@@ -8,7 +8,7 @@ import Testing
 @testable import ShardEngine
 
 /// Files of a shard at one offset, held while it goes on; and a shard made from them elsewhere.
-@Suite struct SnapshotTests {
+@Suite(.ownThreads) struct SnapshotTests {
     /// Writes, deletions, seals, merges and checkpoints all the while, the shard's folder removed at the end; each snapshot is read
     /// slowly, and what comes of it is the shard as it was.
     @Test(arguments: (1...12).map { UInt64($0) }) func whatIsReadIsTheShardAtThatOffset(seed: UInt64) throws {

@@ -171,8 +171,16 @@ final class BuildPlace: Sendable {
     }
 
     /// The node listens elsewhere from now on.
-    func serveAgain(_ node: Node) async throws {
-        let (server, port) = try await self.listen(node.service.methods)
+    /// - Parameter bytesPerSecond: Another pace than before; 0: none.
+    func serveAgain(_ node: Node, bytesPerSecond: Int? = nil) async throws {
+        var service = node.service
+        if let bytesPerSecond {
+            var transfer = ShardTransferSettings(clusterID: "c", own: node.id)
+            transfer.bytesPerSecond = bytesPerSecond
+            service = ShardTransferService(transfer)
+            service.serve(node.storage)
+        }
+        let (server, port) = try await self.listen(service.methods)
         await node.server.drain(grace: .zero)
         node.served(by: server, at: port)
         self.introduce()
@@ -279,7 +287,9 @@ struct TrimmedJournal: JournalClient {
     }
     func find(
         _ keys: [LineageKey], in partition: PartitionID, below: JournalOffset, atLeast count: Int, deadline: UInt64
-    ) throws(VecraftError) -> LineageHits { try self.whole.find(keys, in: partition, below: below, atLeast: count, deadline: deadline) }
+    ) throws(VecraftError) -> LineageHits {
+        try self.whole.find(keys, in: partition, below: below, atLeast: count, deadline: deadline)
+    }
     func offset(in partition: PartitionID, atOrAfter time: HLCTimestamp) throws(VecraftError) -> JournalOffset {
         try self.whole.offset(in: partition, atOrAfter: time)
     }

@@ -56,7 +56,7 @@ import Wire
     /// The transfer takes longer than many batches of replay.
     @Test func aSlowTransferIsCaughtUpFromTheJournal() async throws {
         let place = try await BuildPlace()
-        let first = try await place.node(1, holding: BuildPlace.schemas, bytesPerSecond: 400_000)
+        let first = try await place.node(1, holding: BuildPlace.schemas, bytesPerSecond: 120_000)
         let second = try await place.node(2, holding: [])
         try await place.write(count: 1_500)
         try await first.awaitApplied(try place.journal.position(.data(0)).committed)
@@ -181,7 +181,7 @@ import Wire
 
     @Test func aTransferGoesOnWithTheFilesThatAreThere() async throws {
         let place = try await BuildPlace()
-        let first = try await place.node(1, holding: BuildPlace.schemas, bytesPerSecond: 300_000, merges: false)
+        let first = try await place.node(1, holding: BuildPlace.schemas, bytesPerSecond: 30_000, merges: false)
         let second = try await place.node(2, holding: [])
         try await place.write(count: 1_500)
         try await first.awaitApplied(try place.journal.position(.data(0)).committed)
@@ -207,7 +207,7 @@ import Wire
         #expect(second.disk.paths.contains { $0.hasPrefix("/data/shards/1-0.incoming/") })
         #expect(second.storage.replica(of: id) == nil)
         // The node comes back at another port; nothing was written meanwhile.
-        try await place.serveAgain(first)
+        try await place.serveAgain(first, bytesPerSecond: 0)
         try await second.storage.build(BuildPlace.schemas[0], from: ReplicaID(1), over: second.client)
         #expect(second.count("vecraft_storage_transfer_files_total{direction=\"in\"}") == total, "no file came twice")
         #expect(!second.disk.paths.contains { $0.contains(".incoming") })
@@ -217,7 +217,7 @@ import Wire
 
     @Test func aDroppedCollectionIsNotBuilt() async throws {
         let place = try await BuildPlace()
-        let first = try await place.node(1, holding: BuildPlace.schemas, bytesPerSecond: 100_000)
+        let first = try await place.node(1, holding: BuildPlace.schemas, bytesPerSecond: 20_000)
         let second = try await place.node(2, holding: [])
         try await place.write(count: 800)
         try await first.awaitApplied(try place.journal.position(.data(0)).committed)

@@ -13,7 +13,7 @@ package final class AppendLoad: Sendable {
         package var partition = "data-0"
         package var bytes = 1024
         package var callTimeout: Duration = .seconds(2)
-        package var patience: Duration = .seconds(60)
+        package var patience: Duration = .seconds(300)
         package var rest: Duration = .zero
         package var seed: UInt64 = 1
         package init() {}

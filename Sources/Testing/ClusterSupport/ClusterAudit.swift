@@ -81,7 +81,7 @@ package struct ClusterAudit {
         _ writes: [AcknowledgedWrite], _ appends: (String) -> AppendHistory
     ) async throws -> [String] {
         var findings: [String] = []
-        for partition in try await self.cluster.nodes[0].partitions().keys.sorted() {
+        for partition in try await self.cluster.nodes[0].partitions(timeout: .seconds(60)).keys.sorted() {
             var reference: (node: Int, log: [Entry])?
             for node in self.cluster.nodes {
                 let log = try await self.log(partition, at: node)
@@ -108,7 +108,7 @@ package struct ClusterAudit {
 
     private func log(_ partition: String, at node: ClusterNode) async throws -> [Entry] {
         var entries: [Entry] = []
-        var from = try await node.partitions()[partition]?.firstOffset ?? 1
+        var from = try await node.partitions(timeout: .seconds(60))[partition]?.firstOffset ?? 1
         while true {
             let batch: VecraftInternalV1.EntryBatch = try await node.call(
                 "vecraft.internal.v1.Journal/Read",
@@ -176,7 +176,7 @@ package struct ClusterAudit {
     private func digestFindings(_ collection: String) async throws -> [String] {
         var seen: [UInt32: [Int: String]] = [:]
         do {
-            try await eventually("all replicas of each shard to have one digest", within: .seconds(60)) {
+            try await eventually("all replicas of each shard to have one digest", within: .seconds(300)) {
                 seen = [:]
                 var shards: UInt32 = 0
                 for node in self.cluster.nodes {
@@ -191,7 +191,8 @@ package struct ClusterAudit {
             return []
         } catch {
             let found = seen.sorted { $0.key < $1.key }.map { shard, nodes in
-                "shard \(shard): " + nodes.sorted { $0.key < $1.key }.map { "node \($0.key): \($0.value)" }.joined(separator: ", ")
+                "shard \(shard): "
+                    + nodes.sorted { $0.key < $1.key }.map { "node \($0.key): \($0.value)" }.joined(separator: ", ")
             }
             return ["\(error); \(found.joined(separator: "; "))"]
         }

@@ -1,11 +1,31 @@
+package import GRPC
 import Primitives
 import TestSupport
 package import Wire
 
+extension ClusterNode {
+    /// As ``call(_:_:as:metadata:timeout:)``, and made again while it fails with what passes, as a client should: after a kill, a start or
+    /// a stop an election takes what the machine leaves it.
+    package func persistently<Request: WireMessage, Reply: WireMessage>(
+        _ method: String, _ request: Request, as: Reply.Type = Reply.self, metadata: GRPCMetadata = [:],
+        timeout: Duration = .seconds(20), within patience: Duration = .seconds(300)
+    ) async throws -> Reply {
+        let end = ContinuousClock.now + patience
+        while true {
+            do throws(VecraftError) {
+                return try await self.call(method, request, metadata: metadata, timeout: timeout)
+            } catch {
+                guard error.code == .unavailable || error.code == .deadlineExceeded, .now < end else { throw error }
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+}
+
 extension TestCluster {
     /// The first answer of any node, asked in turn until the patience ends.
     package func call<Request: WireMessage, Reply: WireMessage>(
-        _ method: String, _ request: Request, as: Reply.Type = Reply.self, within patience: Duration = .seconds(60)
+        _ method: String, _ request: Request, as: Reply.Type = Reply.self, within patience: Duration = .seconds(300)
     ) async throws -> Reply {
         var turn = 0
         return try await eventually("\(method) is answered", within: patience) {

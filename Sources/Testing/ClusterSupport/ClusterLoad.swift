@@ -16,7 +16,7 @@ package final class ClusterLoad: Sendable {
         /// Of one attempt.
         package var callTimeout: Duration = .seconds(2)
         /// Of a client, for one write or read with all its attempts; then it gives up, and that is a failure.
-        package var patience: Duration = .seconds(60)
+        package var patience: Duration = .seconds(300)
         /// A client rests this long between its operations; leaves the nodes some of a small machine's time.
         package var rest: Duration = .milliseconds(2)
         package var seed: UInt64 = 1

@@ -136,7 +136,7 @@ package final class ClusterNetwork: Sendable {
             try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(name)/ns/net")
         }
         let own = namespace("self")
-        let end = ContinuousClock.now + .seconds(20)
+        let end = ContinuousClock.now + .seconds(120)
         while ContinuousClock.now < end {
             if let other = namespace("\(process)"), other != own { return }
             usleep(2_000)

@@ -100,7 +100,8 @@ package final class TestCluster: Sendable {
         launch.settings = self.options.settings + (self.options.nodeSettings[peer.id] ?? [])
         if let etcd = self.options.etcd {
             launch.arguments = [
-                "--host", peer.host, "--etcd", etcd.addresses(at: self.network?.hostAddress ?? "127.0.0.1"), "--listen", peer.address, "--set", "node.name=node-\(peer.id)", "--roles",
+                "--host", peer.host, "--etcd", etcd.addresses(at: self.network?.hostAddress ?? "127.0.0.1"), "--listen",
+                peer.address, "--set", "node.name=node-\(peer.id)", "--roles",
                 self.options.rolesOf[peer.id] ?? "all",
             ]
         } else {
@@ -122,7 +123,16 @@ package final class TestCluster: Sendable {
                 try await node.begin()
                 try await self.awaitPlace(node)
             }
-            do { for node in self.nodes { try await node.awaitReady() } } catch {
+            do {
+                for node in self.nodes {
+                    do { try await node.awaitReady() } catch let failure as ServerProcess.Failure
+                        where failure.saysAddressTaken
+                    {
+                        // Not drawn again: etcd knows this node already.
+                        try await node.start()
+                    }
+                }
+            } catch {
                 await self.killAll()
                 throw error
             }
@@ -149,7 +159,8 @@ package final class TestCluster: Sendable {
         let (voters, replicas) = (self.options.voters, self.options.replicas)
         _ = try await offThePool {
             try runCommand(
-                ServerProcess.binary, "cluster", "init", "--etcd", etcd.addresses(), "--voters", "\(voters)", "--replicas", "\(replicas)")
+                ServerProcess.binary, "cluster", "init", "--etcd", etcd.addresses(), "--voters", "\(voters)",
+                "--replicas", "\(replicas)")
         }
     }
 
@@ -166,9 +177,21 @@ package final class TestCluster: Sendable {
     /// The cluster gives ids in the order in which nodes come; here node n is to have the id n.
     private func awaitPlace(_ node: ClusterNode) async throws {
         let path = node.launch.dataDirectory + "/node"
-        let text = try await eventually("node \(node.id) has a place in the cluster") {
-            guard let text = try? String(contentsOfFile: path, encoding: .utf8), text.contains("identity") else { return nil as String? }
-            return text
+        let text: String
+        do {
+            text = try await eventually("node \(node.id) has a place in the cluster") {
+                if let text = try? String(contentsOfFile: path, encoding: .utf8), text.contains("identity") {
+                    return text
+                }
+                // A port that somebody else has for a moment is waited for.
+                if !node.isRunning {
+                    try await Task.sleep(for: .milliseconds(200))
+                    try await node.begin()
+                }
+                return nil as String?
+            }
+        } catch {
+            throw CommandFailure(description: "\(error); it said: \(node.logText.suffix(2_000))")
         }
         guard text.contains("node \(node.id)\n") else {
             throw CommandFailure(description: "node \(node.id) was given another id: \(text)")

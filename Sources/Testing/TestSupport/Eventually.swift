@@ -12,14 +12,17 @@ package func eventually<T>(
 ) async throws -> T {
     let end = ContinuousClock.now + patience
     var last = ""
-    repeat {
+    while true {
+        // What stood still for longer than its patience asks once more before it gives up.
+        let isLast = ContinuousClock.now >= end
         do {
             if let found = try await condition() { return found }
         } catch {
             last = ": \(error)"
         }
+        if isLast { break }
         try await Task.sleep(for: interval)
-    } while ContinuousClock.now < end
+    }
     throw NeverHappened(description: "within \(patience): \(what)\(last)")
 }
 

@@ -20,6 +20,30 @@ package enum FreePorts {
         }
     }
 
+    /// A port of loopback at which nobody answers, and that nobody else is given meanwhile: bound, and not listened on.
+    package final class Silent: Sendable {
+        package let port: Int
+        private let descriptor: Int32
+
+        package init() {
+            self.descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = inet_addr("127.0.0.1")
+            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let descriptor = self.descriptor
+            let isBound = withUnsafeMutablePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+                }
+            }
+            precondition(isBound, "no port to be had: \(errno)")
+            self.port = Int(in_port_t(bigEndian: address.sin_port))
+        }
+
+        deinit { close(self.descriptor) }
+    }
+
     private static var firstEphemeral: Int {
         guard let file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "r") else { return 32_768 }
         defer { fclose(file) }

@@ -51,50 +51,67 @@ package enum PythonEnvironment {
     }
 
     /// Runs a program and waits for it, without holding a thread.
-    /// - Parameter limit: It is killed when it takes longer.
+    /// - Parameters:
+    ///   - environment: Added to ours.
+    ///   - input: What it reads from standard input.
+    ///   - limit: It is killed when it takes longer, with all that it started in its group.
     package static func run(
-        _ program: String, _ arguments: [String], environment: [String: String] = [:], limit: Duration
+        _ program: String, _ arguments: [String], environment: [String: String] = [:], input: String = "",
+        limit: Duration
+    ) async throws -> Outcome {
+        let whole = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        return try await self.run(program, arguments, wholeEnvironment: whole, input: input, limit: limit)
+    }
+
+    /// - Parameter wholeEnvironment: Instead of ours.
+    package static func run(
+        _ program: String, _ arguments: [String], wholeEnvironment: [String: String], input: String = "",
+        limit: Duration
     ) async throws -> Outcome {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("vecraft-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
-        // Files, not pipes: a pipe nobody reads stops the program when it is full.
+        // Files, not pipes: a pipe nobody reads stops the program when it is full, and one that other processes, started at the same
+        // moment, inherit does not end.
         let output = folder.appendingPathComponent("output")
         let errors = folder.appendingPathComponent("errors")
         for file in [output, errors] { _ = FileManager.default.createFile(atPath: file.path, contents: nil) }
         let process = Process()
         process.executableURL = URL(fileURLWithPath: program)
         process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-        process.standardInput = FileHandle.nullDevice
+        process.environment = wholeEnvironment
+        let read = folder.appendingPathComponent("input")
+        try Data(input.utf8).write(to: read)
+        process.standardInput = try FileHandle(forReadingFrom: read)
         process.standardOutput = try FileHandle(forWritingTo: output)
         process.standardError = try FileHandle(forWritingTo: errors)
-        let timedOut = try await self.wait(for: process, limit: limit)
+        let (status, timedOut) = try await self.wait(for: process, limit: limit)
         return Outcome(
-            status: process.terminationStatus, output: self.text(output), errors: self.text(errors), timedOut: timedOut)
+            status: status, output: self.text(output), errors: self.text(errors), timedOut: timedOut)
     }
 
-    private static func wait(for process: Process, limit: Duration) async throws -> Bool {
-        let ended = AsyncStream<Void>.makeStream()
-        process.terminationHandler = { _ in ended.continuation.finish() }
+    private static func wait(for process: Process, limit: Duration) async throws -> (status: Int32, timedOut: Bool) {
         try process.run()
-        let pid = process.processIdentifier
-        return await withTaskGroup(of: Bool.self) { group in
-            group.addTask {
-                for await _ in ended.stream {}
-                return false
+        let end = ContinuousClock.now + limit
+        while true {
+            // The clock first: one that ended in time is not late because we were.
+            let isLate = ContinuousClock.now >= end
+            if let status = process.endStatus { return (status, false) }
+            if isLate { return (self.kill(process), true) }
+            do { try await Task.sleep(for: .milliseconds(5)) } catch {
+                self.kill(process)
+                throw error
             }
-            group.addTask {
-                try? await Task.sleep(for: limit)
-                if !Task.isCancelled { kill(pid, SIGKILL) }
-                return !Task.isCancelled
-            }
-            let first = await group.next() ?? false
-            group.cancelAll()
-            // Killed, it still has to be seen to end: only then is there a status.
-            if first { process.waitUntilExit() }
-            return first
         }
+    }
+
+    @discardableResult
+    private static func kill(_ process: Process) -> Int32 {
+        let id = process.processIdentifier
+        // With its children, if the group is its own.
+        if getpgid(id) == id { Glibc.kill(-id, SIGKILL) }
+        Glibc.kill(id, SIGKILL)
+        return process.awaitEnd()
     }
 
     private static func text(_ file: URL) -> String {

@@ -18,12 +18,19 @@ package func runCommand(_ program: String, _ arguments: String...) throws -> Str
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
     process.standardInput = FileHandle.nullDevice
-    let output = Pipe()
+    // No pipe: other processes, started at the same moment, may inherit it, and it ends when they do.
+    let folder = try TemporaryDirectory()
+    let file = folder.file("output")
+    _ = FileManager.default.createFile(atPath: file, contents: nil)
+    guard let output = FileHandle(forWritingAtPath: file) else {
+        throw CommandFailure(description: "cannot write \(file)")
+    }
     process.standardOutput = output
     process.standardError = output
     try process.run()
-    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     let status = process.awaitEnd()
+    try output.close()
+    let text = String(decoding: try Data(contentsOf: URL(fileURLWithPath: file)), as: UTF8.self)
     guard status == 0 else {
         throw CommandFailure(
             description: "\(program) \(arguments.joined(separator: " ")): status \(status), \(text)")

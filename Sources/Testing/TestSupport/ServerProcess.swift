@@ -38,18 +38,8 @@ package final class ServerProcess: Sendable {
     }
 
     /// Whether the binary can be one node of several.
-    package static let takesPeers: Bool = {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: ServerProcess.binary)
-        process.arguments = ["serve", "--help"]
-        let output = Pipe()
-        process.standardOutput = output
-        process.standardError = FileHandle.nullDevice
-        guard (try? process.run()) != nil else { return false }
-        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        process.awaitEnd()
-        return text.contains("--peers")
-    }()
+    package static let takesPeers =
+        (try? runCommand(ServerProcess.binary, "serve", "--help"))?.contains("--peers") ?? false
 
     /// Starts a node and waits until it says that it is ready.
     /// - Parameters:
@@ -57,7 +47,7 @@ package final class ServerProcess: Sendable {
     ///   - patience: How long the start (with its replay) may take.
     package convenience init(
         dataDirectory: String, settings: [String] = [], environment: [String: String] = [:],
-        patience: Duration = .seconds(60)
+        patience: Duration = .seconds(180)
     ) throws {
         var launch = ServerLaunch(dataDirectory: dataDirectory)
         launch.settings = settings
