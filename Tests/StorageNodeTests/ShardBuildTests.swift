@@ -186,7 +186,7 @@ import Wire
         try await place.write(count: 1_500)
         try await first.awaitApplied(try place.journal.position(.data(0)).committed)
         let id = BuildPlace.shard
-        try await eventually("its segments are sealed, and their files stay as they are") {
+        try await eventually("its segments are sealed, and their files stay as they are", within: .seconds(300)) {
             let statistics = first.storage.replica(of: BuildPlace.shard)!.engine.statistics
             return statistics.sealedSegments >= statistics.segments - 1
         }
