@@ -24,7 +24,7 @@ package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleBy
         let content = Self.delimited(key) + Self.delimited(value)
         let size = Self.delimited(content)
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: size) { room in
-            var out = FieldWriter(room)
+            var out = ProtobufWriter(room)
             out.put(9 << 3 | 2)
             out.put(varint: UInt64(content))
             out.put(1, field.key, key)
@@ -36,16 +36,14 @@ package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleBy
 
     // MARK: Sizes
 
-    private static func size(ofVarint value: UInt64) -> Int { max(1, (70 - value.leadingZeroBitCount) / 7) }
-    /// A field with so many bytes of content: its tag, their number, and they.
-    private static func delimited(_ count: Int) -> Int { 1 + Self.size(ofVarint: UInt64(count)) + count }
+    private static func delimited(_ count: Int) -> Int { ProtobufWriter.size(delimited: count) }
 
     /// Of an `AnyValue`. A member of a oneof is there even if it is zero.
     private static func size(of value: SpanField.Value) -> Int {
         switch value {
         case .text(let text): Self.delimited(text.utf8.count)
         case .flag: 2
-        case .integer(let number): 1 + Self.size(ofVarint: UInt64(bitPattern: number))
+        case .integer(let number): 1 + ProtobufWriter.size(varint: UInt64(bitPattern: number))
         case .number: 9
         case .list(let values): Self.delimited(Self.size(ofList: values))
         }
@@ -57,13 +55,13 @@ package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleBy
 
     /// An `AnyValue` as field 2 of what it lies in.
     /// - Parameter size: Of the value.
-    private static func put(_ value: SpanField.Value, _ size: Int, _ out: inout FieldWriter) {
+    private static func put(_ value: SpanField.Value, _ size: Int, _ out: inout ProtobufWriter) {
         out.put(2 << 3 | 2)
         out.put(varint: UInt64(size))
         Self.put(content: value, &out)
     }
 
-    private static func put(content value: SpanField.Value, _ out: inout FieldWriter) {
+    private static func put(content value: SpanField.Value, _ out: inout ProtobufWriter) {
         switch value {
         case .text(let text): out.put(1, text, text.utf8.count)
         case .flag(let flag):
@@ -84,56 +82,5 @@ package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleBy
                 Self.put(content: value, &out)
             }
         }
-    }
-}
-
-/// Writes fields of a message into room that has been measured before (protobuf, "Encoding").
-private struct FieldWriter {
-    private let room: UnsafeMutableBufferPointer<UInt8>
-    private(set) var count = 0
-
-    init(_ room: UnsafeMutableBufferPointer<UInt8>) { self.room = room }
-
-    mutating func put(_ byte: UInt8) {
-        self.room[self.count] = byte
-        self.count += 1
-    }
-
-    mutating func put(varint value: UInt64) {
-        var rest = value
-        while rest > 0x7f {
-            self.put(UInt8(rest & 0x7f) | 0x80)
-            rest >>= 7
-        }
-        self.put(UInt8(rest))
-    }
-
-    mutating func put(fixed value: UInt64) {
-        for shift in stride(from: 0 as UInt64, to: 64, by: 8) { self.put(UInt8(truncatingIfNeeded: value >> shift)) }
-    }
-
-    /// - Parameter count: Bytes of the text.
-    mutating func put(_ number: UInt8, _ text: String, _ count: Int) {
-        self.put(number << 3 | 2)
-        self.put(varint: UInt64(count))
-        let rest = UnsafeMutableBufferPointer(rebasing: self.room[self.count...])
-        let isWhole: Void? = text.utf8.withContiguousStorageIfAvailable { bytes in
-            precondition(bytes.count == count)
-            _ = rest.update(fromContentsOf: bytes)
-        }
-        if isWhole == nil { for (i, byte) in text.utf8.enumerated() { rest[i] = byte } }
-        self.count += count
-    }
-}
-
-extension [UInt8] {
-    /// A number as protobuf has it ("Encoding", section "Base 128 Varints"): 1 to 10 bytes.
-    package mutating func append(varint value: UInt64) {
-        var rest = value
-        while rest > 0x7f {
-            self.append(UInt8(rest & 0x7f) | 0x80)
-            rest >>= 7
-        }
-        self.append(UInt8(rest))
     }
 }

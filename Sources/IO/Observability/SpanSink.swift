@@ -3,22 +3,55 @@ import Synchronization
 package import Tracing
 
 /// A span that has ended, as an exporter sees it.
+///
+/// What most spans have not lies elsewhere: thousands of them are copied and let go each second.
 package struct FinishedSpan: Sendable {
-    package var name: String
-    package var kind: SpanKind
-    package var trace: TraceContext
+    private final class Seldom: Sendable {
+        let traceState: String?
+        let status: SpanStatus?
+        let events: [SpanEvent]
+        let links: [TraceContext]
+        let droppedLinks: Int
+
+        init(
+            _ traceState: String?, _ status: SpanStatus?, _ events: [SpanEvent], _ links: [TraceContext],
+            _ droppedLinks: Int
+        ) {
+            (self.traceState, self.status, self.events) = (traceState, status, events)
+            (self.links, self.droppedLinks) = (links, droppedLinks)
+        }
+    }
+
+    package let name: String
+    package let kind: SpanKind
+    package let trace: TraceContext
     /// Nil for a root.
-    package var parentSpanID: UInt64?
-    package var traceState: String?
+    package let parentSpanID: UInt64?
     /// Nanoseconds since 1970.
-    package var start: UInt64
-    package var end: UInt64
-    package var attributes: SpanFields
-    package var status: SpanStatus?
-    package var events: [SpanEvent] = []
+    package let start: UInt64
+    package let end: UInt64
+    package let attributes: SpanFields
+    private let seldom: Seldom?
+
+    init(
+        name: String, kind: SpanKind, trace: TraceContext, parentSpanID: UInt64?, traceState: String?, start: UInt64,
+        end: UInt64, attributes: SpanFields, status: SpanStatus?, events: [SpanEvent] = [], links: [TraceContext] = [],
+        droppedLinks: Int = 0
+    ) {
+        (self.name, self.kind, self.trace, self.parentSpanID) = (name, kind, trace, parentSpanID)
+        (self.start, self.end, self.attributes) = (start, end, attributes)
+        let isPlain = traceState == nil && status == nil && events.isEmpty && links.isEmpty
+        self.seldom = isPlain ? nil : Seldom(traceState, status, events, links, droppedLinks)
+    }
+
+    /// Nothing but what stands in it: no state, status, events or links.
+    package var isPlain: Bool { self.seldom == nil }
+    package var traceState: String? { self.seldom?.traceState }
+    package var status: SpanStatus? { self.seldom?.status }
+    package var events: [SpanEvent] { self.seldom?.events ?? [] }
     /// Spans of other traces or times that this one belongs to: an apply links to the write it applies.
-    package var links: [TraceContext] = []
-    package var droppedLinks = 0
+    package var links: [TraceContext] { self.seldom?.links ?? [] }
+    package var droppedLinks: Int { self.seldom?.droppedLinks ?? 0 }
 }
 
 /// Holds ended spans until an exporter takes them. Bounded: when full, the oldest is dropped and counted.
