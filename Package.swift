@@ -162,7 +162,7 @@ let package = Package(
         tests("Wire", ["Wire", "Filter", "Primitives", "TestSupport"]),
         tests("FileStore", ["FileStore", "TestSupport", "Primitives"]),
         tests("GRPC", ["GRPC", "Primitives", "TestSupport", nioCore, nioPosix, nioHTTP2, nioHPACK, nioSSL], resources: ["Python"]),
-        tests("Observability", ["Observability", "Primitives", "TestSupport", logging, metrics, tracing]),
+        tests("Observability", ["Observability", "Wire", "Primitives", "TestSupport", logging, metrics, tracing]),
         tests("HTTP", ["HTTP", "Observability", "Primitives", "TestSupport", nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
         tests("Metadata", ["Metadata", "Etcd", "GRPC", "Wire", "Primitives", "TestSupport", nioCore, nioPosix]),
         tests("PeerTransport", [

@@ -2,6 +2,38 @@ import Observability
 import Primitives
 import Testing
 import Tracing
+import Wire
+
+/// What a sink holds, as protobuf-c reads it.
+extension SpanSink {
+    fileprivate func spans(batches: Int = .max) throws -> [OTLPTraceV1.Span] {
+        var spans: [OTLPTraceV1.Span] = []
+        for _ in 0..<batches {
+            guard let batch = self.take() else { break }
+            let some = try OTLPTraceV1.ScopeSpans.decode(Array(batch.encoded)).spans
+            #expect(some.count == batch.count)
+            spans += some
+        }
+        return spans
+    }
+}
+
+extension OTLPTraceV1.Span {
+    fileprivate static func words(_ bytes: [UInt8]) -> [UInt64] {
+        stride(from: 0, to: bytes.count, by: 8).map { i in bytes[i..<i + 8].reduce(0) { $0 << 8 | UInt64($1) } }
+    }
+    fileprivate var id: UInt64? { Self.words(self.spanID).first }
+    fileprivate var parent: UInt64? { Self.words(self.parentSpanID).first }
+    fileprivate var trace: TraceContext {
+        let words = Self.words(self.traceID)
+        return TraceContext(traceHigh: words[0], traceLow: words[1], spanID: self.id ?? 0, sampled: self.flags == 1)
+    }
+    fileprivate var texts: [String] {
+        self.attributes.map { attribute in
+            if case .stringValue(let text) = attribute.value?.value { "\(attribute.key)=\(text)" } else { attribute.key }
+        }
+    }
+}
 
 @Suite struct TracerTests {
     private struct Headers: Injector, Extractor {
@@ -10,13 +42,13 @@ import Tracing
     }
 
     private func tracer(
-        _ sampler: TraceSampler = .parentBased(root: .always), capacity: Int = 8
+        _ sampler: TraceSampler = .parentBased(root: .always), capacity: Int = 8, batch: Int = 4
     ) -> SpanTracer {
         SpanTracer(
-            sink: SpanSink(capacity: capacity, registry: MetricsRegistry()), sampler: sampler, ids: TraceIDs(seed: 42))
+            sink: SpanSink(capacity: capacity, batch: batch, registry: MetricsRegistry()), sampler: sampler, ids: TraceIDs(seed: 42))
     }
 
-    @Test func aChildContinuesItsParentsTrace() {
+    @Test func aChildContinuesItsParentsTrace() throws {
         let tracer = self.tracer()
         tracer.withSpan("outer", ofKind: .server) { outer in
             tracer.withSpan("inner") { inner in
@@ -24,15 +56,15 @@ import Tracing
                 #expect(inner.trace.spanID != outer.trace.spanID)
             }
         }
-        let spans = tracer.sink.take(10)
+        let spans = try tracer.sink.spans()
         #expect(spans.map(\.name) == ["inner", "outer"])
-        #expect(spans[0].parentSpanID == spans[1].trace.spanID)
-        #expect(spans[1].parentSpanID == nil)
-        #expect(spans[0].start <= spans[0].end)
+        #expect(spans[0].parent == spans[1].id && spans[0].trace.traceLow == spans[1].trace.traceLow)
+        #expect(spans[1].parent == nil)
+        #expect(spans[0].startTimeUnixNano <= spans[0].endTimeUnixNano && spans[0].startTimeUnixNano > 1_700_000_000_000_000_000)
         #expect(tracer.sink.count == 0)
     }
 
-    @Test func traceparentAndTracestateGoInAndOut() {
+    @Test func traceparentAndTracestateGoInAndOut() throws {
         let tracer = self.tracer()
         let incoming = [
             "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "vendor=1,other=2",
@@ -45,7 +77,7 @@ import Tracing
         #expect(outgoing["traceparent"] == "00-4bf92f3577b34da6a3ce929d0e0e4736-\(span.trace.spanIDHex)-01")
         #expect(outgoing["tracestate"] == "vendor=1,other=2")
         span.end()
-        #expect(tracer.sink.take(1).first?.parentSpanID == 0x00f0_67aa_0ba9_02b7)
+        #expect(try tracer.sink.spans().first?.parent == 0x00f0_67aa_0ba9_02b7)
     }
 
     @Test(arguments: [
@@ -100,18 +132,18 @@ import Tracing
         span.end("upsert", .server, error: nil) { $0.append(SpanField("vecraft.tier", "batch")) }
         span.end("again", .server, error: nil) { _ in Issue.record("it has ended") }
         span.add { _ in Issue.record("it has ended") }
-        let spans = tracer.sink.take(10)
+        let spans = try tracer.sink.spans()
         #expect(spans.map(\.name) == ["append data-0", "upsert"])
-        #expect(spans[0].parentSpanID == trace.spanID && spans[0].trace == below && spans[0].status?.code == .error)
-        #expect(spans[1].parentSpanID == 3 && spans[1].traceState == "vendor=1" && spans[1].status == nil)
-        #expect(spans[1].attributes == [SpanField("db.collection.name", "c"), SpanField("vecraft.tier", "batch")])
+        #expect(spans[0].parent == trace.spanID && spans[0].trace == below && spans[0].status?.code == .error)
+        #expect(spans[1].parent == 3 && spans[1].traceState == "vendor=1" && spans[1].status == nil)
+        #expect(spans[1].texts == ["db.collection.name=c", "vecraft.tier=batch"])
         #expect(
             tracer.request(
                 TraceContext(traceHigh: 1, traceLow: 2, spanID: 3, sampled: false), state: { nil }, name: "?"
             ).1 == nil)
         // Nobody ends this one.
         _ = tracer.request(nil, state: { nil }, name: "PUT /points")
-        #expect(tracer.sink.take(10).map(\.name) == ["PUT /points"])
+        #expect(try tracer.sink.spans().map(\.name) == ["PUT /points"])
     }
 
     @Test func aCallersMistakeIsNoErrorOfTheServer() throws {
@@ -120,28 +152,31 @@ import Tracing
             let span = try #require(tracer.request(nil, state: { nil }, name: "?").1)
             span.end("get", .server, error: VecraftError(code, String(repeating: "x", count: 10_000)))
         }
-        let spans = tracer.sink.take(10)
-        #expect(spans[0].status == nil && spans[1].status?.code == .error && spans[1].status?.message?.count == 512)
+        let spans = try tracer.sink.spans()
+        #expect(spans[0].status == nil && spans[1].status?.code == .error && spans[1].status?.message.count == 512)
     }
 
     @Test func aSinkWakesItsExporterWhenThereIsEnough() async {
-        let sink = SpanSink(capacity: 8, wakeAt: 3, registry: MetricsRegistry())
+        let sink = SpanSink(capacity: 8, batch: 3, registry: MetricsRegistry())
         let tracer = SpanTracer(sink: sink)
         for _ in 0..<3 { tracer.startSpan("s", context: .topLevel).end() }
         var fillings = sink.fillings.makeAsyncIterator()
         await fillings.next()
-        #expect(sink.take(10).count == 3)
+        #expect(sink.take()?.count == 3 && sink.count == 0)
     }
 
-    @Test func aFullSinkDropsTheOldestAndCountsIt() {
-        let tracer = self.tracer(capacity: 3)
-        for i in 0..<5 { tracer.startSpan("s\(i)", context: .topLevel).end() }
-        #expect(tracer.sink.dropped.count == 2)
-        #expect(tracer.sink.finished.count == 5)
-        #expect(tracer.sink.take(2).map(\.name) == ["s2", "s3"])
-        for i in 5..<7 { tracer.startSpan("s\(i)", context: .topLevel).end() }
-        #expect(tracer.sink.take(10).map(\.name) == ["s4", "s5", "s6"])
-        #expect(tracer.sink.dropped.count == 2)
+    @Test(arguments: [1, 2, 3, 512]) func aFullSinkDropsTheOldestAndCountsIt(batch: Int) throws {
+        let tracer = self.tracer(capacity: 3, batch: batch)
+        // Of lengths in one byte and in two.
+        func name(_ i: Int) -> String { "s\(i)" + String(repeating: "+", count: i % 2 * 200) }
+        for i in 0..<5 { tracer.startSpan(name(i), context: .topLevel).end() }
+        #expect(tracer.sink.dropped.count == 2 && tracer.sink.finished.count == 5 && tracer.sink.count == 3)
+        #expect(try tracer.sink.spans(batches: 1).map(\.name) == (2..<(batch == 2 ? 4 : 3)).map(name))
+        for i in 5..<7 { tracer.startSpan(name(i), context: .topLevel).end() }
+        #expect(try tracer.sink.spans().last?.name == name(6))
+        #expect(tracer.sink.count == 0)
+        for i in 0..<1_000 { tracer.startSpan(name(i), context: .topLevel).end() }
+        #expect(try tracer.sink.spans().map(\.name) == (997..<1_000).map(name))
     }
 
     @Test func aSpanKeepsWhatItIsToldUntilItEnds() throws {
@@ -158,15 +193,18 @@ import Tracing
         span.end()
         span.end()
         span.attributes["late"] = true
-        let finished = tracer.sink.take(10)
+        let finished = try tracer.sink.spans()
         #expect(finished.count == 1)
         let one = try #require(finished.first)
         #expect(one.name == "apply batch")
         #expect(one.kind == .consumer)
         #expect(one.events.map(\.name) == ["fetched", "exception"])
-        #expect(one.links == [write])
+        #expect(one.links.map(\.traceID) == [[0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6]])
+        #expect(one.links.map(\.spanID) == [[0, 0, 0, 0, 0, 0, 0, 7]] && one.links.map(\.flags) == [1])
         #expect(one.status?.code == .error)
-        #expect(one.attributes == [SpanField("vecraft.partition", "data-0")])
+        #expect(one.texts == ["vecraft.partition=data-0"])
+        let said = one.events[1].attributes.map(\.key)
+        #expect(said == ["exception.message", "exception.type"] && one.events[0].timeUnixNano >= one.startTimeUnixNano)
     }
 
     @Test func eventsAndLinksAreBounded() throws {
@@ -177,7 +215,7 @@ import Tracing
             span.addLink(to: TraceContext(traceHigh: 1, traceLow: UInt64(i), spanID: 1, sampled: true))
         }
         span.end()
-        let one = try #require(tracer.sink.take(1).first)
+        let one = try #require(try tracer.sink.spans().first)
         #expect(one.events.count == 128)
         #expect(one.links.count == 128)
     }

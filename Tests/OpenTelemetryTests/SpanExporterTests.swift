@@ -68,7 +68,7 @@ private final class ScriptedCollector: TraceCollector {
         change(&settings)
         let registry = MetricsRegistry()
         let metrics = SpanExportMetrics(registry)
-        let sink = SpanSink(capacity: settings.queue, wakeAt: settings.batch, registry: registry)
+        let sink = SpanSink(capacity: settings.queue, batch: settings.batch, registry: registry)
         return Parts(
             tracer: SpanTracer(sink: sink),
             exporter: SpanExporter(settings, sink: sink, version: "1", metrics: metrics, collector: collector),
@@ -193,7 +193,7 @@ private final class ScriptedCollector: TraceCollector {
             SpanFields(values.enumerated().map { SpanField("key-\($0.offset)", $0.element) }))
         tracer.report("b", .internal, links: [], since: 1, [])
         let encoding = SpanEncoding(resource: [], scope: "vecraft", version: "9")
-        let decoded = try OTLPCollectorTraceV1.ExportTraceServiceRequest.decode(encoding.request(sink.take(2)))
+        let decoded = try OTLPCollectorTraceV1.ExportTraceServiceRequest.decode(encoding.request(#require(sink.take())))
         let spans = decoded.resourceSpans.flatMap(\.scopeSpans).flatMap(\.spans)
         func same(_ one: OTLPCommonV1.AnyValue?, _ other: SpanField.Value) -> Bool {
             switch (one?.value, other) {
@@ -230,7 +230,7 @@ private final class ScriptedCollector: TraceCollector {
         }
         tracer.report("apply", .consumer, links: [caller], since: SystemTime.nanoseconds, [])
         let encoding = SpanEncoding(resource: [.init(name: "service.name", value: "s")], scope: "vecraft", version: "9")
-        let decoded = try OTLPCollectorTraceV1.ExportTraceServiceRequest.decode(encoding.request(sink.take(2)))
+        let decoded = try OTLPCollectorTraceV1.ExportTraceServiceRequest.decode(encoding.request(#require(sink.take())))
         let all = try #require(decoded.resourceSpans.first)
         #expect(all.resource?.attributes == [.init(key: "service.name", value: .init(value: .stringValue("s")))])
         let scope = try #require(all.scopeSpans.first)

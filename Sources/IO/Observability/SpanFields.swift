@@ -11,11 +11,17 @@ extension [SpanField]: SpanFieldReceiver {}
 /// One buffer that never grows for most spans, and nothing to release but that, however many there are; what exports them copies it.
 package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleByArrayLiteral {
     package private(set) var encoded: [UInt8] = []
+    /// The field's number: 9 in a span, 3 in an event.
+    private var number: UInt8 = 9
 
     package init() {}
     /// - Parameter bytes: Room made beforehand.
     init(reserving bytes: Int) { self.encoded.reserveCapacity(bytes) }
     package init(_ fields: some Sequence<SpanField>) { for field in fields { self.append(field) } }
+    init(_ fields: some Sequence<SpanField>, as number: UInt8) {
+        self.number = number
+        for field in fields { self.append(field) }
+    }
     package init(arrayLiteral fields: SpanField...) { self.init(fields) }
 
     package mutating func append(_ field: SpanField) {
@@ -25,7 +31,7 @@ package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleBy
         let size = Self.delimited(content)
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: size) { room in
             var out = ProtobufWriter(room)
-            out.put(9 << 3 | 2)
+            out.put(self.number << 3 | 2)
             out.put(varint: UInt64(content))
             out.put(1, field.key, key)
             Self.put(field.value, value, &out)

@@ -1,86 +1,67 @@
-package import Primitives
 import Synchronization
-package import Tracing
 
-/// A span that has ended, as an exporter sees it.
-///
-/// What most spans have not lies elsewhere: thousands of them are copied and let go each second.
-package struct FinishedSpan: Sendable {
-    private final class Seldom: Sendable {
-        let traceState: String?
-        let status: SpanStatus?
-        let events: [SpanEvent]
-        let links: [TraceContext]
-        let droppedLinks: Int
+/// Ended spans as fields `spans` of OTLP's `ScopeSpans` (opentelemetry/proto/trace/v1), one behind the other.
+package struct SpanBatch: Sendable {
+    package fileprivate(set) var count = 0
+    fileprivate var bytes: [UInt8] = []
+    /// Where the first one begins that was not dropped.
+    fileprivate var start = 0
 
-        init(
-            _ traceState: String?, _ status: SpanStatus?, _ events: [SpanEvent], _ links: [TraceContext],
-            _ droppedLinks: Int
-        ) {
-            (self.traceState, self.status, self.events) = (traceState, status, events)
-            (self.links, self.droppedLinks) = (links, droppedLinks)
+    package var encoded: ArraySlice<UInt8> { self.bytes[self.start...] }
+
+    fileprivate mutating func dropFirst() {
+        precondition(self.count > 0)
+        // A tag of one byte, the length in groups of seven bits, and so many bytes.
+        var at = self.start + 1
+        var length = 0
+        var shift = 0
+        while true {
+            let byte = self.bytes[at]
+            length |= Int(byte & 0x7f) << shift
+            at += 1
+            shift += 7
+            if byte < 0x80 { break }
         }
+        self.start = at + length
+        self.count -= 1
     }
-
-    package let name: String
-    package let kind: SpanKind
-    package let trace: TraceContext
-    /// Nil for a root.
-    package let parentSpanID: UInt64?
-    /// Nanoseconds since 1970.
-    package let start: UInt64
-    package let end: UInt64
-    package let attributes: SpanFields
-    private let seldom: Seldom?
-
-    init(
-        name: String, kind: SpanKind, trace: TraceContext, parentSpanID: UInt64?, traceState: String?, start: UInt64,
-        end: UInt64, attributes: SpanFields, status: SpanStatus?, events: [SpanEvent] = [], links: [TraceContext] = [],
-        droppedLinks: Int = 0
-    ) {
-        (self.name, self.kind, self.trace, self.parentSpanID) = (name, kind, trace, parentSpanID)
-        (self.start, self.end, self.attributes) = (start, end, attributes)
-        let isPlain = traceState == nil && status == nil && events.isEmpty && links.isEmpty
-        self.seldom = isPlain ? nil : Seldom(traceState, status, events, links, droppedLinks)
-    }
-
-    /// Nothing but what stands in it: no state, status, events or links.
-    package var isPlain: Bool { self.seldom == nil }
-    package var traceState: String? { self.seldom?.traceState }
-    package var status: SpanStatus? { self.seldom?.status }
-    package var events: [SpanEvent] { self.seldom?.events ?? [] }
-    /// Spans of other traces or times that this one belongs to: an apply links to the write it applies.
-    package var links: [TraceContext] { self.seldom?.links ?? [] }
-    package var droppedLinks: Int { self.seldom?.droppedLinks ?? 0 }
 }
 
 /// Holds ended spans until an exporter takes them. Bounded: when full, the oldest is dropped and counted.
+///
+/// They are encoded as they end, into the batch that goes out: nothing of a span outlives the request that it is of.
 package final class SpanSink: Sendable {
     private struct State {
-        /// A ring, once it has grown to its capacity; `head` is the oldest.
-        var spans: [FinishedSpan?] = []
-        var head = 0
+        /// Oldest first; those behind the first are whole.
+        var full: [SpanBatch] = []
+        var filling = SpanBatch()
         var count = 0
+        /// What a batch came to, so that the next is made large enough at once.
+        var usual = 0
     }
 
-    /// For who does not say; a node does (`OTEL_BSP_MAX_QUEUE_SIZE`).
+    /// For who does not say; a node does (`OTEL_BSP_MAX_QUEUE_SIZE`, `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
     package static let defaultCapacity = 4_096
+    package static let defaultBatch = 512
 
     package let capacity: Int
-    /// Spans held at which the exporter is woken, before its time.
-    private let wakeAt: Int
+    private let batch: Int
     private let woken: AsyncStream<Void>.Continuation
-    /// An element whenever enough spans are held to be worth a request; none are kept beyond one.
+    /// An element whenever a batch is full; none are kept beyond one.
     package let fillings: AsyncStream<Void>
     package let finished: Counter
     package let dropped: Counter
     private let state = Mutex(State())
 
-    /// - Parameter wakeAt: Spans held at which ``fillings`` says so.
-    package init(capacity: Int = SpanSink.defaultCapacity, wakeAt: Int = .max, registry: MetricsRegistry) {
-        precondition(capacity > 0)
+    /// - Parameters:
+    ///   - capacity: Spans held at most.
+    ///   - batch: Spans that go out together, at most.
+    package init(
+        capacity: Int = SpanSink.defaultCapacity, batch: Int = SpanSink.defaultBatch, registry: MetricsRegistry
+    ) {
+        precondition(capacity > 0 && batch > 0)
         self.capacity = capacity
-        self.wakeAt = wakeAt
+        self.batch = min(batch, capacity)
         (self.fillings, self.woken) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
         self.finished = registry.counter("vecraft_trace_spans_finished_total", help: "Sampled spans that ended.")
         self.dropped = registry.counter(
@@ -88,38 +69,55 @@ package final class SpanSink: Sendable {
             help: "Sampled spans that were lost: the exporter was late, or the collector did not take them.")
     }
 
-    package func append(_ span: FinishedSpan) {
+    func append(_ span: FinishedSpan) {
         self.finished.increment()
-        let (full, wakes) = self.state.withLock { state in
-            if state.spans.count < self.capacity, state.head == 0, state.count == state.spans.count {
-                state.spans.append(span)
+        let seldom = span.seldomFields
+        let size = span.plainSize + span.attributes.encoded.count + seldom.count
+        let head = ProtobufWriter.size(delimited: size) - size + span.plainSize
+        let (isFull, wakes) = withUnsafeTemporaryAllocation(of: UInt8.self, capacity: head) { room in
+            var out = ProtobufWriter(room)
+            out.put(2 << 3 | 2)
+            out.put(varint: UInt64(size))
+            span.putPlain(&out)
+            precondition(out.count == head, "\(out.count) bytes instead of \(head)")
+            return self.state.withLock { state in
+                if state.filling.bytes.isEmpty { state.filling.bytes.reserveCapacity(state.usual) }
+                state.filling.bytes.append(contentsOf: UnsafeBufferPointer(room))
+                state.filling.bytes += span.attributes.encoded
+                state.filling.bytes += seldom
+                state.filling.count += 1
                 state.count += 1
-                return (false, state.count == self.wakeAt)
+                let isFull = state.count > self.capacity
+                if isFull { Self.dropOldest(&state) }
+                let wakes = state.filling.count == self.batch
+                if wakes {
+                    state.usual = state.filling.bytes.count * 9 / 8
+                    state.full.append(state.filling)
+                    state.filling = SpanBatch()
+                }
+                return (isFull, wakes)
             }
-            state.spans[(state.head + state.count) % state.spans.count] = span
-            if state.count < state.spans.count {
-                state.count += 1
-                return (false, state.count == self.wakeAt)
-            }
-            state.head = (state.head + 1) % state.spans.count
-            return (true, false)
         }
-        if full { self.dropped.increment() }
+        if isFull { self.dropped.increment() }
         if wakes { self.woken.yield() }
+    }
+
+    /// Of the first full batch: there is one, for a batch is no larger than all that is held.
+    private static func dropOldest(_ state: inout State) {
+        state.count -= 1
+        state.full[0].dropFirst()
+        if state.full[0].count == 0 { state.full.removeFirst() }
     }
 
     package var count: Int { self.state.withLock { $0.count } }
 
-    /// Takes up to `maximum` spans out, oldest first.
-    package func take(_ maximum: Int) -> [FinishedSpan] {
+    /// Takes the oldest out, at most a batch. Nil: there are none.
+    package func take() -> SpanBatch? {
         self.state.withLock { state in
-            var taken: [FinishedSpan] = []
-            while taken.count < maximum, state.count > 0 {
-                if let span = state.spans[state.head] { taken.append(span) }
-                state.spans[state.head] = nil
-                state.head = (state.head + 1) % state.spans.count
-                state.count -= 1
-            }
+            let taken = state.full.isEmpty ? state.filling : state.full.removeFirst()
+            guard taken.count > 0 else { return nil }
+            if state.full.isEmpty, state.count == taken.count { state.filling = SpanBatch() }
+            state.count -= taken.count
             return taken
         }
     }

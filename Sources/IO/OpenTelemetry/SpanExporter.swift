@@ -80,8 +80,7 @@ package final class SpanExporter: Sendable {
     private func handOver() async {
         let end = ContinuousClock.now + Self.lastWords
         while ContinuousClock.now < end {
-            let batch = self.sink.take(self.settings.batch)
-            if batch.isEmpty { return }
+            guard let batch = self.sink.take() else { return }
             await self.export(batch, until: end)
         }
         self.lose(self.sink.count, "the node ends")
@@ -93,15 +92,14 @@ package final class SpanExporter: Sendable {
                 do { try await Task.sleep(until: end, clock: .continuous) } catch { return }
                 self.notBefore.withLock { $0 = nil }
             }
-            let batch = self.sink.take(self.settings.batch)
-            if batch.isEmpty { return }
+            guard let batch = self.sink.take() else { return }
             await self.export(batch, until: ContinuousClock.now + self.settings.patience)
             // Less than a batch is left to the next look: a trickle of spans is not a request each.
             if self.sink.count < self.settings.batch { return }
         }
     }
 
-    private func export(_ batch: [FinishedSpan], until end: ContinuousClock.Instant) async {
+    private func export(_ batch: SpanBatch, until end: ContinuousClock.Instant) async {
         let request = self.encoding.request(batch)
         var pause = Duration.milliseconds(500)
         while true {

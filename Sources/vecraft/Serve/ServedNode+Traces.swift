@@ -26,7 +26,7 @@ struct NodeTraces: Sendable {
             ("telemetry.sdk.name", "vecraft"), ("telemetry.sdk.language", "swift"),
             ("telemetry.sdk.version", Build.version),
         ])
-        let sink = SpanSink(capacity: settings.queue, wakeAt: settings.batch, registry: node.registry)
+        let sink = SpanSink(capacity: settings.queue, batch: settings.batch, registry: node.registry)
         let exporter = try SpanExporter(
             settings, sink: sink, version: Build.version, registry: node.registry, group: node.group)
         let tracer = SpanTracer(sink: sink, sampler: settings.sampler)
