@@ -19,6 +19,9 @@ enum OverheadBenchmark {
 
         var settings: [String] { self == .nothing || self == .control ? ["metrics.enabled=false"] : [] }
 
+        /// Of spans that are no batch yet, milliseconds.
+        static let delay = 100
+
         /// One call of so many.
         var traced: Int { self == .everything ? 1 : self == .sampled ? 100 : 0 }
 
@@ -27,7 +30,7 @@ enum OverheadBenchmark {
             return [
                 "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:\(collector)", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
                 "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": self == .sampled ? "0.01" : "1",
-                "OTEL_BSP_MAX_QUEUE_SIZE": "8192",
+                "OTEL_BSP_MAX_QUEUE_SIZE": "8192", "OTEL_BSP_SCHEDULE_DELAY": "\(Self.delay)",
             ]
         }
     }
@@ -39,7 +42,7 @@ enum OverheadBenchmark {
         try await Self.searches(collector, &report, group)
         if CommandLine.arguments.dropFirst(2).first != "search" { try await Self.ingest(collector, &report, group) }
         report.note(
-            "slower, more: the median of each round's ratio to the node that tells nothing; than metrics: to searches of the same node without spans")
+            "slower, more: the median of each round's ratio to the node that tells nothing; than metrics: for searches, to those of the same node without spans")
         report.note("collector, client and nodes share the cores")
         report.note("target: at most 5 % of either")
         try report.finish()
@@ -89,6 +92,8 @@ enum OverheadBenchmark {
                     let sent = collector.bytes
                     let before = cpuSecondsOfThreads(of: bench.server.processID)
                     let spent = try await seconds { try await Self.search(clients, queries, calls, telling.traced) }
+                    // What is left of its spans goes out in its own time.
+                    try await Task.sleep(for: .milliseconds(3 * Telling.delay))
                     let cpu = cpuSecondsOfThreads(of: bench.server.processID) - before
                     guard round >= 0 else { continue }
                     found[telling, default: Found()].add(

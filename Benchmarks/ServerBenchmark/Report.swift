@@ -63,10 +63,12 @@ func cpuSeconds(of process: Int32) -> Double { ProcessFigures.cpuSeconds(of: pro
 func cpuSecondsOfThreads(of process: Int32) -> Double {
     let folder = "/proc/\(process)/task"
     let threads = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-    return threads.reduce(0) { sum, thread in
+    let sum = threads.reduce(0) { sum, thread in
         let text = try? String(contentsOfFile: "\(folder)/\(thread)/schedstat", encoding: .utf8)
         return sum + (text?.split(separator: " ").first.flatMap { Double($0) } ?? 0) / 1e9
     }
+    // A kernel that does not count so.
+    return sum > 0 ? sum : cpuSeconds(of: process)
 }
 
 func seconds(_ body: () async throws -> Void) async rethrows -> Double {

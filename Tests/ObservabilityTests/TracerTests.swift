@@ -148,12 +148,18 @@ extension OTLPTraceV1.Span {
 
     @Test func aCallersMistakeIsNoErrorOfTheServer() throws {
         let tracer = self.tracer()
-        for code in [VecraftError.Code.notFound, .unavailable] {
-            let span = try #require(tracer.request(nil, state: { nil }, name: "?").1)
-            span.end("get", .server, error: VecraftError(code, String(repeating: "x", count: 10_000)))
+        // The second is one character.
+        for message in [String(repeating: "x", count: 10_000), "x" + String(repeating: "\u{301}", count: 10_000)] {
+            for code in [VecraftError.Code.notFound, .unavailable] {
+                let span = try #require(tracer.request(nil, state: { nil }, name: "?").1)
+                span.end("get", .server, error: VecraftError(code, message))
+            }
         }
         let spans = try tracer.sink.spans()
-        #expect(spans[0].status == nil && spans[1].status?.code == .error && spans[1].status?.message.count == 512)
+        for i in [0, 2] {
+            #expect(spans[i].status == nil && spans[i + 1].status?.code == .error)
+            #expect(spans[i + 1].status?.message.unicodeScalars.count == 512)
+        }
     }
 
     @Test func aSinkWakesItsExporterWhenThereIsEnough() async {

@@ -143,10 +143,10 @@ private final class ScriptedCollector: TraceCollector {
         for bad in [
             "", "soon", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Sun, 06 Nov 1994 08:49 GMT",
             "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Now 1994 08:49:37 GMT", "Sun, x6 Nov 1994 08:49:37 GMT",
-            "Sun, 06 Nov 99999999999 08:49:37 GMT",
+            "Sun, 06 Nov 99999999999 08:49:37 GMT", "Sun, 06 Nov 1994 08:xx:49:37 GMT", "Sun, 06 Nov 1994 08:99:37 GMT",
         ] { #expect(HTTPDate.seconds(bad, after: 0) == nil, "\(bad)") }
         // Whatever somebody writes into it: a number, and no trap.
-        for odd in ["Sun, 06 Nov -2147483648 08:49:37 GMT", "Sun, 2147483647 Nov 2147483647 2147483647:0:0 GMT"] {
+        for odd in ["Sun, 06 Nov -2147483648 08:49:37 GMT", "Sun, 2147483647 Nov 2147483647 23:0:0 GMT"] {
             #expect(HTTPDate.seconds(odd, after: 0) ?? 0 >= 0, "\(odd)")
         }
     }

@@ -87,7 +87,7 @@ import Testing
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:s3cret@c:4318"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: s3cret"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a=s3cret%zz"), ("OTEL_EXPORTER_OTLP_HEADERS", "a=s3cret%0A"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "a=s3cret%+f"), ("OTEL_EXPORTER_OTLP_HEADERS", "a=s3cret%4"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=s3cret%+f"), ("OTEL_EXPORTER_OTLP_HEADERS", "a=s3cret%-0"), ("OTEL_EXPORTER_OTLP_HEADERS", "a=s3cret%4"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-auth-bin=s3cret"), ("OTEL_EXPORTER_OTLP_HEADERS", "api:key=s3cret"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x(a)=s3cret"), ("OTEL_EXPORTER_OTLP_HEADERS", "Host=s3cret"),
     ])

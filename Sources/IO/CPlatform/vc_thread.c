@@ -44,6 +44,8 @@ static uint64_t nanoseconds(clockid_t clock) {
 void vc_thread_breathe(void) {
     // A search is answered within this; whoever is on the processor for longer computes, as the caller does.
     static const uint64_t longest = 2000000;
+    // It may have been stopped meanwhile, for as long as somebody liked.
+    static const uint64_t most = 50000000;
     // By the thread's own processor time, nanoseconds: what it must have computed before it gives way again.
     static _Thread_local uint64_t until;
     if (until != 0) {
@@ -53,7 +55,7 @@ void vc_thread_breathe(void) {
     uint64_t left = nanoseconds(CLOCK_MONOTONIC);
     sched_yield();
     uint64_t away = nanoseconds(CLOCK_MONOTONIC) - left;
-    if (away > longest) until = nanoseconds(CLOCK_THREAD_CPUTIME_ID) + away;
+    if (away > longest) until = nanoseconds(CLOCK_THREAD_CPUTIME_ID) + (away < most ? away : most);
 }
 
 void vc_thread_name(const char *name) {

@@ -88,8 +88,8 @@ package final class RequestSpan: Sendable {
                 status: Self.status(error, kind)))
     }
 
-    /// Longest message of a status kept: an error may repeat what a caller sent. Characters.
-    private static let statusCharacters = 512
+    /// Longest message of a status kept: an error may repeat what a caller sent. Unicode scalars, for a character may be of any length.
+    private static let statusScalars = 512
 
     private static func status(_ error: VecraftError?, _ kind: SpanKind) -> SpanStatus? {
         guard let error else { return nil }
@@ -100,7 +100,7 @@ package final class RequestSpan: Sendable {
             default: return nil
             }
         }
-        return SpanStatus(code: .error, message: String(error.message.prefix(Self.statusCharacters)))
+        return SpanStatus(code: .error, message: String(String.UnicodeScalarView(error.message.unicodeScalars.prefix(Self.statusScalars))))
     }
 }
 

@@ -10,8 +10,8 @@ enum HTTPDate {
     /// - Returns: Seconds, not negative; nil for what is no such time.
     static func seconds(_ text: String, after now: Int) -> Int? {
         let words = text.split(separator: " ")
-        let clock = words.count == 6 ? words[4].split(separator: ":").compactMap { Int32($0) } : []
-        guard clock.count == 3, words[5] == "GMT", let day = Int32(words[1]), let year = Int32(words[3]),
+        let clock = words.count == 6 ? words[4].split(separator: ":").map { Int32($0) ?? -1 } : []
+        guard clock.count == 3, clock.allSatisfy({ (0...60).contains($0) }), words[5] == "GMT", let day = Int32(words[1]), let year = Int32(words[3]),
             let month = Self.months.firstIndex(of: String(words[2]))
         else { return nil }
         var fields = tm()

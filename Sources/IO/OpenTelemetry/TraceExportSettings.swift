@@ -318,8 +318,9 @@ private enum PercentText {
                 continue
             }
             // Two digits and no sign, which Swift would take.
-            guard let code = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16), rest.count >= 2,
-                rest.first != UInt8(ascii: "+")
+            let digits = rest.prefix(2)
+            guard digits.count == 2, digits.allSatisfy({ Character(UnicodeScalar($0)).isHexDigit }),
+                let code = UInt8(String(decoding: digits, as: UTF8.self), radix: 16)
             else { return nil }
             bytes.append(code)
             rest = rest.dropFirst(2)

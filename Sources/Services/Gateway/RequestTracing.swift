@@ -22,6 +22,7 @@ extension RequestContext {
     var instrumentation: InstrumentationContext {
         var context = InstrumentationContext.topLevel
         context.trace = self.trace
+        context.traceState = self.span?.traceState
         return context
     }
 
@@ -115,7 +116,8 @@ extension RequestSpan {
     }
 
     private static func cut(_ name: String) -> String {
-        name.utf8.count <= 128 ? name : String(name.prefix(128))
+        // By scalars: a character may be of any length.
+        name.utf8.count <= 128 ? name : String(String.UnicodeScalarView(name.unicodeScalars.prefix(128)))
     }
 
     /// A stage of the request that ends now.

@@ -9,7 +9,7 @@ int vc_thread_background(int nice, unsigned microseconds);
 /// For a background thread, each tenth of a millisecond or so: whoever waits for this processor gets it. Without, a thread that
 /// woke while it was not its turn yet would wait until the next tick, up to 4 ms. Gives up what is left of the caller's turn,
 /// which must be short therefore; costs little when nobody waits. Where others compute as well, each such gift is a tick of
-/// theirs: then the caller takes as long for itself before the next, so that it comes to half of its share at least.
+/// theirs: then the caller takes as long for itself before the next (50 ms at most), so that it comes to half of its share at least.
 void vc_thread_breathe(void);
 /// Names the calling thread in `top` and core files; at most 15 bytes are kept.
 void vc_thread_name(const char *name);
