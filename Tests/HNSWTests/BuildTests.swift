@@ -2,6 +2,7 @@ import Foundation
 import HNSW
 import Primitives
 import Synchronization
+import TestTraits
 import Testing
 
 @Suite(.ownThreads) struct BuildTests {

@@ -1,5 +1,6 @@
 import HNSW
 import Primitives
+import TestTraits
 import Testing
 
 /// A merged graph that begins with the links of its largest part.

@@ -2,6 +2,7 @@ import Dispatch
 import HNSW
 import Primitives
 import Synchronization
+import TestTraits
 import Testing
 
 /// Graphs over the rows that a filter matches.

@@ -1,5 +1,6 @@
 import HNSW
 import Primitives
+import TestTraits
 import Testing
 
 @Suite(.ownThreads) struct TopKTests {

@@ -1,5 +1,6 @@
 import HNSW
 import Primitives
+import TestTraits
 import Testing
 
 /// Rows that wait for their links are found by scanning.

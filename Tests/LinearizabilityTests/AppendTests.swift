@@ -1,5 +1,6 @@
 import Linearizability
 import Primitives
+import TestTraits
 import Testing
 
 @Suite(.ownThreads) struct AppendTests {

@@ -1,6 +1,7 @@
 import Foundation
 import Linearizability
 import Primitives
+import TestTraits
 import Testing
 
 /// Seeded histories. `VECRAFT_HISTORY_SEEDS` says how many.

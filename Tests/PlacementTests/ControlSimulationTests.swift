@@ -1,6 +1,7 @@
 import Foundation
 import Placement
 import Simulation
+import TestTraits
 import Testing
 
 /// Whole control planes under one seed each. `VECRAFT_CONTROL_SEEDS=FROM..TO` chooses the seeds; `make simulate PROFILE=control` does it

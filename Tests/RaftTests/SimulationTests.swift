@@ -1,6 +1,7 @@
 import Foundation
 import Raft
 import Simulation
+import TestTraits
 import Testing
 
 /// Whole groups under one seed each. `VECRAFT_SIMULATE_SEEDS=FROM..TO` chooses the seeds; `make simulate SEEDS=FROM..TO` does it without tests.

@@ -3,6 +3,7 @@ import Foundation
 import Primitives
 import Synchronization
 import TestSupport
+import TestTraits
 import Testing
 
 @testable import ShardEngine

@@ -4,6 +4,7 @@ import JournalFormat
 import Primitives
 import Synchronization
 import TestSupport
+import TestTraits
 import Testing
 
 @testable import ShardEngine

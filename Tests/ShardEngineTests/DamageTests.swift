@@ -3,6 +3,7 @@ import Filter
 import JournalFormat
 import Primitives
 import TestSupport
+import TestTraits
 import Testing
 
 @testable import ShardEngine

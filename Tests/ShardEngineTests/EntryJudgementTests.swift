@@ -2,6 +2,7 @@ import Filter
 import JournalFormat
 import Primitives
 import TestSupport
+import TestTraits
 import Testing
 
 @testable import ShardEngine

@@ -3,6 +3,7 @@ import Foundation
 import HNSW
 import Primitives
 import TestSupport
+import TestTraits
 import Testing
 
 @testable import ShardEngine

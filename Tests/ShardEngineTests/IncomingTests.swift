@@ -2,6 +2,7 @@ import FileStore
 import Foundation
 import Primitives
 import TestSupport
+import TestTraits
 import Testing
 
 @testable import ShardEngine

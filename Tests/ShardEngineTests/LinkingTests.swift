@@ -3,6 +3,7 @@ import HNSW
 import Primitives
 import Synchronization
 import TestSupport
+import TestTraits
 import Testing
 
 @testable import ShardEngine

@@ -1,4 +1,5 @@
 import Primitives
+import TestTraits
 import Testing
 
 @testable import ShardEngine

@@ -2,6 +2,7 @@ import Filter
 import HNSW
 import Primitives
 import TestSupport
+import TestTraits
 import Testing
 
 @testable import ShardEngine

@@ -1,5 +1,6 @@
 import Primitives
 import TestSupport
+import TestTraits
 import Testing
 
 @testable import ShardEngine

@@ -1,11 +1,11 @@
-import TestSupport
-import Testing
+internal import TestSupport
+package import Testing
 
 /// Runs tests on threads that none of the others waits for.
-struct OwnThreads: SuiteTrait, TestTrait, TestScoping {
-    var isRecursive: Bool { true }
+package struct OwnThreads: SuiteTrait, TestTrait, TestScoping {
+    package var isRecursive: Bool { true }
 
-    func provideScope(
+    package func provideScope(
         for _: Test, testCase: Test.Case?, performing function: @concurrent @Sendable () async throws -> Void
     ) async throws {
         try await withTaskExecutorPreference(ComputingThreads.shared) { try await function() }
@@ -13,5 +13,5 @@ struct OwnThreads: SuiteTrait, TestTrait, TestScoping {
 }
 
 extension Trait where Self == OwnThreads {
-    static var ownThreads: OwnThreads { OwnThreads() }
+    package static var ownThreads: OwnThreads { OwnThreads() }
 }
