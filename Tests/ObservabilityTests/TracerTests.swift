@@ -30,7 +30,11 @@ extension OTLPTraceV1.Span {
     }
     fileprivate var texts: [String] {
         self.attributes.map { attribute in
-            if case .stringValue(let text) = attribute.value?.value { "\(attribute.key)=\(text)" } else { attribute.key }
+            if case .stringValue(let text) = attribute.value?.value {
+                "\(attribute.key)=\(text)"
+            } else {
+                attribute.key
+            }
         }
     }
 }
@@ -45,7 +49,8 @@ extension OTLPTraceV1.Span {
         _ sampler: TraceSampler = .parentBased(root: .always), capacity: Int = 8, batch: Int = 4
     ) -> SpanTracer {
         SpanTracer(
-            sink: SpanSink(capacity: capacity, batch: batch, registry: MetricsRegistry()), sampler: sampler, ids: TraceIDs(seed: 42))
+            sink: SpanSink(capacity: capacity, batch: batch, registry: MetricsRegistry()), sampler: sampler,
+            ids: TraceIDs(seed: 42))
     }
 
     @Test func aChildContinuesItsParentsTrace() throws {
@@ -60,7 +65,9 @@ extension OTLPTraceV1.Span {
         #expect(spans.map(\.name) == ["inner", "outer"])
         #expect(spans[0].parent == spans[1].id && spans[0].trace.traceLow == spans[1].trace.traceLow)
         #expect(spans[1].parent == nil)
-        #expect(spans[0].startTimeUnixNano <= spans[0].endTimeUnixNano && spans[0].startTimeUnixNano > 1_700_000_000_000_000_000)
+        #expect(
+            spans[0].startTimeUnixNano <= spans[0].endTimeUnixNano
+                && spans[0].startTimeUnixNano > 1_700_000_000_000_000_000)
         #expect(tracer.sink.count == 0)
     }
 

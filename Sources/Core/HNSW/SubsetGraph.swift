@@ -42,8 +42,9 @@ package final class SubsetGraph: Sendable {
             request, live: live, scansFirst: scansFirst, scratch: scratch, into: top, interrupted)
         if stats.ef > 0 {
             let isApart: UInt32 = stats.strategy == .scan ? 1 << 16 : 0
-            let share = min(8, self.walks.wrappingAdd(1, ordering: .relaxed).oldValue &+ 1)
-            self.apart.store(apart - apart / max(1, share) + isApart / max(1, share), ordering: .relaxed)
+            let walked = self.walks.wrappingAdd(1, ordering: .relaxed).oldValue
+            let share = min(8, max(1, walked &+ 1))
+            self.apart.store(apart - apart / share + isApart / share, ordering: .relaxed)
         }
         return stats
     }

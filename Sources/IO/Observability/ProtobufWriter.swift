@@ -29,7 +29,9 @@ package struct ProtobufWriter {
     }
 
     package mutating func put(bigEndian value: UInt64) {
-        for shift in stride(from: 56 as UInt64, through: 0, by: -8) { self.put(UInt8(truncatingIfNeeded: value >> shift)) }
+        for shift in stride(from: 56 as UInt64, through: 0, by: -8) {
+            self.put(UInt8(truncatingIfNeeded: value >> shift))
+        }
     }
 
     /// - Parameter count: Bytes of the text.

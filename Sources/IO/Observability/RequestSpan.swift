@@ -100,7 +100,9 @@ package final class RequestSpan: Sendable {
             default: return nil
             }
         }
-        return SpanStatus(code: .error, message: String(String.UnicodeScalarView(error.message.unicodeScalars.prefix(Self.statusScalars))))
+        return SpanStatus(
+            code: .error,
+            message: String(String.UnicodeScalarView(error.message.unicodeScalars.prefix(Self.statusScalars))))
     }
 }
 

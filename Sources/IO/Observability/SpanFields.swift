@@ -9,16 +9,14 @@ extension [SpanField]: SpanFieldReceiver {}
 /// other, in protobuf's encoding.
 ///
 /// One buffer that never grows for most spans, and nothing to release but that, however many there are; what exports them copies it.
-package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleByArrayLiteral {
+package struct SpanFields: Sendable, SpanFieldReceiver, ExpressibleByArrayLiteral {
     package private(set) var encoded: [UInt8] = []
     /// The field's number: 9 in a span, 3 in an event.
     private var number: UInt8 = 9
 
-    package init() {}
     /// - Parameter bytes: Room made beforehand.
     init(reserving bytes: Int) { self.encoded.reserveCapacity(bytes) }
-    package init(_ fields: some Sequence<SpanField>) { for field in fields { self.append(field) } }
-    init(_ fields: some Sequence<SpanField>, as number: UInt8) {
+    package init(_ fields: some Sequence<SpanField>, as number: UInt8 = 9) {
         self.number = number
         for field in fields { self.append(field) }
     }
@@ -34,7 +32,7 @@ package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleBy
             out.put(self.number << 3 | 2)
             out.put(varint: UInt64(content))
             out.put(1, field.key, key)
-            Self.put(field.value, value, &out)
+            Self.put(2, field.value, value, &out)
             precondition(out.count == size, "attribute \(field) is \(out.count) bytes instead of \(size)")
             self.encoded.append(contentsOf: UnsafeBufferPointer(room))
         }
@@ -59,15 +57,11 @@ package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleBy
         values.reduce(0) { $0 + Self.delimited(Self.size(of: $1)) }
     }
 
-    /// An `AnyValue` as field 2 of what it lies in.
+    /// An `AnyValue` as a field of what it lies in.
     /// - Parameter size: Of the value.
-    private static func put(_ value: SpanField.Value, _ size: Int, _ out: inout ProtobufWriter) {
-        out.put(2 << 3 | 2)
+    private static func put(_ number: UInt8, _ value: SpanField.Value, _ size: Int, _ out: inout ProtobufWriter) {
+        out.put(number << 3 | 2)
         out.put(varint: UInt64(size))
-        Self.put(content: value, &out)
-    }
-
-    private static func put(content value: SpanField.Value, _ out: inout ProtobufWriter) {
         switch value {
         case .text(let text): out.put(1, text, text.utf8.count)
         case .flag(let flag):
@@ -82,11 +76,7 @@ package struct SpanFields: Sendable, Equatable, SpanFieldReceiver, ExpressibleBy
         case .list(let values):
             out.put(5 << 3 | 2)
             out.put(varint: UInt64(Self.size(ofList: values)))
-            for value in values {
-                out.put(1 << 3 | 2)
-                out.put(varint: UInt64(Self.size(of: value)))
-                Self.put(content: value, &out)
-            }
+            for value in values { Self.put(1, value, Self.size(of: value), &out) }
         }
     }
 }

@@ -163,7 +163,8 @@ package final class RecordedSpan: Tracing.Span {
             state.ended = true
             return FinishedSpan(
                 name: state.name, kind: self.kind, trace: self.trace, parentSpanID: self.parent,
-                traceState: self.context.traceState, start: self.start, end: max(self.start, end), attributes: SpanFields(state.attributes.fields),
+                traceState: self.context.traceState, start: self.start, end: max(self.start, end),
+                attributes: SpanFields(state.attributes.fields),
                 status: state.status, events: state.events, links: state.links)
         }
         if let finished { sink.append(finished) }
