@@ -36,9 +36,16 @@ import Testing
         return build.finish()
     }
 
-    private static func find(_ graph: SubsetGraph, _ request: GraphSearch, live: Int) -> [Neighbour] {
+    private static func find(
+        _ graph: SubsetGraph, over rows: [UInt32], _ request: GraphSearch, live: Int
+    ) -> [Neighbour] {
         let top = TopK(k: request.k)
-        graph.search(request, live: live, scratch: SearchScratch(), into: top)
+        let members = Set(rows)
+        RowSet(count: points.count) { members.contains(UInt32($0)) }.words.withUnsafeBufferPointer { words in
+            var request = request
+            request.allowed = words.baseAddress
+            graph.search(request, live: live, scratch: SearchScratch(), into: top)
+        }
         return top.neighbours()
     }
 
@@ -69,7 +76,7 @@ import Testing
                     var request = GraphSearch(query: query, k: 10)
                     request.deleted = words.baseAddress
                     request.segment = 3
-                    return Self.find(graph, request, live: live)
+                    return Self.find(graph, over: rows, request, live: live)
                 }
                 #expect(found.count == min(10, live))
                 #expect(Set(found.map(\.row)).count == found.count)
@@ -88,7 +95,8 @@ import Testing
     @Test func aWalkFindsWhatTheWholeGraphWould() throws {
         let points = Self.points
         let sealed = try Self.growing.sealed(.int8, points).graph
-        let graph = Self.subset((0..<UInt32(points.count)).filter { $0 % 3 == 0 }, of: sealed)
+        let rows = (0..<UInt32(points.count)).filter { $0 % 3 == 0 }
+        let graph = Self.subset(rows, of: sealed)
         var whole = 0.0
         var part = 0.0
         for q in 0..<Self.queries.count {
@@ -98,7 +106,7 @@ import Testing
             let truth = points.nearest(request.query, k: 10)
             whole += points.recall(sealed.find(request).neighbours, truth, request.query)
             let among = points.nearest(request.query, k: 10) { $0 % 3 == 0 }
-            part += points.recall(Self.find(graph, request, live: graph.count), among, request.query)
+            part += points.recall(Self.find(graph, over: rows, request, live: graph.count), among, request.query)
         }
         #expect(part >= whole - 0.02 * Double(Self.queries.count), "\(part) and \(whole) of \(Self.queries.count)")
     }
@@ -109,11 +117,12 @@ import Testing
         for rows in [[UInt32(17)], (0..<64).map { UInt32($0 * 7) }, (0..<900).map { UInt32($0) }] {
             let graph = Self.subset(rows, of: sealed)
             for k in [1, 10, rows.count, rows.count + 50] {
-                let found = Self.find(graph, GraphSearch(query: Self.points.base, k: k), live: rows.count)
+                let found = Self.find(
+                    graph, over: rows, GraphSearch(query: Self.points.base, k: k), live: rows.count)
                 #expect(found.count == min(k, rows.count))
                 #expect(Set(found.map(\.row)).isSubset(of: Set(rows)))
             }
-            #expect(Self.find(graph, GraphSearch(query: Self.points.base, k: 3), live: 0) == [])
+            #expect(Self.find(graph, over: rows, GraphSearch(query: Self.points.base, k: 3), live: 0) == [])
         }
     }
 

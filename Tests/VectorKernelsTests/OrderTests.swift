@@ -100,6 +100,21 @@ import VectorKernels
                 var ids = [UInt32](repeating: 0, count: end + 128)
                 var next = 0
                 #expect(vk_next_nodes(nil, nil, &next, end, end + 1, &ids) == end)
+                for variant in Variant.all {
+                    for limit in [1, 7, 64, 256] {
+                        var ids = [UInt32](repeating: 0, count: limit + 64)
+                        for all in [false, true] {
+                            var next = 0
+                            var found: [UInt32] = []
+                            while next < end {
+                                let count = variant.kernels.next_rows(all ? nil : bitmap, &next, end, limit, &ids)
+                                #expect(count <= limit + 63 && next % 64 == 0)
+                                found += ids[..<count]
+                            }
+                            #expect(found == (all ? Array(0..<end) : rows).map { UInt32($0) }, "\(variant)")
+                        }
+                    }
+                }
             }
         }
     }

@@ -39,6 +39,7 @@ func measure(
         request.ef = ef
         request.strategy = strategy
         request.allowed = filter?.bitmap(q)
+        request.allowedCount = filter?.count(q)
         return request
     }
     func search(_ q: Int, _ scratch: SearchScratch, _ top: TopK) -> SearchStats {
@@ -109,9 +110,11 @@ final class RowFilters {
     }
 
     private var bits: [UnsafeMutablePointer<UInt64>] = []
+    private var counts: [Int] = []
     private var truths: [[UInt32]] = []
 
     var queryCount: Int { self.bits.count }
+    func count(_ q: Int) -> Int { self.counts[q] }
     func bitmap(_ q: Int) -> UnsafePointer<UInt64> { UnsafePointer(self.bits[q]) }
     func truth(_ q: Int) -> [UInt32] { self.truths[q] }
 
@@ -150,14 +153,22 @@ final class RowFilters {
         (0..<UInt32(count)).filter { self.bits[q][Int($0) / 64] >> UInt64($0 % 64) & 1 == 1 }
     }
 
+    /// - Parameter rows: In the order of their distance to the query.
     private func add(_ rows: [Int], of count: Int) {
         let words = (count + 63) / 64
         let bitmap = UnsafeMutablePointer<UInt64>.allocate(capacity: words)
         bitmap.initialize(repeating: 0, count: words)
         for row in rows { bitmap[row / 64] |= 1 << UInt64(row % 64) }
-        self.bits.append(bitmap)
+        // One filter for all queries is one bitmap, which the cache keeps.
+        if let first = self.bits.first, memcmp(first, bitmap, words * 8) == 0 {
+            bitmap.deallocate()
+            self.bits.append(first)
+        } else {
+            self.bits.append(bitmap)
+        }
+        self.counts.append(rows.count)
         self.truths.append(rows.prefix(k).map { UInt32($0) })
     }
 
-    deinit { for bitmap in self.bits { bitmap.deallocate() } }
+    deinit { for bitmap in Set(self.bits) { bitmap.deallocate() } }
 }

@@ -71,6 +71,36 @@ struct CodeBook {
         query.pointee.is_row = 0
     }
 
+    /// Sketches one row: the bytes of `vk_sketch_stride`.
+    func sketch(_ row: UnsafePointer<Float>, to sketch: UnsafeMutableRawPointer) {
+        let words = (self.dimension + 63) / 64
+        let coded = self.kernels.pointee.sketch_row(
+            row, self.centre, UInt32(self.dimension), sketch.bindMemory(to: UInt64.self, capacity: words))
+        let terms = (sketch + 8 * words).bindMemory(to: Float.self, capacity: 2)
+        terms[0] = coded.step
+        terms[1] = self.bias(coded)
+    }
+
+    /// Of a row without a vector: farther than any other.
+    static func sketchNothing(_ sketch: UnsafeMutableRawPointer, dimension: Int) {
+        let terms = (sketch + (dimension + 63) / 64 * 8).bindMemory(to: Float.self, capacity: 2)
+        terms[0] = 0
+        terms[1] = .infinity
+    }
+
+    /// Aims `query` at a vector for rows' sketches; its signs go to `planes`, two words for each 64 components.
+    func aimSketch(
+        _ query: UnsafeMutablePointer<vk_query>, at vector: UnsafePointer<Float>, planes: UnsafeMutablePointer<UInt64>
+    ) {
+        let coded = self.kernels.pointee.sketch_query(vector, self.centre, UInt32(self.dimension), planes)
+        query.pointee.codes = UnsafeRawPointer(planes).assumingMemoryBound(to: Int8.self)
+        // A product comes out doubled.
+        query.pointee.scale = 0.5 * self.factor * coded.step
+        query.pointee.bias = self.bias(coded)
+        query.pointee.offset = 3 * Int32(self.dimension)
+        query.pointee.is_row = 0
+    }
+
     /// Aims `query` at a row by its 8-bit codes. The distance of two rows is the same either way, to the bit.
     @inline(__always) func aim(_ query: UnsafeMutablePointer<vk_query>, at row: UInt32, of rows: UnsafePointer<vk_rows>)
     {

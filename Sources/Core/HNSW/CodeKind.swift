@@ -1,3 +1,5 @@
+internal import VectorKernels
+
 /// What a walk measures.
 package enum CodeKind: UInt8, Sendable, CaseIterable {
     /// The rows' floats.
@@ -14,6 +16,12 @@ package enum CodeKind: UInt8, Sendable, CaseIterable {
         case .int8: (dimension + 63) / 64 * 64
         case .int4: (dimension + 127) / 128 * 64
         }
+    }
+
+    /// Bytes of one row's sketch, 0 where rows have none: by codes of few lines a scan is hardly slower than by sketches.
+    package func sketchStride(dimension: Int) -> Int {
+        let stride = Int(vk_sketch_stride(UInt32(dimension)))
+        return dimension > 128 && self.stride(dimension: dimension) >= 2 * stride ? stride : 0
     }
 
     /// Codes of a query: one byte a component, whatever the rows have.

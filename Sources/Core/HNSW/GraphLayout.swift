@@ -1,14 +1,15 @@
 internal import Primitives
 
-/// Where things are in a sealed graph, format 2. All integers little-endian, every section 64-byte aligned.
+/// Where things are in a sealed graph, format 3; format 2 has no sketches and is read all the same. All integers little-endian, every section 64-byte aligned.
 ///
 /// Points are numbered as nodes: all rows that are linked, neighbours near one another. Header, then for each node its level,
 /// its row, for each row its node (or `VK_NO_ROW`), for each node its links of level 0 and where its upper lists start, then
 /// the upper lists in node order; the centre of the data; for each node its float16 row, its codes and their terms, where
-/// the graph has them. What a walk reads lies in sections of its own; the float16 rows are read for the last few alone.
+/// the graph has them; and for each row its sketch, if rows have one. What a walk reads lies in sections of its own; the float16 rows are read for the last few alone.
 struct GraphLayout {
     static let magic: UInt64 = 0x3157_534e_4847_4356  // "VCGHNSW1"
-    static let version: UInt32 = 2
+    static let version: UInt32 = 3
+    private static let versionWithoutSketches: UInt32 = 2
     static let headerBytes = 64
     /// In place of a half shift: no float16 rows.
     private static let noHalves = Int8.min
@@ -23,8 +24,12 @@ struct GraphLayout {
     var upperLists: Int
     /// As ``HalfRows/shift``; nil without float16 rows.
     var halfShift: Int?
+    /// Of a format that has sketches.
+    var isSketched = true
     /// What was asked for when it was sealed, by its code; 0 in graphs that do not say.
     var asked: UInt8 = 0
+    /// Eighths of the ``IntrinsicDimension`` of the rows, 0 where it is not known.
+    var intrinsicEighths: UInt8 = 0
     /// As ``HNSWGraph/entry``, of a node.
     var entry: UInt64
 
@@ -45,14 +50,16 @@ struct GraphLayout {
     }
     var codes: Range<Int> { self.section(at: self.halves.upperBound, self.nodeCount * self.codeStride) }
     var terms: Range<Int> { self.section(at: self.codes.upperBound, self.kind == .none ? 0 : self.nodeCount * 8) }
-    var bytes: Int { self.terms.upperBound }
+    var sketchStride: Int { self.isSketched ? self.kind.sketchStride(dimension: self.dimension) : 0 }
+    var sketches: Range<Int> { self.section(at: self.terms.upperBound, self.rowCount * self.sketchStride) }
+    var bytes: Int { self.sketches.upperBound }
     /// Without the float16 rows.
     var residentBytes: Int { self.bytes - self.halves.count }
 
     var header: [UInt8] {
         var writer = ByteWriter(reserving: Self.headerBytes)
         writer.write(Self.magic)
-        writer.write(Self.version)
+        writer.write(self.isSketched ? Self.version : Self.versionWithoutSketches)
         writer.write(self.metric.rawValue)
         writer.write(self.kind.rawValue)
         writer.write(UInt16(self.m))
@@ -63,6 +70,7 @@ struct GraphLayout {
         writer.write(UInt32(self.upperLists))
         writer.write(UInt8(bitPattern: self.halfShift.map { Int8($0) } ?? Self.noHalves))
         writer.write(self.asked)
+        writer.write(self.intrinsicEighths)
         writer.pad(to: 8)
         writer.write(self.entry)
         writer.write(UInt64(self.bytes))
@@ -77,9 +85,14 @@ extension GraphLayout {
         var reader = ByteReader(mapped)
         guard try reader.read(UInt64.self) == Self.magic else { throw DecodingFault(position: 0, what: "not a graph") }
         let version = try reader.read(UInt32.self)
-        guard version == Self.version else {
-            throw DecodingFault(position: 8, what: "graph of format \(version); this release reads \(Self.version)")
+        guard Self.versionWithoutSketches...Self.version ~= version else {
+            throw DecodingFault(
+                position: 8,
+                what: """
+                    graph of format \(version); this release reads \(Self.versionWithoutSketches) to \(Self.version)
+                    """)
         }
+        self.isSketched = version == Self.version
         guard let metric = Metric(rawValue: try reader.read()), let kind = CodeKind(rawValue: try reader.read())
         else { throw DecodingFault(position: 12, what: "unknown metric or kind of codes") }
         self.metric = metric
@@ -93,6 +106,7 @@ extension GraphLayout {
         let shift = Int8(bitPattern: try reader.read(UInt8.self))
         self.halfShift = shift == Self.noHalves ? nil : Int(shift)
         self.asked = try reader.read()
+        self.intrinsicEighths = try reader.read()
         try reader.skipPadding(to: 8)
         self.entry = try reader.read()
         let bytes = try reader.read(UInt64.self)

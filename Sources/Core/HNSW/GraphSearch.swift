@@ -23,7 +23,7 @@ package struct GraphSearch {
     package var ef = 0
     /// Rows that may be returned; nil for all.
     package var allowed: UnsafePointer<UInt64>?
-    /// Bits set in ``allowed`` below ``rowLimit``; counted when nil.
+    /// Bits set in ``allowed``, when it has none of deleted rows and none from ``rowLimit`` on; nil when that is not known.
     package var allowedCount: Int?
     /// Rows that may not be returned, though the walk passes through them.
     package var deleted: UnsafePointer<UInt64>?

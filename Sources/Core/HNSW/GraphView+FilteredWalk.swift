@@ -71,10 +71,16 @@ extension GraphView {
     /// The two-hop idea of ACORN-1 (Patel et al., arXiv:2403.04871): where a tenth of the rows is eligible, a list of 32
     /// and the 32 lists behind it hold about as many eligible rows as an unfiltered list.
     /// Two candidates are under way at a time: the lists behind one arrive while the rows of the other are measured.
-    /// - Parameter reach: Eligible rows per hop after which no more ways are tried.
+    ///
+    /// Where the nearest are hardly nearer than others, a walk that knows few ways misses more of them: then it keeps up to
+    /// ``mostEffort`` times as many candidates, by the local intrinsic dimension of those it found.
+    /// - Parameters:
+    ///   - ef: Candidates kept where distances tell rows apart.
+    ///   - isProduct: Distances have no zero to be compared with; the most are kept.
+    ///   - reach: Eligible rows per hop after which no more ways are tried.
     /// - Returns: Entries in `memory.pool`, nearest first; the entry point among them may not be eligible.
     @inline(__always) func nearestWithin(
-        ef: Int, reach: Int, entries: Int, eligible: UnsafePointer<UInt64>,
+        ef: Int, isProduct: Bool, reach: Int, entries: Int, eligible: UnsafePointer<UInt64>,
         _ memory: SearchScratch.Memory, _ counts: inout WalkCounts, interrupted: () -> Bool
     ) -> Int {
         let pool = memory.pool
@@ -89,11 +95,18 @@ extension GraphView {
         var count = 0
         var size = entries
         var next = 0
+        let most = Int(Self.mostEffort * Double(ef))
+        var wanted = ef
+        var isKnown = false
         while true {
             var aheadCount = 0
             var waysCount = 0
             while next < size, Candidate.isExpanded(pool[next]) { next &+= 1 }
-            if next < size {
+            if next >= wanted, next < size, count == 0, !isKnown {
+                isKnown = true
+                wanted = isProduct ? most : Int(Double(ef) * Self.effort(pool, min(ef, 16)))
+            }
+            if next < size, next < wanted {
                 let candidate = pool[next]
                 pool[next] = candidate | Candidate.expanded
                 next &+= 1
@@ -108,13 +121,13 @@ extension GraphView {
             }
             self.measure(self.rows, memory.query, ids, count, keys)
             counts.distances &+= count
-            var worst = size == ef ? Candidate.key(pool[ef &- 1]) : UInt32.max
+            var worst = size == most ? Candidate.key(pool[most &- 1]) : UInt32.max
             var i = 0
             while i < count {
                 if keys[i] < worst {
-                    let at = self.poolInsert(pool, size, ef, Candidate.pack(key: keys[i], row: ids[i]))
-                    if size < ef { size &+= 1 }
-                    if size == ef { worst = Candidate.key(pool[ef &- 1]) }
+                    let at = self.poolInsert(pool, size, most, Candidate.pack(key: keys[i], row: ids[i]))
+                    if size < most { size &+= 1 }
+                    if size == most { worst = Candidate.key(pool[most &- 1]) }
                     if at < next { next = at }
                 }
                 i &+= 1
@@ -141,17 +154,47 @@ extension GraphView {
         return size
     }
 
-    /// Share of eligible rows around the first of the candidates in `memory.pool`, and of how many links that is known.
+    /// Times as many candidates as where distances tell rows apart.
+    static let mostEffort = 2.5
+
+    /// From 1 to ``mostEffort``, by the local intrinsic dimension of the nearest `count`.
+    private static func effort(_ pool: UnsafePointer<UInt64>, _ count: Int) -> Double {
+        guard let dimension = IntrinsicDimension.local(count, { vk_distance(Candidate.key(pool[$0])) }) else {
+            return 1
+        }
+        return min(Self.mostEffort, max(1, 1 + (dimension - 5) / 6))
+    }
+
+    /// How many of the links of `memory.pool[0]` are eligible, and of how many.
     @inline(__always) func sampled(
-        level: Int, entries: Int, eligible: UnsafePointer<UInt64>, _ memory: SearchScratch.Memory
+        level: Int, eligible: UnsafePointer<UInt64>, _ memory: SearchScratch.Memory
+    ) -> (hits: Int, links: Int) {
+        var links = 0
+        let list = self.links(Candidate.row(memory.pool[0]), level: level)
+        let hits = vk_count_eligible(list, self.width(level: level), eligible, self.rowOf, &links)
+        return (hits, links)
+    }
+
+    /// The same of the entries to level 0 in `memory.pool`; and where those have not half of their `share`, of what the first one
+    /// is linked with, up to so many links.
+    @inline(__always) func sampledAround(
+        entries: Int, links wanted: Int, share: Double, eligible: UnsafePointer<UInt64>, _ memory: SearchScratch.Memory
     ) -> (hits: Int, links: Int) {
         var hits = 0
         var links = 0
         var i = 0
         while i < entries {
-            hits &+= vk_count_eligible(
-                self.links(Candidate.row(memory.pool[i]), level: level), self.width(level: level), eligible, self.rowOf,
-                &links)
+            let list = self.links(Candidate.row(memory.pool[i]), level: 0)
+            hits &+= vk_count_eligible(list, self.m0, eligible, self.rowOf, &links)
+            i &+= 1
+        }
+        if Double(hits) >= 0.5 * share * Double(links) { return (hits, links) }
+        let first = self.links(Candidate.row(memory.pool[0]), level: 0)
+        i = 0
+        while links < wanted, i < self.m0 {
+            let next = vk_load_acquire(first + i)
+            if next == VK_NO_ROW { break }
+            hits &+= vk_count_eligible(self.links(next, level: 0), self.m0, eligible, self.rowOf, &links)
             i &+= 1
         }
         return (hits, links)

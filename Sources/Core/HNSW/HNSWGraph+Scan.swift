@@ -1,30 +1,51 @@
 internal import Synchronization
 internal import VectorKernels
 
-/// Scans of every row that may be returned, on codes or floats.
+/// Scans of every row that may be returned, on codes or floats; on sketches first where there are many.
 extension HNSWGraph {
-    /// Measures every linked row that may be returned.
+    /// Measures every linked row that may be returned, or whatever row its sketch leaves a chance to be among the best `k`.
     ///
-    /// - Parameter shortlist: Rows chosen by codes to be measured on floats; 0 to measure all on floats.
+    /// - Parameters:
+    ///   - possible: Rows that may be returned.
+    ///   - shortlist: Rows chosen by codes to be measured on floats; 0 to measure all on floats.
     func scan(
-        _ request: GraphSearch, k: Int, filtered: Bool, shortlist: Int, _ memory: SearchScratch.Memory, _ top: TopK,
-        _ counts: inout WalkCounts, _ interrupted: () -> Bool
+        _ request: GraphSearch, k: Int, possible: Int, filtered: Bool, shortlist: Int, _ memory: SearchScratch.Memory,
+        _ top: TopK, _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) {
-        let end = self.scanEnd(request)
-        let eligible = filtered ? UnsafePointer(memory.eligible) : nil
+        if shortlist > 0, self.paysToSketch(rows: possible, k: k),
+            self.scan(
+                request, k: k, filtered: filtered, shortlist: shortlist, isSketched: true, memory, top, &counts,
+                interrupted)
+        {
+            return
+        }
+        _ = self.scan(
+            request, k: k, filtered: filtered, shortlist: shortlist, isSketched: false, memory, top, &counts,
+            interrupted)
+    }
+
+    /// False, with nothing offered, where sketches were of no use.
+    private func scan(
+        _ request: GraphSearch, k: Int, filtered: Bool, shortlist: Int, isSketched: Bool,
+        _ memory: SearchScratch.Memory,
+        _ top: TopK, _ counts: inout WalkCounts, _ interrupted: () -> Bool
+    ) -> Bool {
+        var feed = ScanFeed(self, request, filtered: filtered, isSketched: isSketched, memory)
         let ids = memory.ids
         let pool = memory.pool
-        var next = 0
+        // What a row must beat, by its codes: no sooner than codes can be trusted with it.
+        let rank = min(k + 6, shortlist)
+        var limit = UInt32.max
+        if isSketched { limit = feed.learn(self, request.query, rank: rank, memory, &counts) }
         var size = 0
         var measured = 0
-        // A batch no longer than the time between two questions to `interrupted`.
-        let batch = min(SearchScratch.batch, self.view.distancesPerCheck)
         var untilCheck = self.view.distancesPerCheck
         let measure = shortlist == 0 ? self.measureFloats : self.view.measure
-        while next < end {
-            let count = self.nextNodes(eligible, &next, end, batch, ids)
+        while let count = feed.next(self, below: limit, memory) {
+            if feed.isInVain { return false }
             // Keys by codes are kept as long as there is room: they may be wanted once more.
-            let keys = measured &+ count <= memory.scannedLimit ? memory.scanned + measured : memory.keys
+            let areKept = !isSketched && measured &+ count <= memory.scannedLimit
+            let keys = areKept ? memory.scanned + measured : memory.keys
             counts.distances &+= count
             measured &+= count
             measure(self.view.rows, memory.query, ids, count, keys)
@@ -48,7 +69,8 @@ extension HNSWGraph {
                 }
                 i &+= 1
             }
-            untilCheck -= max(count, 1)
+            if isSketched, size >= rank { limit = min(limit, feed.limit(Candidate.key(pool[rank &- 1]))) }
+            untilCheck &-= feed.lookedAt &+ max(count, 1)
             if untilCheck < 0 {
                 untilCheck = self.view.distancesPerCheck
                 if interrupted() {
@@ -57,14 +79,18 @@ extension HNSWGraph {
                 }
             }
         }
-        guard shortlist > 0 else { return }
+        guard shortlist > 0 else { return true }
+        // A limit that was learned from a few may have been too low: `k` are found if `k` may be returned.
+        if isSketched, size < k, !counts.interrupted { return false }
         let (found, isSettled) = self.remeasure(memory.pool, size, k: k, request.query, memory, &counts, interrupted)
         if !isSettled, size == shortlist, found == k, !counts.interrupted {
+            feed.rewind()
             self.scanAgain(
-                request, k: k, beyond: pool[size &- 1], areKept: measured <= memory.scannedLimit, filtered: filtered,
-                memory, &counts, interrupted)
+                request, k: k, beyond: pool[size &- 1], feed: &feed,
+                areKept: !isSketched && measured <= memory.scannedLimit, memory, &counts, interrupted)
         }
         self.offer(memory.best, found, request, top)
+        return true
     }
 
     /// Rows measured on floats to learn how far codes are off.
@@ -76,28 +102,24 @@ extension HNSWGraph {
     ///
     /// - Parameters:
     ///   - last: The farthest entry by its codes that is measured on floats already.
+    ///   - feed: The rows once more.
     ///   - areKept: The keys by codes lie in `memory.scanned`.
     private func scanAgain(
-        _ request: GraphSearch, k: Int, beyond last: UInt64, areKept: Bool, filtered: Bool,
+        _ request: GraphSearch, k: Int, beyond last: UInt64, feed: inout ScanFeed, areKept: Bool,
         _ memory: SearchScratch.Memory, _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) {
-        let end = self.scanEnd(request)
-        let eligible = filtered ? UnsafePointer(memory.eligible) : nil
         let (ids, chosen, best) = (memory.ids, memory.ahead, memory.best)
-        let batch = min(SearchScratch.batch, self.view.distancesPerCheck)
         let measure = self.floatMeasure(request.query, memory)
-        var next = 0
         var seen = 0
         var untilCheck = self.view.distancesPerCheck
         var margin: Float?
-        while next < end {
-            let count = self.nextNodes(eligible, &next, end, batch, ids)
-            if count == 0 { continue }
+        var limit = UInt32.max
+        while let count = feed.next(self, below: feed.limit(limit), memory) {
             let keys = areKept ? memory.scanned + seen : memory.keys
             seen &+= count
             if !areKept { self.view.measure(self.view.rows, memory.query, ids, count, keys) }
-            if margin == nil { margin = self.margin(ids, keys, count, measure, memory) }
-            let limit = vk_key(vk_distance(Candidate.key(best[k &- 1])) + (margin ?? 0))
+            if margin == nil, count > 0 { margin = self.margin(ids, keys, count, measure, memory) }
+            limit = vk_key(vk_distance(Candidate.key(best[k &- 1])) + (margin ?? 0))
             var some = 0
             var i = 0
             while i < count {
@@ -113,7 +135,7 @@ extension HNSWGraph {
                 i &+= 1
             }
             counts.distances &+= some &+ (areKept ? 0 : count)
-            untilCheck &-= max(some &+ count / 8, 1)
+            untilCheck &-= max(some &+ (count &+ feed.lookedAt) / 8, 1)
             if untilCheck < 0 {
                 untilCheck = self.view.distancesPerCheck
                 if interrupted() {
@@ -143,42 +165,5 @@ extension HNSWGraph {
         }
         let mean = errors / Float(some)
         return 3 * max(0, squares / Float(some) - mean * mean).squareRoot() - mean
-    }
-
-    private func scanEnd(_ request: GraphSearch) -> Int {
-        self.isSubset ? self.linked : Int(min(self.rowBound.load(ordering: .acquiring), request.rowLimit))
-    }
-
-    /// The next nodes to measure, from `next` on.
-    @inline(__always) private func nextNodes(
-        _ eligible: UnsafePointer<UInt64>?, _ next: inout Int, _ end: Int, _ batch: Int,
-        _ ids: UnsafeMutablePointer<UInt32>
-    ) -> Int {
-        // A part of a graph goes through its nodes: they lie one after another.
-        let count = vk_next_nodes(self.isSubset ? nil : eligible, self.nodeOf, &next, end, batch, ids)
-        if let memory = self.memory { return self.keepLinked(ids, count: count, memory) }
-        guard self.isSubset, let eligible else { return count }
-        var kept = 0
-        var i = 0
-        while i < count {
-            let node = ids[i]
-            ids[kept] = node
-            kept &+= self.view.isSet(eligible, node) ? 1 : 0
-            i &+= 1
-        }
-        return kept
-    }
-
-    /// Leaves out rows that are not linked yet.
-    private func keepLinked(_ ids: UnsafeMutablePointer<UInt32>, count: Int, _ memory: GraphMemory) -> Int {
-        var kept = 0
-        var i = 0
-        while i < count {
-            let row = ids[i]
-            ids[kept] = row
-            kept &+= vk_load_byte(memory.states + Int(row)) & RowState.linked != 0 ? 1 : 0
-            i &+= 1
-        }
-        return kept
     }
 }

@@ -106,6 +106,11 @@ private struct GraphSealing {
             most = max(most, vk_largest(vector, centre, source.rows.dimension))
         }
         self.halfShift = suit ? HalfRows.shift(largest: most) : nil
+        if rowCount > 0,
+            let dimension = IntrinsicDimension.measured(source.rows, order.nodes.map { source.row(of: $0) })
+        {
+            self.layout.intrinsicEighths = UInt8(max(1, min(255, (8 * dimension).rounded())))
+        }
         self.writeNumbering(order)
         self.writeLinks(order)
     }
@@ -195,8 +200,29 @@ private struct GraphSealing {
         return trial.run()
     }
 
+    /// Over what there is of codes larger than those chosen.
+    private func writeSketches() {
+        let rows = self.source.rows
+        let stride = self.layout.sketchStride
+        guard stride > 0 else { return }
+        let sketches = self.base + self.layout.sketches.lowerBound
+        sketches.initializeMemory(as: UInt8.self, repeating: 0, count: self.layout.sketches.count)
+        let book = CodeBook(
+            kind: self.layout.kind, metric: rows.metric, dimension: rows.dimension,
+            centre: self.section(self.layout.centre, Float.self))
+        let nodeOf = self.section(self.layout.nodeOf, UInt32.self)
+        for row in 0..<self.layout.rowCount {
+            if nodeOf[row] == VK_NO_ROW {
+                CodeBook.sketchNothing(sketches + row * stride, dimension: rows.dimension)
+            } else {
+                book.sketch(rows.base + row * rows.stride, to: sketches + row * stride)
+            }
+        }
+    }
+
     func finish(_ trials: [SealReport.Trial]) -> SealedBlock {
-        SealedBlock(
+        self.writeSketches()
+        return SealedBlock(
             base: self.base, capacity: self.capacity,
             report: SealReport(
                 kind: self.layout.kind, halves: self.layout.halfShift != nil, bytes: self.layout.bytes,

@@ -1,4 +1,4 @@
-internal import Glibc
+internal import Primitives
 internal import Synchronization
 internal import VectorKernels
 
@@ -20,35 +20,39 @@ extension HNSWGraph {
         let wanted = max(request.ef == 0 ? Self.defaultEf(k: k) : request.ef, k)
         // Within a filter a walk has fewer ways to a row: some more candidates, so that recall is that of one without.
         let within = request.allowed == nil || request.strategy != .automatic ? 0 : max(2, wanted / 4)
-        let ef = min(wanted + self.slack(k: k) + within, self.capacity)
-        let memory = scratch.prepare(
+        let least = min(wanted + self.slack(k: k), self.capacity)
+        let ef = min(least + within, self.capacity)
+        var memory = scratch.prepare(
             capacity: self.capacity, candidates: Self.poolCapacity(ef: ef), m: self.m, book: self.book)
         self.book.aim(memory.query, at: request.query, codes: memory.queryCodes)
-        let eligible = self.eligible(request, memory)
+        let eligible: Int?
+        if let allowed = request.allowed, let count = request.allowedCount, self.isSealed {
+            memory.eligible = UnsafeMutablePointer(mutating: allowed)  // never written
+            eligible = count == self.capacity ? nil : count
+        } else {
+            eligible = self.eligible(request, memory)
+        }
         let possible = eligible ?? self.linked
         guard possible > 0 else { return stats }
         stats.strategy = request.strategy
         if request.strategy == .automatic { stats.strategy = .plainWalk }
-        if eligible != nil, request.strategy == .automatic, !self.mayWalk(eligible: possible, ef: ef) {
-            stats.strategy = .scan
-        }
         var counts = WalkCounts()
         var entries = 0
         var start = entry
-        if eligible != nil, request.strategy == .automatic, stats.strategy != .scan {
-            start = self.descended(from: entry, memory, &counts)
-            stats.strategy = self.firstPlan(from: start, eligible: possible, ef: ef, memory)
+        var costs: WalkCosts?
+        if eligible != nil, request.strategy == .automatic {
+            let known = WalkCosts(self, eligible: possible, k: k, ef: ef, leastEf: least)
+            stats.strategy = known.mayWalk ? self.firstPlan(from: &start, known, memory, &counts) : .scan
+            costs = known
         }
         if stats.strategy == .plainWalk || stats.strategy == .filteredWalk {
             entries = self.entries(from: start, ef: ef, memory, &counts)
-            if eligible != nil, request.strategy == .automatic {
-                stats.strategy = self.plan(eligible: possible, ef: ef, entries: entries, memory)
-            }
+            if let costs { stats.strategy = self.plan(costs, entries: entries, memory) }
         }
         if stats.strategy == .plainWalk || stats.strategy == .filteredWalk {
-            stats.ef = ef
+            stats.ef = stats.strategy == .plainWalk ? ef : least
             let size = self.walk(
-                stats.strategy, entries: entries, ef: ef, filtered: eligible != nil, memory, &counts,
+                stats.strategy, entries: entries, ef: stats.ef, eligible: eligible, memory, &counts,
                 interrupted: interrupted)
             let isFiltered = eligible != nil || request.rowLimit < self.rowBound.load(ordering: .acquiring)
             let found =
@@ -62,7 +66,10 @@ extension HNSWGraph {
         }
         if stats.strategy == .scan || stats.strategy == .exact {
             let shortlist = stats.strategy == .exact || self.kind == .none ? 0 : 2 * k + 16
-            self.scan(request, k: k, filtered: eligible != nil, shortlist: shortlist, memory, top, &counts, interrupted)
+            self.scan(
+                request, k: k, possible: possible, filtered: eligible != nil, shortlist: shortlist, memory, top,
+                &counts,
+                interrupted)
         }
         stats.hops = counts.hops
         stats.distances = counts.distances
@@ -86,71 +93,46 @@ extension HNSWGraph {
     /// What the array of candidates may grow to when others stand between eligible ones.
     static func poolCapacity(ef: Int) -> Int { 8 * ef + 1024 }
 
-    // What things cost, in nanoseconds: fitted to one machine, of use for their ratios.
-
-    /// Measuring one row of many.
-    var rowCost: Double {
-        let bytes = self.kind == .none ? 4 * self.rows.dimension : self.book.stride
-        return 3.5 + 0.015 * Double(bytes)
-    }
-    /// A walk over eligible rows alone, looking two hops far.
-    private func filteredCost(ef: Int) -> Double { Double(ef + 10) * (350 + 2 * Double(Self.reach) * self.rowCost) }
-    /// A walk over all rows that returns each `share`-th.
-    func plainCost(ef: Int, share: Double) -> Double {
-        Double(ef + 10) * pow(share, -0.75) * (100 + 32 * self.rowCost)
-    }
-
-    /// Eligible rows per hop of a filtered walk: fewer lose ways, more cost distances.
-    private static let reach = 24
-    /// Below this share of eligible rows two hops hold too few of them to walk on.
-    private static let leastShare = 0.02
-
-    /// False where a scan of the eligible rows costs less than the best a walk could do.
-    private func mayWalk(eligible: Int, ef: Int) -> Bool {
-        // By so much that it pays to look around first, and to find fewer of the nearest.
-        self.rowCost * Double(eligible) > 1.25 * min(self.plainCost(ef: ef, share: 1), self.filteredCost(ef: ef))
-    }
-
-    /// Walks down to level 2: far enough to tell roughly what lies around, at the cost of a few hops among points that the
-    /// cache has. Leaves the point reached in `memory.pool[0]`.
+    /// Walks down to a level and returns the nearest point there, which it leaves in `memory.pool[0]`.
     private func descended(
-        from top: EntryPoint, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts
+        from top: EntryPoint, to level: Int, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts
     ) -> EntryPoint {
-        let level = min(top.level, 2)
+        let level = min(top.level, level)
         self.view.descend(from: top, to: level, memory, &counts)
         return EntryPoint(row: Candidate.row(memory.pool[0]), level: level)
     }
 
     /// Whether to look closer: not where a scan is the cheapest unless eligible rows gather around the query, and nothing
     /// says that they do.
+    ///
+    /// Level 1 tells what lies around, at the cost of a few hops among points that the cache has.
+    /// - Parameter start: Where walks begin; moved down.
     private func firstPlan(
-        from top: EntryPoint, eligible: Int, ef: Int, _ memory: SearchScratch.Memory
+        from start: inout EntryPoint, _ costs: WalkCosts, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts
     ) -> GraphSearch.Strategy {
-        let share = min(1, Double(eligible) / Double(max(1, self.linked)))
-        let level = min(1, top.level)
-        let (hits, links) = self.view.sampled(level: level, entries: 1, eligible: memory.eligible, memory)
+        start = self.descended(from: start, to: 1, memory, &counts)
+        let (hits, links) = self.view.sampled(level: 0, eligible: memory.eligible, memory)
         // Of sixteen links four are seldom eligible by chance.
-        let gather = hits >= min(4, links) && Double(hits) > 3 * share * Double(links)
-        return gather ? .plainWalk : self.cheapest(eligible: eligible, ef: ef, around: share)
+        let gather = hits >= min(4, links) && Double(hits) > 3 * costs.share * Double(links)
+        return gather ? .plainWalk : costs.cheapest(around: costs.share)
     }
 
-    private func cheapest(eligible: Int, ef: Int, around: Double) -> GraphSearch.Strategy {
-        let scan = self.rowCost * Double(eligible)
-        let plain = self.plainCost(ef: ef, share: around)
-        let filtered = around < Self.leastShare ? .infinity : self.filteredCost(ef: ef)
-        if scan <= min(plain, filtered) { return .scan }
-        return plain <= filtered ? .plainWalk : .filteredWalk
+    /// The cheapest way to eligible rows, from what lies around the entries to level 0: many of them there, and the walk finds
+    /// them as if there were no filter; none, and it would look in the wrong place.
+    private func plan(_ costs: WalkCosts, entries: Int, _ memory: SearchScratch.Memory) -> GraphSearch.Strategy {
+        let (hits, links) = self.view.sampledAround(
+            entries: entries, links: min(Self.mostSampled, Int(9 / costs.share)), share: costs.share,
+            eligible: memory.eligible, memory)
+        // Hardly any around the query: those to be found are elsewhere. Of nine by chance one is left one time in hundreds, for
+        // neighbours have many links in common; the larger the share, the surer are few of them.
+        if Double(hits) < (0.15 + 0.4 * costs.share) * costs.share * Double(links) { return .scan }
+        // A few more or fewer than anywhere are chance.
+        let around = (Double(hits) + 1) / (Double(links) + 1 / costs.share)
+        // Where they gather the walk goes to where there are more still.
+        return costs.cheapest(around: around > 3 * costs.share ? (1 + around) / 2 : around)
     }
 
-    /// The cheapest way to `ef` eligible rows among `eligible` of all, from what lies around the entries to level 0: many
-    /// of them there, and the walk finds them as if there were no filter; none, and it would look in the wrong place.
-    private func plan(eligible: Int, ef: Int, entries: Int, _ memory: SearchScratch.Memory) -> GraphSearch.Strategy {
-        let share = min(1, Double(eligible) / Double(max(1, self.linked)))
-        let (hits, links) = self.view.sampled(level: 0, entries: entries, eligible: memory.eligible, memory)
-        let around = (Double(hits) + share) / Double(links + 1)
-        // Fewer around the query than anywhere else: those to be found are elsewhere.
-        return around < share / 3 ? .scan : self.cheapest(eligible: eligible, ef: ef, around: around)
-    }
+    private static let mostSampled = 300
 
     /// Puts filter, deletes and row limit into one bitmap. Returns how many rows are eligible; nil when all are.
     private func eligible(_ request: GraphSearch, _ memory: SearchScratch.Memory) -> Int? {
@@ -173,17 +155,20 @@ extension HNSWGraph {
     }
 
     func walk(
-        _ strategy: GraphSearch.Strategy, entries: Int, ef: Int, filtered: Bool, _ memory: SearchScratch.Memory,
+        _ strategy: GraphSearch.Strategy, entries: Int, ef: Int, eligible: Int?, _ memory: SearchScratch.Memory,
         _ counts: inout WalkCounts, interrupted: () -> Bool
     ) -> Int {
         let view = self.view
-        if !filtered {
+        guard let eligible else {
             return view.nearest(
                 level: 0, ef: ef, entries: entries, memory, &counts, interrupted: interrupted)
         }
         if strategy == .filteredWalk {
+            let share = Double(eligible) / Double(max(1, self.linked))
             return view.nearestWithin(
-                ef: ef, reach: Self.reach, entries: entries, eligible: memory.eligible, memory,
+                ef: ef, isProduct: self.rows.metric == .dot,
+                reach: IntrinsicDimension.reach(self.intrinsicDimension, share: share), entries: entries,
+                eligible: memory.eligible, memory,
                 &counts, interrupted: interrupted)
         }
         return view.nearestAmongAll(

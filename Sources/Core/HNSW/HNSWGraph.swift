@@ -18,6 +18,8 @@ package final class HNSWGraph: @unchecked Sendable {
     package let capacity: Int
     /// What walks measure.
     package let kind: CodeKind
+    /// As ``IntrinsicDimension`` measures it; nil while a graph grows, and where it is not known.
+    let intrinsicDimension: Double?
     /// What a sealed graph was asked to walk on; nil while it grows, and if it does not say.
     package let asked: Quantisation?
 
@@ -84,6 +86,7 @@ package final class HNSWGraph: @unchecked Sendable {
         self.efConstruction = efConstruction
         self.capacity = capacity
         self.kind = kind
+        self.intrinsicDimension = nil
         self.asked = nil
         self.book = CodeBook(
             kind: kind, metric: metric, dimension: dimension,
@@ -138,6 +141,7 @@ package final class HNSWGraph: @unchecked Sendable {
         self.capacity = rowCount ?? layout.rowCount
         self.places = nil
         self.kind = layout.kind
+        self.intrinsicDimension = layout.intrinsicEighths == 0 ? nil : Double(layout.intrinsicEighths) / 8
         self.asked = Quantisation(code: layout.asked)
         self.book = CodeBook(
             kind: layout.kind, metric: rows.metric, dimension: rows.dimension,
@@ -157,6 +161,10 @@ package final class HNSWGraph: @unchecked Sendable {
             terms: UnsafePointer(section(layout.terms, Float.self)),
             codeStride: layout.codeStride)
         kernelRows.places = rowOf
+        if layout.sketchStride > 0 {
+            kernelRows.sketches = UnsafePointer(section(layout.sketches, UInt8.self))
+            kernelRows.sketch_stride = UInt32(layout.sketchStride)
+        }
         if let halves = self.halves {
             kernelRows.halves = halves.base
             kernelRows.half_stride = UInt32(HalfRows.stride(dimension: rows.dimension))

@@ -12,7 +12,7 @@ package final class SearchScratch {
         /// The number of the walk under way, never 0.
         let walk: UnsafeMutablePointer<UInt8>
         /// Rows that may be returned: filter, deletes and row limit in one bitmap.
-        let eligible: UnsafeMutablePointer<UInt64>
+        var eligible: UnsafeMutablePointer<UInt64>
         /// Sorted candidates, with `VK_POOL_SLACK` words to either side.
         let pool: UnsafeMutablePointer<UInt64>
         /// Rows about to be measured, and what came out.
@@ -28,6 +28,9 @@ package final class SearchScratch {
         let other: UnsafeMutablePointer<vk_query>
         /// The query once more, for measuring candidates again.
         let again: UnsafeMutablePointer<vk_query>
+        /// The query as sketches want it.
+        let sketched: UnsafeMutablePointer<vk_query>
+        let sketchPlanes: UnsafeMutablePointer<UInt64>
         /// Neighbours chosen for a new point: `m` a level, and how many.
         let chosen: UnsafeMutablePointer<UInt64>
         let chosenCount: UnsafeMutablePointer<Int>
@@ -58,6 +61,7 @@ package final class SearchScratch {
     private var queryCodes = Block<UInt8>()
     private var queryFloats = Block<Float>()
     private var queries = Block<vk_query>()
+    private var sketchPlanes = Block<UInt64>()
     private var chosen = Block<UInt64>()
     private var chosenCount = Block<Int>()
     private var list = Block<UInt64>()
@@ -80,6 +84,7 @@ package final class SearchScratch {
         self.queryCodes.free()
         self.queryFloats.free()
         self.queries.free()
+        self.sketchPlanes.free()
         self.chosen.free()
         self.chosenCount.free()
         self.list.free()
@@ -110,8 +115,9 @@ package final class SearchScratch {
         if let book {
             self.queryCodes.reserve(book.kind.queryStride(dimension: book.dimension))
             self.queryFloats.reserve(HalfRows.stride(dimension: book.dimension))
+            self.sketchPlanes.reserve((book.dimension + 63) / 64 * 2)
         }
-        self.queries.reserve(3)
+        self.queries.reserve(4)
         self.chosen.reserve(m * (HNSWGraph.topLevel + 1))
         self.chosenCount.reserve(HNSWGraph.topLevel + 1)
         self.list.reserve(2 * m + 1 + 2 * slack)
@@ -135,7 +141,8 @@ package final class SearchScratch {
             ahead: self.ahead.base,
             keys: self.keys.base,
             query: self.queries.base, queryCodes: self.queryCodes.base, queryFloats: self.queryFloats.base,
-            other: self.queries.base + 1, again: self.queries.base + 2, chosen: self.chosen.base,
+            other: self.queries.base + 1, again: self.queries.base + 2,
+            sketched: self.queries.base + 3, sketchPlanes: self.sketchPlanes.base, chosen: self.chosen.base,
             chosenCount: self.chosenCount.base, list: list,
             kept: self.kept.base, passedOver: self.passedOver.base, best: best, keptRows: self.keptRows.base,
             scanned: self.scanned.base, scannedLimit: scanned)

@@ -6,9 +6,11 @@ internal import VectorKernels
 /// A graph of its own over some rows of a sealed graph: those that one filter matches. A walk over it meets no others, so it
 /// costs what a search without a filter does, wherever the matches lie.
 ///
-/// Its codes and links are copies; for the last candidates it reads the rows of the graph it was made of, which must stay.
+/// Its codes and links are copies; for the last candidates it reads the rows of the graph it was made of, which must stay, and
+/// a long scan is one of that graph.
 package final class SubsetGraph: Sendable {
     let graph: HNSWGraph
+    private let source: HNSWGraph
     /// Of its links, codes and numbering.
     package let bytes: Int
     /// How many of the last queries lay apart from the rows: a running mean of 2^16 and 0.
@@ -18,18 +20,22 @@ package final class SubsetGraph: Sendable {
     /// Queries that walked: the first few count as much as each other.
     private let walks = Atomic<UInt32>(0)
 
-    fileprivate init(_ graph: HNSWGraph, bytes: Int) {
+    fileprivate init(_ graph: HNSWGraph, of source: HNSWGraph, bytes: Int) {
         self.graph = graph
+        self.source = source
         self.bytes = bytes
     }
 
     package var count: Int { self.graph.linked }
 
-    /// Offers the nearest rows to `top`, those in `request.deleted` left out; `request.allowed` is not looked at.
+    /// Offers the nearest rows to `top`, those in `request.deleted` left out.
     ///
-    /// If `k` rows are left, `k` are considered. Few rows, and a query that lies apart from all of them, are scanned: the codes
-    /// lie one after another.
-    /// - Parameter live: Rows of this graph that are not deleted.
+    /// If `k` rows are left, `k` are considered. Few rows are scanned here, where their codes lie one after another; a query that
+    /// lies apart from all of them scans them in the graph of everything, which has sketches, and whose codes other searches
+    /// keep in the cache.
+    /// - Parameters:
+    ///   - request: Its `allowed` has the bits of this graph's rows, and of no others that have a vector.
+    ///   - live: Rows of this graph that are not deleted.
     @discardableResult
     package func search(
         _ request: GraphSearch, live: Int, scratch: SearchScratch, into top: TopK, interrupted: () -> Bool = { false }
@@ -39,7 +45,7 @@ package final class SubsetGraph: Sendable {
         let turn = self.turns.wrappingAdd(1, ordering: .relaxed).oldValue
         let scansFirst = apart > Self.apartLimit && turn % 16 != 0
         let stats = self.graph.searchSubset(
-            request, live: live, scansFirst: scansFirst, scratch: scratch, into: top, interrupted)
+            request, of: self.source, live: live, scansFirst: scansFirst, scratch: scratch, into: top, interrupted)
         if stats.ef > 0 {
             let isApart: UInt32 = stats.strategy == .scan ? 1 << 16 : 0
             let walked = self.walks.wrappingAdd(1, ordering: .relaxed).oldValue
@@ -125,9 +131,8 @@ package final class SubsetBuild: Sendable {
     package func finish() -> SubsetGraph {
         precondition(self.growing.linked == self.count, "\(self.growing.linked) of \(self.count) rows are linked")
         let block = self.growing.sealedSubset(self.source.kind, centre: self.source.book.centre)
-        let graph = HNSWGraph(
-            subset: block, of: self.source.rows, rowCount: self.source.capacity)
-        return SubsetGraph(graph, bytes: block.report.bytes)
+        let graph = HNSWGraph(subset: block, of: self.source.rows, rowCount: self.source.capacity)
+        return SubsetGraph(graph, of: self.source, bytes: block.report.bytes)
     }
 }
 
@@ -141,9 +146,10 @@ extension HNSWGraph {
     fileprivate static let walkShare = 0.5
 
     fileprivate func searchSubset(
-        _ request: GraphSearch, live: Int, scansFirst: Bool, scratch: SearchScratch, into top: TopK,
-        _ interrupted: () -> Bool
+        _ request: GraphSearch, of source: HNSWGraph, live: Int, scansFirst: Bool, scratch: SearchScratch,
+        into top: TopK, _ interrupted: () -> Bool
     ) -> SearchStats {
+        precondition(request.allowed != nil, "a search of a part whose rows are not named")
         var stats = SearchStats()
         guard live > 0, let entry = EntryPoint(word: self.entry.load(ordering: .acquiring)) else { return stats }
         let k = min(request.k, live)
@@ -159,28 +165,36 @@ extension HNSWGraph {
                 memory.eligible, nil, request.deleted, (self.capacity + 63) / 64)
         }
         var counts = WalkCounts()
-        var isOffered = false
+        var isDone = false
         stats.strategy = request.strategy
         if request.strategy == .automatic {
             let walk = Self.walkShare * self.plainCost(ef: ef, share: 1)
-            stats.strategy = scansFirst || Double(self.linked) * self.rowCost < walk ? .scan : .plainWalk
+            stats.strategy = scansFirst || self.scanCost(rows: live, k: k) < walk ? .scan : .plainWalk
         }
         if stats.strategy == .plainWalk {
             stats.ef = ef
             let entries = self.entries(from: entry, ef: ef, memory, &counts)
             let size = self.walk(
-                .plainWalk, entries: entries, ef: ef, filtered: !isWhole, memory, &counts, interrupted: interrupted)
+                .plainWalk, entries: entries, ef: ef, eligible: isWhole ? nil : live, memory, &counts,
+                interrupted: interrupted)
             let found = isWhole ? size : self.keepEligible(size, filtered: true, below: .max, memory)
             if counts.interrupted || found >= k && self.leads(size, memory) {
                 self.offer(isWhole ? memory.pool : memory.kept, found, k: k, request, memory, top, &counts, interrupted)
-                isOffered = true
+                isDone = true
             }
         }
-        if !isOffered {
-            stats.strategy = .scan
+        if !isDone, stats.ef == 0, !scansFirst {
             self.scan(
-                request, k: k, filtered: !isWhole, shortlist: self.kind == .none ? 0 : 2 * k + 16, memory, top, &counts,
-                interrupted)
+                request, k: k, possible: live, filtered: !isWhole, shortlist: self.kind == .none ? 0 : 2 * k + 16,
+                memory,
+                top, &counts, interrupted)
+        } else if !isDone {
+            stats.strategy = .scan
+            var everything = request
+            everything.strategy = .scan
+            let scan = source.search(everything, scratch: scratch, into: top, interrupted: interrupted)
+            counts.distances += scan.distances
+            counts.interrupted = scan.interrupted
         }
         stats.hops = counts.hops
         stats.distances = counts.distances

@@ -27,6 +27,6 @@ package enum VectorMath {
         vk_kernels_best().pointee.from_f16(from, to, count)
     }
 
-    /// Name of the kernels in use: "avx512vnni", "avx512", "avx2", "neondot", "neon", "portable".
+    /// Name of the kernels in use: "avx512popcnt", "avx512vnni", "avx512", "avx2", "neondot", "neon", "portable".
     package static var kernels: String { String(cString: vk_kernels_best().pointee.name) }
 }

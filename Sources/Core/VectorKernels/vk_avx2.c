@@ -1,6 +1,7 @@
 // AVX2 with FMA and F16C: 8 floats or 32 codes at a time, four rows at a time so that one load of the query serves four.
 #include "vk_bitmap.h"
 #include "vk_encode.h"
+#include "vk_sketch.h"
 #include "vk_variants.h"
 
 #if defined(__x86_64__)
@@ -237,6 +238,28 @@ TARGET static vk_coded encode4(const float *from, const float *centre, uint32_t 
     return vk_encode4_body(from, centre, dimension, codes, stride);
 }
 
+INLINE uint32_t signs(const float *x) {
+    const __m256 zero = _mm256_setzero_ps();
+    int low = _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(x), zero, _CMP_GE_OQ));
+    int high = _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(x + 8), zero, _CMP_GE_OQ));
+    return (uint32_t)low | (uint32_t)high << 8;
+}
+TARGET static vk_coded sketch_row(const float *from, const float *centre, uint32_t dimension, uint64_t *words) {
+    return vk_sketch_row_body(from, centre, dimension, words, signs);
+}
+TARGET static vk_coded sketch_query(const float *from, const float *centre, uint32_t dimension, uint64_t *words) {
+    return vk_sketch_query_body(from, centre, dimension, words, signs);
+}
+TARGET static void sketch_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    vk_sketch_rows_body(rows, query, ids, count, keys);
+}
+TARGET static size_t keep_between(const uint32_t *keys, const uint32_t *ids, size_t count, uint32_t least, uint32_t most, uint32_t *kept) {
+    return vk_keep_between_body(keys, ids, count, least, most, kept);
+}
+TARGET static size_t next_rows(const uint64_t *bitmap, size_t *row, size_t end, size_t limit, uint32_t *ids) {
+    return vk_next_rows(bitmap, row, end, limit, ids);
+}
+
 TARGET static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, uint64_t entry) {
     const __m256i top = _mm256_set1_epi64x((long long)0x8000000000000000);  // the comparison is signed, the entries are not
     const __m256i limit = _mm256_xor_si256(_mm256_set1_epi64x((long long)entry), top);
@@ -285,6 +308,11 @@ const vk_kernels vk_avx2 = {
     .half_l2_rows = half_l2_rows,
     .encode8 = encode8,
     .encode4 = encode4,
+    .sketch_row = sketch_row,
+    .sketch_query = sketch_query,
+    .sketch_rows = sketch_rows,
+    .keep_between = keep_between,
+    .next_rows = next_rows,
     .pool_insert = pool_insert,
     .restrict_rows = restrict_rows,
     .to_f16 = to_f16,

@@ -1,6 +1,9 @@
-// AVX-512: 16 floats or 64 codes at a time. The VNNI set differs by its integer kernels alone.
+// AVX-512: 16 floats or 64 codes at a time. The VNNI set differs by its integer kernels alone, the one that counts bits
+// (VPOPCNTDQ, with VBMI2) from
+// that by sketches and what goes with them.
 #include "vk_bitmap.h"
 #include "vk_encode.h"
+#include "vk_sketch.h"
 #include "vk_variants.h"
 
 #if defined(__x86_64__)
@@ -9,6 +12,9 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,popcnt")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define TARGET_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c,bmi,popcnt")))
+#define TARGET_POPCNT \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vpopcntdq,avx512vbmi2,avx2,fma,f16c,bmi,popcnt")))
+#define INLINE_POPCNT static inline __attribute__((always_inline)) TARGET_POPCNT
 #define INLINE_VNNI static inline __attribute__((always_inline)) TARGET_VNNI
 
 // Cache lines of a row asked for ahead of its turn; the hardware follows a longer one by itself.
@@ -290,6 +296,188 @@ TARGET static vk_coded encode4(const float *from, const float *centre, uint32_t 
     return vk_encode4_body(from, centre, dimension, codes, stride);
 }
 
+INLINE uint32_t signs(const float *x) { return _mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_setzero_ps(), _CMP_GE_OQ); }
+TARGET static vk_coded sketch_row(const float *from, const float *centre, uint32_t dimension, uint64_t *words) {
+    return vk_sketch_row_body(from, centre, dimension, words, signs);
+}
+TARGET static vk_coded sketch_query(const float *from, const float *centre, uint32_t dimension, uint64_t *words) {
+    return vk_sketch_query_body(from, centre, dimension, words, signs);
+}
+TARGET static void sketch_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    vk_sketch_rows_body(rows, query, ids, count, keys);
+}
+
+/// Bits that differ in each word, those of the second plane twice.
+INLINE_POPCNT __m512i differing(__m512i row, __m512i inner, __m512i outer) {
+    __m512i twice = _mm512_popcnt_epi64(_mm512_xor_si512(row, outer));
+    return _mm512_add_epi64(_mm512_popcnt_epi64(_mm512_xor_si512(row, inner)), _mm512_add_epi64(twice, twice));
+}
+
+/// Rows of up to 192 components lie two in a register, terms and all. Returns how many bits differ, and eight rows' terms.
+INLINE_POPCNT __m256i short_group(
+    const uint8_t *const row[8], const __m512i planes[2], const size_t words, __m512i *terms) {
+    const __m512i bits = _mm512_maskz_set1_epi64((__mmask8)(((1 << words) - 1) * 0x11), -1);
+    __m512i pair[4], sums[4];
+    for (int p = 0; p < 4; p++) {
+        __m256i first = _mm256_load_si256((const __m256i *)(const void *)row[2 * p]);
+        __m256i second = _mm256_load_si256((const __m256i *)(const void *)row[2 * p + 1]);
+        pair[p] = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
+        sums[p] = differing(_mm512_and_si512(pair[p], bits), planes[0], planes[1]);
+    }
+    __m512i half[2];
+    for (int h = 0; h < 2; h++) {
+        half[h] = _mm512_add_epi64(
+            _mm512_unpacklo_epi64(sums[2 * h], sums[2 * h + 1]), _mm512_unpackhi_epi64(sums[2 * h], sums[2 * h + 1]));
+        if (words > 2) half[h] = _mm512_add_epi64(half[h], _mm512_shuffle_i64x2(half[h], half[h], 0xb1));
+    }
+    // Rows 0 and 2 in the first lane of the first, 1 and 3 in its third.
+    const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 8, 12, 9, 13);
+    const __m512i last = _mm512_setr_epi64((long)words, (long)words + 4, (long)words + 8, (long)words + 12, 0, 0, 0, 0);
+    __m512i low = _mm512_permutex2var_epi64(pair[0], last, pair[1]);
+    __m512i high = _mm512_permutex2var_epi64(pair[2], last, pair[3]);
+    *terms = _mm512_inserti64x4(low, _mm512_castsi512_si256(high), 1);
+    return _mm512_cvtepi64_epi32(_mm512_permutex2var_epi64(half[0], order, half[1]));
+}
+
+/// Of longer ones each takes one register or several.
+INLINE_POPCNT __m256i long_group(
+    const uint8_t *const row[8], const vk_query *query, const __m512i planes[2], const size_t words, __m512i *terms) {
+    const uint64_t *plane = (const uint64_t *)(const void *)query->codes;
+    const size_t blocks = (words + 7) / 8, last = 8 * (blocks - 1);
+    const __mmask8 part = (__mmask8)(0xff >> (8 * blocks - words));
+    __m512i sums[8];
+    for (int r = 0; r < 8; r++) {
+        sums[r] = differing(_mm512_maskz_loadu_epi64(part, row[r] + 8 * last), planes[0], planes[1]);
+        for (size_t k = 0; k < last; k += 8) {
+            __m512i inner = _mm512_loadu_si512(plane + k), outer = _mm512_loadu_si512(plane + words + k);
+            sums[r] = _mm512_add_epi64(sums[r], differing(_mm512_loadu_si512(row[r] + 8 * k), inner, outer));
+        }
+    }
+    __m128i four[2];
+    for (int h = 0; h < 2; h++) {
+        const __m512i *s = sums + 4 * h;
+        // Rows 0 and 1 in the low halves of the words, 2 and 3 in the high ones.
+        __m512i ab = _mm512_add_epi64(_mm512_unpacklo_epi64(s[0], s[1]), _mm512_unpackhi_epi64(s[0], s[1]));
+        __m512i cd = _mm512_add_epi64(_mm512_unpacklo_epi64(s[2], s[3]), _mm512_unpackhi_epi64(s[2], s[3]));
+        __m512i all = _mm512_or_si512(ab, _mm512_slli_epi64(cd, 32));
+        __m256i folded = _mm256_add_epi64(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+        four[h] = _mm_add_epi64(_mm256_castsi256_si128(folded), _mm256_extracti128_si256(folded, 1));
+    }
+    __m128d two[4];
+    for (int p = 0; p < 4; p++) {
+        const double *first = (const double *)(const void *)(row[2 * p] + 8 * words);
+        two[p] = _mm_loadh_pd(_mm_load_sd(first), (const double *)(const void *)(row[2 * p + 1] + 8 * words));
+    }
+    __m512d all = _mm512_castpd256_pd512(_mm256_set_m128d(two[1], two[0]));
+    *terms = _mm512_castpd_si512(_mm512_insertf64x4(all, _mm256_set_m128d(two[3], two[2]), 1));
+    return _mm256_shuffle_epi32(_mm256_set_m128i(four[1], four[0]), 0xd8);
+}
+
+/// `words` a row, a constant where dimensions are common.
+INLINE_POPCNT void sketch_batch(
+    const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, const size_t words) {
+    enum { rows_ahead = 16 };
+    const size_t stride = (8 * words + 8 + 31) / 32 * 32;
+    const uint64_t *plane = (const uint64_t *)(const void *)query->codes;
+    // Of the last block; all there is for up to 512 components.
+    const size_t last = (words - 1) / 8 * 8;
+    const __mmask8 part = (__mmask8)(0xff >> (last + 8 - words));
+    __m512i planes[2] = {_mm512_maskz_loadu_epi64(part, plane + last), _mm512_maskz_loadu_epi64(part, plane + words + last)};
+    if (words <= 3)
+        for (int p = 0; p < 2; p++) planes[p] = _mm512_shuffle_i64x2(planes[p], planes[p], 0x44);
+    const __m256 scale = _mm256_set1_ps(query->scale), bias = _mm256_set1_ps(query->bias);
+    const __m256i offset = _mm256_set1_epi32(query->offset), sign = _mm256_set1_epi32((int)0x80000000);
+    for (size_t i = 0; i < count; i += 8) {
+        const size_t width = count - i < 8 ? count - i : 8;
+        const uint32_t *some = ids + i;
+        uint32_t end[8];
+        if (width < 8) {
+            // A short group repeats its first row.
+            for (size_t j = 0; j < 8; j++) end[j] = ids[j < width ? i + j : i];
+            some = end;
+        }
+        const uint8_t *row[8];
+        for (int r = 0; r < 8; r++) row[r] = rows->sketches + some[r] * stride;
+        for (size_t j = i + rows_ahead; j < i + rows_ahead + 8 && j < count; j++)
+            for (size_t k = 0; k < stride; k += 64) _mm_prefetch((const char *)rows->sketches + ids[j] * stride + k, _MM_HINT_T0);
+        __m512i terms;
+        __m256i counts = words <= 3 ? short_group(row, planes, words, &terms) : long_group(row, query, planes, words, &terms);
+        // As in `vk_sketch_key`, eight at a time.
+        __m256 steps = _mm256_mul_ps(scale, _mm256_castsi256_ps(_mm512_cvtepi64_epi32(terms)));
+        __m256 biases = _mm256_add_ps(bias, _mm256_castsi256_ps(_mm512_cvtepi64_epi32(_mm512_srli_epi64(terms, 32))));
+        __m256 products = _mm256_cvtepi32_ps(_mm256_sub_epi32(offset, _mm256_add_epi32(counts, counts)));
+        __m256 distance = _mm256_add_ps(biases, _mm256_mul_ps(products, steps));
+        __m256i bits = _mm256_castps_si256(distance);
+        __m256i key = _mm256_xor_si256(bits, _mm256_or_si256(_mm256_srai_epi32(bits, 31), sign));
+        const __mmask8 nan = _mm256_cmp_ps_mask(distance, distance, _CMP_UNORD_Q);
+        key = _mm256_mask_mov_epi32(key, nan, _mm256_set1_epi32((int)0xfffffffe));
+        if (width == 8) _mm256_storeu_si256((__m256i *)(void *)(keys + i), key);
+        else _mm256_mask_storeu_epi32(keys + i, (__mmask8)((1u << width) - 1), key);
+    }
+}
+
+TARGET_POPCNT static void popcnt_sketch_rows(
+    const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+    const size_t words = vk_sketch_words(rows->dimension);
+    switch (words) {
+    case 1: sketch_batch(rows, query, ids, count, keys, 1); break;
+    case 2: sketch_batch(rows, query, ids, count, keys, 2); break;
+    case 3: sketch_batch(rows, query, ids, count, keys, 3); break;
+    case 4: sketch_batch(rows, query, ids, count, keys, 4); break;
+    case 6: sketch_batch(rows, query, ids, count, keys, 6); break;
+    case 8: sketch_batch(rows, query, ids, count, keys, 8); break;
+    case 12: sketch_batch(rows, query, ids, count, keys, 12); break;
+    case 16: sketch_batch(rows, query, ids, count, keys, 16); break;
+    case 24: sketch_batch(rows, query, ids, count, keys, 24); break;
+    default: sketch_batch(rows, query, ids, count, keys, words);
+    }
+}
+
+TARGET static size_t keep_between(const uint32_t *keys, const uint32_t *ids, size_t count, uint32_t least, uint32_t most, uint32_t *kept) {
+    const __m512i first = _mm512_set1_epi32((int)least), range = _mm512_set1_epi32((int)(most - least));
+    size_t some = 0;
+    for (size_t i = 0; i < count; i += 16) {
+        __mmask16 here = count - i < 16 ? (__mmask16)((1u << (count - i)) - 1) : 0xffff;
+        __m512i above = _mm512_sub_epi32(_mm512_maskz_loadu_epi32(here, keys + i), first);
+        __mmask16 low = _mm512_mask_cmple_epu32_mask(here, above, range);
+        if (low == 0) continue;
+        // Packed in a register, then stored: a packing store is slow where it is not one instruction.
+        __m512i packed = _mm512_maskz_compress_epi32(low, _mm512_maskz_loadu_epi32(here, ids + i));
+        const unsigned found = (unsigned)__builtin_popcount(low);
+        _mm512_mask_storeu_epi32(kept + some, (__mmask16)((1u << found) - 1), packed);
+        some += found;
+    }
+    return some;
+}
+TARGET static size_t next_rows(const uint64_t *bitmap, size_t *row, size_t end, size_t limit, uint32_t *ids) {
+    return vk_next_rows(bitmap, row, end, limit, ids);
+}
+
+/// Which bits are set, as bytes packed and widened: no loop over bits.
+TARGET_POPCNT static size_t popcnt_next_rows(
+    const uint64_t *bitmap, size_t *row, size_t end, size_t limit, uint32_t *ids) {
+    static const uint8_t numbers[64] = {
+        0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+        32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+    const __m512i all = _mm512_loadu_si512(numbers);
+    size_t first = *row, count = 0;
+    for (; first < end && count < limit; first += 64) {
+        uint64_t bits = bitmap ? bitmap[first >> 6] : ~0ull;
+        if (end - first < 64) bits &= (1ull << (end - first)) - 1;
+        const size_t here = (size_t)__builtin_popcountll(bits);
+        __m512i packed = _mm512_maskz_compress_epi8(bits, all);
+        const __m512i base = _mm512_set1_epi32((int)first);
+        for (size_t i = 0; i < here; i += 16) {
+            __m512i wide = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(packed));
+            _mm512_storeu_si512(ids + count + i, _mm512_add_epi32(wide, base));
+            packed = _mm512_shuffle_i64x2(packed, packed, 0x39);
+        }
+        count += here;
+    }
+    *row = first;
+    return count;
+}
+
 TARGET static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, uint64_t entry) {
     const __m512i limit = _mm512_set1_epi64((long long)entry);
     // From the back, where most entries land; the zeros before the pool end it.
@@ -329,13 +517,16 @@ static void avx2_code4_rows(const vk_rows *rows, const vk_query *query, const ui
     vk_avx2.code4_rows(rows, query, ids, count, keys);
 }
 
-#define KERNELS(title, code8, code4)                                                                                   \
+#define KERNELS(title, code8, code4, sketch, next)                                                                     \
     {                                                                                                                  \
         .name = title, .dot = dot, .l2 = l2, .dot_rows = dot_rows, .l2_rows = l2_rows, .code8_rows = code8,            \
         .code4_rows = code4, .half_dot_rows = half_dot_rows, .half_l2_rows = half_l2_rows, .encode8 = encode8,         \
-        .encode4 = encode4, .pool_insert = pool_insert, .restrict_rows = restrict_rows, .to_f16 = to_f16,              \
-        .from_f16 = from_f16,                                                                                          \
+        .encode4 = encode4, .sketch_row = sketch_row, .sketch_query = sketch_query, .sketch_rows = sketch,             \
+        .keep_between = keep_between, .next_rows = next, .pool_insert = pool_insert, .restrict_rows = restrict_rows,       \
+        .to_f16 = to_f16, .from_f16 = from_f16,                                                                        \
     }
-const vk_kernels vk_avx512 = KERNELS("avx512", avx2_code8_rows, avx2_code4_rows);
-const vk_kernels vk_avx512vnni = KERNELS("avx512vnni", code8_rows, code4_rows);
+const vk_kernels vk_avx512 = KERNELS("avx512", avx2_code8_rows, avx2_code4_rows, sketch_rows, next_rows);
+const vk_kernels vk_avx512vnni = KERNELS("avx512vnni", code8_rows, code4_rows, sketch_rows, next_rows);
+const vk_kernels vk_avx512popcnt = 
+    KERNELS("avx512popcnt", code8_rows, code4_rows, popcnt_sketch_rows, popcnt_next_rows);
 #endif

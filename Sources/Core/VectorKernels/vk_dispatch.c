@@ -24,6 +24,9 @@ static int has_avx512(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 static int has_avx512vnni(void) { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+static int has_avx512popcnt(void) {
+    return has_avx512vnni() && __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vbmi2");
+}
 #elif defined(__aarch64__)
 static int has_neondot(void) {
 #if defined(__linux__)
@@ -39,6 +42,7 @@ static int has_neondot(void) {
 // Fastest first.
 static const variant variants[] = {
 #if defined(__x86_64__)
+    {&vk_avx512popcnt, has_avx512popcnt},
     {&vk_avx512vnni, has_avx512vnni},
     {&vk_avx512, has_avx512},
     {&vk_avx2, has_avx2},

@@ -8,6 +8,7 @@ extern const vk_kernels vk_portable;
 extern const vk_kernels vk_avx2;
 extern const vk_kernels vk_avx512;
 extern const vk_kernels vk_avx512vnni;
+extern const vk_kernels vk_avx512popcnt;
 #elif defined(__aarch64__)
 extern const vk_kernels vk_neon;
 extern const vk_kernels vk_neondot;

@@ -171,9 +171,12 @@ extension ShardEngine {
         search.ef = request.ef
         search.segment = segment.slot
         search.deleted = UnsafePointer(segment.deleted.words)
-        let stats = graph.graph.search(
-            search, live: live.members, scratch: context.scratch, into: context.top,
-            interrupted: { deadline.hasPassed })
+        let stats = graph.matches.withUnsafeBufferPointer { matches in
+            search.allowed = matches.baseAddress
+            return graph.graph.search(
+                search, live: live.members, scratch: context.scratch, into: context.top,
+                interrupted: { deadline.hasPassed })
+        }
         plan.visited += UInt64(stats.distances)
         if stats.interrupted { throw deadline.error }
         graph.used.store(monotonicNanoseconds(), ordering: .relaxed)

@@ -4,7 +4,7 @@
 // themselves and a NaN sorts last, so a walk never loses its footing; what such a row's distance means is the caller's affair.
 //
 // Every variant adds up a row in one fixed order whatever the batch around it, so a row has one distance per variant.
-// Integer kernels (`code*`) and encoders are exact: all variants agree to the bit.
+// Integer kernels (`code*`, `sketch*`) and encoders are exact: all variants agree to the bit.
 #pragma once
 
 #include <stddef.h>
@@ -31,18 +31,26 @@ typedef struct vk_rows {
     /// float16, `half_stride` a row: a multiple of 32, zero filled, 64-byte aligned.
     const uint16_t *halves;
     uint32_t half_stride;
+    /// Signs, see `vk_sketch_stride`; by row, not by place. Row `i` starts at `sketches + i * sketch_stride`.
+    uint32_t sketch_stride;
+    const uint8_t *sketches;
 } vk_rows;
+
+/// Bytes from one row's sketch to the next, a multiple of 32: a bit a component, set where it is not negative, in words of 64,
+/// then two terms: what one sign is worth, and what the row adds to any distance.
+static inline uint32_t vk_sketch_stride(uint32_t dimension) { return ((dimension + 63) / 64 * 8 + 8 + 31) / 32 * 32; }
 
 /// What is compared with rows.
 typedef struct vk_query {
     /// For float rows: `dimension` floats, any alignment. For float16 rows: `half_stride` floats, zero filled.
     const float *floats;
-    /// For 8-bit rows `code_stride` codes, for 4-bit rows twice as many; zero filled, any alignment.
+    /// For 8-bit rows `code_stride` codes, for 4-bit rows twice as many; zero filled, any alignment. For sketches two bits a
+    /// component, see `sketch_query`.
     const int8_t *codes;
     /// The distance to a row is `bias + row bias + scale * row scale * dot`, to one of float16 `bias + scale * (dot or l2)`.
     float scale;
     float bias;
-    /// 128 times the sum of `codes` for 8-bit rows, 15 times for 4-bit rows.
+    /// 128 times the sum of `codes` for 8-bit rows, 15 times for 4-bit rows; 3 times the dimension for sketches.
     int32_t offset;
     /// `codes` are those of an 8-bit row, and `offset` is not read.
     int32_t is_row;
@@ -65,7 +73,7 @@ typedef struct vk_coded {
 } vk_coded;
 
 typedef struct vk_kernels {
-    /// "avx512vnni", "avx512", "avx2", "neondot", "neon", "portable".
+    /// "avx512popcnt", "avx512vnni", "avx512", "avx2", "neondot", "neon", "portable".
     const char *name;
     float (*dot)(const float *a, const float *b, size_t count);
     float (*l2)(const float *a, const float *b, size_t count);
@@ -83,11 +91,24 @@ typedef struct vk_kernels {
     /// Codes `v` in 0...15 that stand for `(v - 7.5) * step`; `step` is the better of a few for this row. Component `i` lies
     /// in the low half of byte `i`, component `stride + i` in its high half.
     vk_coded (*encode4)(const float *from, const float *centre, uint32_t dimension, uint8_t *codes, uint32_t stride);
+    /// The signs of `from - centre`, a bit a component; they stand for `step` times 1 or -1, and `step` is such that their
+    /// product with `x` is that of `x` with itself: the estimator of RaBitQ (Gao and Long, arXiv:2405.12497, section 3),
+    /// without its rotation.
+    vk_coded (*sketch_row)(const float *from, const float *centre, uint32_t dimension, uint64_t *words);
+    /// Four levels, -3, -1, 1 and 3 halves of a step, in two planes of signs: those of the halves, then those of the ones.
+    /// `step` is such that their product with `x` is that of `x` with itself. `words` has room for twice a row's.
+    vk_coded (*sketch_query)(const float *from, const float *centre, uint32_t dimension, uint64_t *words);
+    /// Against sketches, whatever the metric: the terms know it. `ids` are rows.
+    vk_measure sketch_rows;
+    /// Writes to `kept`, which has room for `count`, the `ids` whose keys are in `least...most`. Returns how many.
+    size_t (*keep_between)(const uint32_t *keys, const uint32_t *ids, size_t count, uint32_t least, uint32_t most, uint32_t *kept);
     /// Inserts into `pool[0..<size]`, ascending, keeping the `capacity` smallest; returns the position taken.
     /// Needs `VK_POOL_SLACK` words before the pool that hold 0 and as many after it that may be written.
     size_t (*pool_insert)(uint64_t *pool, size_t size, size_t capacity, uint64_t entry);
     /// Writes `allowed & ~deleted` to `to`, either of them null for no restriction. Returns how many bits are set.
     size_t (*restrict_rows)(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words);
+    /// The rows whose bit is set, as `vk_next_rows` finds them.
+    size_t (*next_rows)(const uint64_t *bitmap, size_t *row, size_t end, size_t limit, uint32_t *ids);
     /// Rounds to nearest even; too large becomes infinity.
     void (*to_f16)(const float *from, uint16_t *to, size_t count);
     void (*from_f16)(const uint16_t *from, float *to, size_t count);

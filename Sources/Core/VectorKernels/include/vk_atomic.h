@@ -66,8 +66,9 @@ static inline size_t vk_gather_eligible(
     for (size_t i = 0; i < width; i++) {
         uint32_t id = vk_load_acquire(links + i);
         if (id == VK_NO_ROW) break;
-        uint64_t unseen = visited[id] != walk, fits = vk_bit(eligible, row_of, id);
-        visited[id] = walk;
+        uint8_t seen = visited[id];
+        uint64_t unseen = seen != walk, fits = vk_bit(eligible, row_of, id);
+        visited[id] = fits ? walk : seen;
         ids[count] = id;
         count += unseen & fits;
         ways[others] = id;
@@ -85,23 +86,49 @@ static inline void vk_prefetch_ways(const uint32_t *links, size_t width, const u
         for (size_t i = 0; i < width; i += 16) vk_prefetch(links + ways[w] * width + i);
 }
 
-/// Appends to the `count` there are in `ids` the eligible nodes in the lists of `ways`, until there are `reach` or the ways
-/// end. `links` are all lists, `width` a node; `ids` has room for `reach + 2 * width`. Returns how many there are then.
-static inline size_t vk_gather_behind(
-    const uint32_t *links, size_t width, const uint32_t *ways, size_t ways_count, const uint64_t *eligible,
-    const uint32_t *row_of, uint8_t *visited, uint8_t walk, size_t reach, size_t count, uint32_t *ids) {
-    for (size_t w = 0; w < ways_count && count < reach; w++) {
-        if (w + vk_ways_ahead < ways_count)
-            for (size_t i = 0; i < width; i += 16) vk_prefetch(links + ways[w + vk_ways_ahead] * width + i);
-        const uint32_t *list = links + ways[w] * width;
+/// The eligible ones of a list of links. `ids` has room for `width`.
+static inline size_t vk_keep_eligible(
+    const uint32_t *list, size_t width, const uint64_t *eligible, const uint32_t *row_of, uint32_t *ids) {
+    size_t count = 0;
+    if (row_of == 0) {
         for (size_t i = 0; i < width; i++) {
             uint32_t id = vk_load_acquire(list + i);
             if (id == VK_NO_ROW) break;
-            uint8_t seen = visited[id];
-            uint64_t take = (seen != walk) & vk_bit(eligible, row_of, id);
-            visited[id] = take ? walk : seen;
             ids[count] = id;
-            count += take;
+            count += eligible[id >> 6] >> (id & 63) & 1;
+        }
+        return count;
+    }
+    for (size_t i = 0; i < width; i++) {
+        uint32_t id = vk_load_acquire(list + i);
+        if (id == VK_NO_ROW) break;
+        uint32_t row = row_of[id];
+        ids[count] = id;
+        count += eligible[row >> 6] >> (row & 63) & 1;
+    }
+    return count;
+}
+
+/// Appends to the `count` there are in `ids` the eligible nodes in the lists of `ways` that were not visited, until `reach` of
+/// them were met, visited or not, or the ways end: where lists overlap, going on would find little more. `links` are all lists,
+/// `width` a node; `ids` has room for `reach + 2 * width`. Returns how many there are then.
+static inline size_t vk_gather_behind(
+    const uint32_t *links, size_t width, const uint32_t *ways, size_t ways_count, const uint64_t *eligible,
+    const uint32_t *row_of, uint8_t *visited, uint8_t walk, size_t reach, size_t count, uint32_t *ids) {
+    size_t met = count;
+    for (size_t w = 0; w < ways_count && met < reach; w++) {
+        if (w + vk_ways_ahead < ways_count)
+            for (size_t i = 0; i < width; i += 16) vk_prefetch(links + ways[w + vk_ways_ahead] * width + i);
+        const uint32_t *list = links + ways[w] * width;
+        visited[ways[w]] = walk;
+        const size_t end = count + vk_keep_eligible(list, width, eligible, row_of, ids + count);
+        met += end - count;
+        // Few are left to be looked up.
+        for (size_t i = count; i < end; i++) {
+            uint32_t id = ids[i];
+            ids[count] = id;
+            count += visited[id] != walk;
+            visited[id] = walk;
         }
     }
     return count;
@@ -120,11 +147,9 @@ static inline size_t vk_count_eligible(
     return hits;
 }
 
-/// The nodes of rows whose bit is set, from `*row` (a multiple of 64) on and below `end`; `*row` moves behind the last looked
-/// at. `bitmap` null: all rows; `node_of` null: nodes are rows. A row without a node (`VK_NO_ROW`) is left out. `ids` has room
-/// for `limit + 64`; looking ends when there are `limit`, or at the end.
-static inline size_t vk_next_nodes(
-    const uint64_t *bitmap, const uint32_t *node_of, size_t *row, size_t end, size_t limit, uint32_t *ids) {
+/// The rows whose bit is set, from `*row` (a multiple of 64) on and below `end`; `*row` moves behind the last looked at.
+/// `bitmap` null: all rows. `ids` has room for `limit + 64`; looking ends when there are `limit`, or at the end.
+static inline size_t vk_next_rows(const uint64_t *bitmap, size_t *row, size_t end, size_t limit, uint32_t *ids) {
     size_t first = *row, count = 0;
     for (; first < end && count < limit; first += 64) {
         uint64_t bits = bitmap ? bitmap[first >> 6] : ~0ull;
@@ -140,6 +165,13 @@ static inline size_t vk_next_nodes(
         count += here;
     }
     *row = first;
+    return count;
+}
+
+/// Their nodes: a row without one (`VK_NO_ROW`) is left out. `node_of` null: nodes are rows.
+static inline size_t vk_next_nodes(
+    const uint64_t *bitmap, const uint32_t *node_of, size_t *row, size_t end, size_t limit, uint32_t *ids) {
+    size_t count = vk_next_rows(bitmap, row, end, limit, ids);
     if (node_of == 0) return count;
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
