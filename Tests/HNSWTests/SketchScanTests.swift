@@ -163,4 +163,61 @@ import Testing
             #expect(stats.distances < points.count / 2)
         }
     }
+
+    /// By product the nearest are the longest, and a sketch is wrong in proportion to the length.
+    @Test(arguments: [Quantisation.int8, .int4]) func lengthsMayDiffer(_ codes: Quantisation) throws {
+        var rng = SeededRNG(seed: 105)
+        let vectors = (0..<6_000).map { _ in
+            let length = (2 * rng.vector(1)[0]).magnitude * 3 + 0.2
+            return rng.vector(256).map { $0 * length }
+        }
+        let points = Points(vectors, metric: .dot)
+        let sealed = try points.graph(efConstruction: 30, codes: .int8).sealed(codes, points).graph
+        let allowed = RowSet(count: points.count) { $0 % 2 == 0 }
+        var total = 0.0
+        for q in 0..<40 {
+            let query = UnsafePointer(points.base + (2 * q + 1) * points.stride)
+            let (found, _) = Self.find(sealed, query, k: 10, allowed: allowed)
+            total += points.recall(found, points.nearest(query, k: 10) { $0 % 2 == 0 }, query)
+        }
+        #expect(total >= 0.97 * 40, "recall \(total / 40)")
+    }
+
+    /// A graph over a part has no sketches of its own: what is scanned there goes by codes, what is scanned in the whole by its
+    /// sketches, and either way deleted rows are not found.
+    @Test(arguments: [Quantisation.int8, .int4], [300, 1_000, 2_500]) func partsAreScannedToo(
+        codes: Quantisation, count: Int
+    ) throws {
+        let points = Self.points[0]
+        let sealed = try Self.graphs[0].sealed(codes, points).graph
+        let rows = (0..<UInt32(count)).map { $0 * 2 }
+        let members = Set(rows.map { Int($0) })
+        let build = SubsetBuild(rows, of: sealed)
+        _ = build.link(build.count, scratch: SearchScratch())
+        let graph = build.finish()
+        let allowed = RowSet(count: points.count) { members.contains($0) }
+        var total = 0.0
+        for q in 0..<40 {
+            // Every other one from another cloud: it lies apart, and after some of those the graph scans first.
+            let query = UnsafePointer(
+                q % 2 == 0
+                    ? Self.queries[0].base + q / 2 * Self.queries[0].stride : points.base + (q + 1) * points.stride)
+            let deleted = RowSet(count: points.count) { ($0 + q) % 7 == 0 }
+            let live = members.subtracting(deleted.rows)
+            let top = TopK(k: 10)
+            allowed.words.withUnsafeBufferPointer { allowed in
+                deleted.words.withUnsafeBufferPointer { words in
+                    var request = GraphSearch(query: query, k: 10)
+                    request.allowed = allowed.baseAddress
+                    request.deleted = words.baseAddress
+                    graph.search(request, live: live.count, scratch: SearchScratch(), into: top)
+                    #expect(top.neighbours().count == 10)
+                    #expect(top.neighbours().allSatisfy { live.contains(Int($0.row)) })
+                    total += points.recall(
+                        top.neighbours(), points.nearest(query, k: 10) { live.contains($0) }, query)
+                }
+            }
+        }
+        #expect(total >= 0.95 * 40, "recall \(total / 40)")
+    }
 }

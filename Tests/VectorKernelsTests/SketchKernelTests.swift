@@ -27,6 +27,7 @@ import VectorKernels
                 for q in [0, 19, 20, 21, 22] {
                     let asked = SketchedQuery(vectors[q], centre: nil)
                     var query = asked.query
+                    query.slack = Float(q) / 7
                     var keys = [UInt32](repeating: 7, count: count + 1)
                     var expected = keys
                     variant.kernels.sketch_rows(&rows, &query, ids, count, &keys)
@@ -47,6 +48,7 @@ import VectorKernels
             var rows = sketches.kernelRows
             let asked = SketchedQuery(vectors[1], centre: centre)
             var query = asked.query
+            query.slack = 2.5
             let ids = vectors.indices.map { UInt32($0) }
             var keys = [UInt32](repeating: 0, count: ids.count)
             variant.kernels.sketch_rows(&rows, &query, ids, ids.count, &keys)
@@ -57,7 +59,8 @@ import VectorKernels
                 let itself = zip(x, signs).reduce(0) { $0 + $1.0 * $1.1 }
                 #expect(abs(itself - squares) <= 1e-5 * squares)
                 let product = zip(asked.decoded, signs).reduce(0) { $0 + $1.0 * $1.1 }
-                let expected = Double(query.bias + sketches.terms(row)[1]) - product
+                let low = 2.5 * Double(sketches.terms(row)[0])
+                let expected = Double(query.bias + sketches.terms(row)[1]) - product - low
                 #expect(
                     abs(Double(vk_distance(keys[row])) - expected) <= 1e-4 * (1 + abs(expected)),
                     "row \(row) of \(dimension)")

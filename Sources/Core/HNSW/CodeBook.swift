@@ -81,6 +81,12 @@ struct CodeBook {
         terms[1] = self.bias(coded)
     }
 
+    /// What one sign of a row is worth.
+    func sketchStep(_ rows: UnsafePointer<vk_rows>, _ row: UInt32) -> Float {
+        let sketch = rows.pointee.sketches + Int(row) &* Int(rows.pointee.sketch_stride)
+        return UnsafeRawPointer(sketch + (self.dimension &+ 63) / 64 &* 8).assumingMemoryBound(to: Float.self)[0]
+    }
+
     /// Of a row without a vector: farther than any other.
     static func sketchNothing(_ sketch: UnsafeMutableRawPointer, dimension: Int) {
         let terms = (sketch + (dimension + 63) / 64 * 8).bindMemory(to: Float.self, capacity: 2)
@@ -98,6 +104,7 @@ struct CodeBook {
         query.pointee.scale = 0.5 * self.factor * coded.step
         query.pointee.bias = self.bias(coded)
         query.pointee.offset = 3 * Int32(self.dimension)
+        query.pointee.slack = 0
         query.pointee.is_row = 0
     }
 

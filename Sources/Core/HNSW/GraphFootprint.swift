@@ -35,8 +35,8 @@ package struct GraphFootprint: Sendable {
     package func growing(_ kind: CodeKind) -> Double {
         2 * self.links + 1.25 * self.upper + 8 + self.codes(kind == .none ? .none : .int8)
     }
-    /// A ``SubsetGraph``, for a point in it: as sealed, without nodes by row and sketches; a filter's also keeps a bit for each row of its
-    /// segment.
+    /// A ``SubsetGraph``, for a point in it: as sealed, without nodes by row and sketches; a filter's also keeps a bit for each
+    /// row of its segment.
     package func subset(_ kind: CodeKind) -> Double { self.sealed(kind) - 4 - self.sketch(kind) }
     package var rescoringFloat16: Double { 2 * Double(HalfRows.stride(dimension: self.dimension)) }
 }

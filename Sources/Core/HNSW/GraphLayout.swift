@@ -1,11 +1,13 @@
 internal import Primitives
 
-/// Where things are in a sealed graph, format 3; format 2 has no sketches and is read all the same. All integers little-endian, every section 64-byte aligned.
+/// Where things are in a sealed graph, format 3; format 2 has no sketches and is read all the same. All integers are
+/// little-endian, every section 64-byte aligned.
 ///
 /// Points are numbered as nodes: all rows that are linked, neighbours near one another. Header, then for each node its level,
 /// its row, for each row its node (or `VK_NO_ROW`), for each node its links of level 0 and where its upper lists start, then
 /// the upper lists in node order; the centre of the data; for each node its float16 row, its codes and their terms, where
-/// the graph has them; and for each row its sketch, if rows have one. What a walk reads lies in sections of its own; the float16 rows are read for the last few alone.
+/// the graph has them; and for each row its sketch, if rows have one. What a walk reads lies in sections of its own; the
+/// float16 rows are read for the last few alone.
 struct GraphLayout {
     static let magic: UInt64 = 0x3157_534e_4847_4356  // "VCGHNSW1"
     static let version: UInt32 = 3

@@ -165,18 +165,8 @@ extension GraphView {
         return min(Self.mostEffort, max(1, 1 + (dimension - 5) / 6))
     }
 
-    /// How many of the links of `memory.pool[0]` are eligible, and of how many.
-    @inline(__always) func sampled(
-        level: Int, eligible: UnsafePointer<UInt64>, _ memory: SearchScratch.Memory
-    ) -> (hits: Int, links: Int) {
-        var links = 0
-        let list = self.links(Candidate.row(memory.pool[0]), level: level)
-        let hits = vk_count_eligible(list, self.width(level: level), eligible, self.rowOf, &links)
-        return (hits, links)
-    }
-
-    /// The same of the entries to level 0 in `memory.pool`; and where those have not half of their `share`, of what the first one
-    /// is linked with, up to so many links.
+    /// How many of the links of the entries to level 0, in `memory.pool`, are eligible, and of how many; and where those have not
+    /// half of their `share`, of what the first entry is linked with, up to so many links.
     @inline(__always) func sampledAround(
         entries: Int, links wanted: Int, share: Double, eligible: UnsafePointer<UInt64>, _ memory: SearchScratch.Memory
     ) -> (hits: Int, links: Int) {

@@ -69,7 +69,7 @@ extension HNSWGraph {
                 }
                 i &+= 1
             }
-            if isSketched, size >= rank { limit = min(limit, feed.limit(Candidate.key(pool[rank &- 1]))) }
+            if isSketched, size >= rank { limit = min(limit, Candidate.key(pool[rank &- 1])) }
             untilCheck &-= feed.lookedAt &+ max(count, 1)
             if untilCheck < 0 {
                 untilCheck = self.view.distancesPerCheck
@@ -86,7 +86,7 @@ extension HNSWGraph {
         if !isSettled, size == shortlist, found == k, !counts.interrupted {
             feed.rewind()
             self.scanAgain(
-                request, k: k, beyond: pool[size &- 1], feed: &feed,
+                request, k: k, beyond: size, feed: &feed, isSketched: isSketched,
                 areKept: !isSketched && measured <= memory.scannedLimit, memory, &counts, interrupted)
         }
         self.offer(memory.best, found, request, top)
@@ -101,11 +101,11 @@ extension HNSWGraph {
     /// they come: those that the codes chose have errors in their favour.
     ///
     /// - Parameters:
-    ///   - last: The farthest entry by its codes that is measured on floats already.
+    ///   - size: Entries of `memory.pool`, which are measured on floats already.
     ///   - feed: The rows once more.
     ///   - areKept: The keys by codes lie in `memory.scanned`.
     private func scanAgain(
-        _ request: GraphSearch, k: Int, beyond last: UInt64, feed: inout ScanFeed, areKept: Bool,
+        _ request: GraphSearch, k: Int, beyond size: Int, feed: inout ScanFeed, isSketched: Bool, areKept: Bool,
         _ memory: SearchScratch.Memory, _ counts: inout WalkCounts, _ interrupted: () -> Bool
     ) {
         let (ids, chosen, best) = (memory.ids, memory.ahead, memory.best)
@@ -114,7 +114,9 @@ extension HNSWGraph {
         var untilCheck = self.view.distancesPerCheck
         var margin: Float?
         var limit = UInt32.max
-        while let count = feed.next(self, below: feed.limit(limit), memory) {
+        // Of all rows it would be those beyond the last; by sketches some that are nearer were passed over.
+        let last = memory.pool[size &- 1]
+        while let count = feed.next(self, below: limit, memory) {
             let keys = areKept ? memory.scanned + seen : memory.keys
             seen &+= count
             if !areKept { self.view.measure(self.view.rows, memory.query, ids, count, keys) }
@@ -124,7 +126,9 @@ extension HNSWGraph {
             var i = 0
             while i < count {
                 chosen[some] = ids[i]
-                some &+= keys[i] <= limit && Candidate.pack(key: keys[i], row: ids[i]) > last ? 1 : 0
+                let entry = Candidate.pack(key: keys[i], row: ids[i])
+                let isNew = entry > last || isSketched && !Self.holds(memory.pool, size, entry)
+                some &+= keys[i] <= limit && isNew ? 1 : 0
                 i &+= 1
             }
             measure(self.view.rows, memory.again, chosen, some, memory.keys)
@@ -165,5 +169,16 @@ extension HNSWGraph {
         }
         let mean = errors / Float(some)
         return 3 * max(0, squares / Float(some) - mean * mean).squareRoot() - mean
+    }
+
+    /// Whether an ascending list has an entry.
+    private static func holds(_ list: UnsafePointer<UInt64>, _ size: Int, _ entry: UInt64) -> Bool {
+        var low = 0
+        var high = size
+        while low < high {
+            let middle = (low + high) / 2
+            if list[middle] < entry { low = middle + 1 } else { high = middle }
+        }
+        return low < size && list[low] == entry
     }
 }

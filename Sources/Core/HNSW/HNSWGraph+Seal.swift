@@ -84,6 +84,7 @@ private struct GraphSealing {
             dimension: source.rows.dimension, rowCount: rowCount, nodeCount: order.nodes.count,
             upperLists: order.nodes.reduce(0) { $0 + Int(source.levels[Int($1)]) }, halfShift: halves ? 0 : nil,
             asked: asked.code, entry: order.entry)
+        self.layout.isSketched = rowCount > 0
         self.capacity = self.layout.bytes
         guard let base = vk_allocate(self.capacity) else {
             preconditionFailure("no address space for \(self.capacity) bytes of a sealed graph")
@@ -194,8 +195,10 @@ private struct GraphSealing {
         var plain = self.layout
         plain.kind = .none
         plain.halfShift = nil
+        var coded = self.layout
+        coded.isSketched = false  // they are written when the codes are chosen
         let trial = SealTrial(
-            coded: HNSWGraph(sound: self.layout, in: self.bytes, rows: self.source.rows),
+            coded: HNSWGraph(sound: coded, in: self.bytes, rows: self.source.rows),
             floats: HNSWGraph(sound: plain, in: self.bytes, rows: self.source.rows))
         return trial.run()
     }

@@ -93,26 +93,20 @@ extension HNSWGraph {
     /// What the array of candidates may grow to when others stand between eligible ones.
     static func poolCapacity(ef: Int) -> Int { 8 * ef + 1024 }
 
-    /// Walks down to a level and returns the nearest point there, which it leaves in `memory.pool[0]`.
-    private func descended(
-        from top: EntryPoint, to level: Int, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts
-    ) -> EntryPoint {
-        let level = min(top.level, level)
-        self.view.descend(from: top, to: level, memory, &counts)
-        return EntryPoint(row: Candidate.row(memory.pool[0]), level: level)
-    }
-
     /// Whether to look closer: not where a scan is the cheapest unless eligible rows gather around the query, and nothing
     /// says that they do.
     ///
-    /// Level 1 tells what lies around, at the cost of a few hops among points that the cache has.
+    /// The nearest point of level 1 tells, for a few hops among points that the cache has.
     /// - Parameter start: Where walks begin; moved down.
     private func firstPlan(
         from start: inout EntryPoint, _ costs: WalkCosts, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts
     ) -> GraphSearch.Strategy {
-        start = self.descended(from: start, to: 1, memory, &counts)
-        let (hits, links) = self.view.sampled(level: 0, eligible: memory.eligible, memory)
-        // Of sixteen links four are seldom eligible by chance.
+        let level = min(start.level, 1)
+        self.view.descend(from: start, to: level, memory, &counts)
+        start = EntryPoint(row: Candidate.row(memory.pool[0]), level: level)
+        let (hits, links) = self.view.sampledAround(
+            entries: 1, links: 0, share: costs.share, eligible: memory.eligible, memory)
+        // Fewer than four may be chance.
         let gather = hits >= min(4, links) && Double(hits) > 3 * costs.share * Double(links)
         return gather ? .plainWalk : costs.cheapest(around: costs.share)
     }
@@ -121,11 +115,12 @@ extension HNSWGraph {
     /// them as if there were no filter; none, and it would look in the wrong place.
     private func plan(_ costs: WalkCosts, entries: Int, _ memory: SearchScratch.Memory) -> GraphSearch.Strategy {
         let (hits, links) = self.view.sampledAround(
-            entries: entries, links: min(Self.mostSampled, Int(9 / costs.share)), share: costs.share,
+            entries: entries, links: min(Self.mostSampled, Int(12 / costs.share)), share: costs.share,
             eligible: memory.eligible, memory)
-        // Hardly any around the query: those to be found are elsewhere. Of nine by chance one is left one time in hundreds, for
-        // neighbours have many links in common; the larger the share, the surer are few of them.
-        if Double(hits) < (0.15 + 0.4 * costs.share) * costs.share * Double(links) { return .scan }
+        // Hardly any around the query: those to be found are elsewhere. Of twelve by chance one is left one time in hundreds, for
+        // neighbours have many links in common; the larger the share, the surer are few of them. Where most are eligible a walk
+        // finds them all the same.
+        if costs.share < 0.5, Double(hits) < (0.1 + 0.4 * costs.share) * costs.share * Double(links) { return .scan }
         // A few more or fewer than anywhere are chance.
         let around = (Double(hits) + 1) / (Double(links) + 1 / costs.share)
         // Where they gather the walk goes to where there are more still.
@@ -158,22 +153,34 @@ extension HNSWGraph {
         _ strategy: GraphSearch.Strategy, entries: Int, ef: Int, eligible: Int?, _ memory: SearchScratch.Memory,
         _ counts: inout WalkCounts, interrupted: () -> Bool
     ) -> Int {
-        let view = self.view
         guard let eligible else {
-            return view.nearest(
+            return self.view.nearest(
                 level: 0, ef: ef, entries: entries, memory, &counts, interrupted: interrupted)
         }
-        if strategy == .filteredWalk {
-            let share = Double(eligible) / Double(max(1, self.linked))
-            return view.nearestWithin(
-                ef: ef, isProduct: self.rows.metric == .dot,
-                reach: IntrinsicDimension.reach(self.intrinsicDimension, share: share), entries: entries,
-                eligible: memory.eligible, memory,
-                &counts, interrupted: interrupted)
-        }
-        return view.nearestAmongAll(
-            ef: ef, capacity: Self.poolCapacity(ef: ef), entries: entries, eligible: memory.eligible, memory,
-            &counts, interrupted: interrupted
+        return strategy == .filteredWalk
+            ? self.walkWithin(entries: entries, ef: ef, eligible: eligible, memory, &counts, interrupted)
+            : self.walkAmongAll(entries: entries, ef: ef, memory, &counts, interrupted)
+    }
+
+    // Functions of their own: each walk has its registers to itself.
+
+    @inline(never) private func walkWithin(
+        entries: Int, ef: Int, eligible: Int, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts,
+        _ interrupted: () -> Bool
+    ) -> Int {
+        let share = Double(eligible) / Double(max(1, self.linked))
+        return self.view.nearestWithin(
+            ef: ef, isProduct: self.rows.metric == .dot,
+            reach: IntrinsicDimension.reach(self.intrinsicDimension, share: share), entries: entries,
+            eligible: memory.eligible, memory, &counts, interrupted: interrupted)
+    }
+
+    @inline(never) private func walkAmongAll(
+        entries: Int, ef: Int, _ memory: SearchScratch.Memory, _ counts: inout WalkCounts, _ interrupted: () -> Bool
+    ) -> Int {
+        self.view.nearestAmongAll(
+            ef: ef, capacity: Self.poolCapacity(ef: ef), entries: entries, eligible: memory.eligible, memory, &counts,
+            interrupted: interrupted
         ).size
     }
 

@@ -26,7 +26,7 @@ package final class HNSWGraph: @unchecked Sendable {
     let view: GraphView
     let book: CodeBook
     /// A sealed graph's rows by node and nodes by row (`VK_NO_ROW` for a row without one); nil where they are the same. A graph
-    /// over a part of the rows (``SubsetGraph``) has no nodes by row, for nobody scans it.
+    /// over a part of the rows (``SubsetGraph``) has no nodes by row: a scan of it goes through its nodes.
     let rowOf: UnsafePointer<UInt32>?
     let nodeOf: UnsafePointer<UInt32>?
     /// A sealed graph's rows as float16, to measure candidates again on.
@@ -161,7 +161,7 @@ package final class HNSWGraph: @unchecked Sendable {
             terms: UnsafePointer(section(layout.terms, Float.self)),
             codeStride: layout.codeStride)
         kernelRows.places = rowOf
-        if layout.sketchStride > 0 {
+        if layout.sketchStride > 0, rowCount == nil {
             kernelRows.sketches = UnsafePointer(section(layout.sketches, UInt8.self))
             kernelRows.sketch_stride = UInt32(layout.sketchStride)
         }

@@ -23,7 +23,7 @@ enum IntrinsicDimension {
     /// The median of some rows', among a sample. Nil by product, which has no zero to measure from, and for few rows.
     static func measured(_ rows: VectorRows, _ all: [UInt32]) -> Double? {
         guard rows.metric != .dot, all.count > 4 * Self.neighbours else { return nil }
-        let step = max(1, all.count / Self.rows)
+        let step = (all.count + Self.rows - 1) / Self.rows
         let sample = stride(from: 0, to: all.count, by: step).prefix(Self.rows).map { all[$0] }
         let queries = min(Self.queries, sample.count)
         var squares = [Float](repeating: 0, count: sample.count)

@@ -3,12 +3,14 @@ internal import VectorKernels
 
 /// The nodes of a scan, a batch at a time: all that may be returned, or those that their sketches leave a chance.
 ///
-/// How far sketches are off is learned from some rows spread over all; what they let pass is measured on codes, and so misses
-/// one in hundreds of those it should not, as ``HNSWGraph/scan`` does by codes.
+/// How far sketches are off is learned from some rows spread over all, in proportion to a row's length; a row is let pass if it
+/// can be as near as the limit, all but once in a hundred times.
 struct ScanFeed {
     private let end: Int
     private let eligible: UnsafePointer<UInt64>?
     private let batch: Int
+    /// Rows whose sketches are measured in one call: with as many as are enough, and a word's more, they fit where a batch does.
+    private let sketchBatch: Int
     private let isSketched: Bool
     private var position = 0
     /// The first rows are gone through twice: those of the smallest sketches first, so that what the others must beat is known.
@@ -24,8 +26,6 @@ struct ScanFeed {
     private(set) var isInVain = false
     /// Rows whose sketches were measured before the last rewinding: their keys lie in `memory.scanned`, as many as fit.
     private var known = 0
-    /// By how much a row's sketch makes it seem farther than its codes do, all but once in hundreds of times.
-    private var margin: Float = .infinity
     /// Rows looked at for the last batch that are not in it, by what they cost against those that are.
     private(set) var lookedAt = 0
 
@@ -37,12 +37,10 @@ struct ScanFeed {
     private static let deviations: Float = 2.5
     /// Nodes that make a batch worth measuring.
     private static let enough = 64
-    /// Rows whose sketches are measured in one call: with as many as are enough, and a word's more, they fit where a batch does.
-    private static let sketchBatch = SearchScratch.batch - 64
     /// Rows of the opening, and which of the smallest sketches among the probes is its limit.
     private static let opening = 768
     private static let openingRank = 4
-    /// Of the rows of the opening that did not pass so many may do afterwards, as a share.
+    /// So many rows of the opening may pass after it, as a share.
     private static let mostPassing = 0.55
 
     init(
@@ -52,8 +50,10 @@ struct ScanFeed {
             graph.isSubset
             ? graph.linked : Int(min(graph.rowBound.load(ordering: .acquiring), request.rowLimit))
         self.eligible = filtered ? UnsafePointer(memory.eligible) : nil
-        // A batch no longer than the time between two questions to `interrupted`.
+        // A batch no longer than the time between two questions to `interrupted`, or not much.
         self.batch = min(SearchScratch.batch, graph.view.distancesPerCheck)
+        self.sketchBatch = min(SearchScratch.batch - 64, 4 * self.batch)
+        precondition(!isSketched || graph.kernelRows.pointee.sketches != nil, "a scan of sketches that are not there")
         self.isSketched = isSketched
     }
 
@@ -70,9 +70,9 @@ struct ScanFeed {
         if !self.isOpening, self.position == 0, self.openingEnd > 0 { self.judge(limit, memory) }
         if self.isInVain { return 0 }
         var pending = 0
-        while pending < Self.enough, self.position < self.end, self.lookedAt < self.batch {
+        while pending < min(Self.enough, self.batch), self.position < self.end, self.lookedAt < self.batch {
             let count = kernels.pointee.next_rows(
-                self.eligible, &self.position, self.end, Self.sketchBatch, memory.ahead)
+                self.eligible, &self.position, self.end, self.sketchBatch, memory.ahead)
             let isKept = self.seen &+ count <= memory.scannedLimit
             let keys = isKept ? memory.scanned + self.seen : memory.keys
             if !isKept || self.seen >= self.known {
@@ -121,12 +121,6 @@ struct ScanFeed {
         self.openingEnd = 0
     }
 
-    /// The largest key of a sketch whose row can have a key by codes up to `key`.
-    func limit(_ key: UInt32) -> UInt32 {
-        guard self.isSketched, key != .max, self.margin.isFinite else { return .max }
-        return vk_key(vk_distance(key) + self.margin)
-    }
-
     /// Aims at the query, and learns from some rows how far sketches are off.
     ///
     /// - Returns: The limit that a row's sketch must not exceed to be among the `rank` nearest by codes.
@@ -136,47 +130,55 @@ struct ScanFeed {
     ) -> UInt32 {
         graph.book.aimSketch(memory.sketched, at: query, planes: memory.sketchPlanes)
         let kernels = vk_kernels_best()!
-        let ids = memory.ids
+        let (rows, nodes, some) = (memory.ahead, memory.ids, memory.keptRows)
         var count = 0
         for place in 0..<Self.probePlaces {
             // Forwards alone: no row may be met twice.
             self.position = max(self.position, self.end * place / Self.probePlaces / 64 * 64)
             guard self.position < self.end else { break }
-            let some = kernels.pointee.next_rows(self.eligible, &self.position, self.end, 1, memory.ahead)
-            let wanted = min(some, Self.probes / Self.probePlaces)
-            for i in 0..<wanted { ids[count + i] = memory.ahead[i * some / wanted] }
-            count += wanted
+            let here = kernels.pointee.next_rows(self.eligible, &self.position, self.end, 1, some)
+            let wanted = min(here, Self.probes / Self.probePlaces)
+            for i in 0..<wanted {
+                let row = some[i * here / wanted]
+                let node = graph.nodeOf.map { $0[Int(row)] } ?? row
+                if node == VK_NO_ROW { continue }
+                rows[count] = row
+                nodes[count] = node
+                count += 1
+            }
         }
         self.position = 0
         let sketched = memory.keys + Self.probes
-        kernels.pointee.sketch_rows(graph.view.rows, memory.sketched, ids, count, sketched)
-        if let nodeOf = graph.nodeOf {
-            var kept = 0
-            for i in 0..<count where nodeOf[Int(ids[i])] != VK_NO_ROW {
-                ids[kept] = nodeOf[Int(ids[i])]
-                sketched[kept] = sketched[i]
-                kept += 1
-            }
-            count = kept
-        }
-        if count > 4 * Self.openingRank {
-            self.openingLimit = Self.smallest(Self.openingRank, of: sketched, count, memory, graph.view.poolInsert)
-            self.isOpening = true
-        }
-        graph.view.measure(graph.view.rows, memory.query, ids, count, memory.keys)
+        kernels.pointee.sketch_rows(graph.view.rows, memory.sketched, rows, count, sketched)
+        graph.view.measure(graph.view.rows, memory.query, nodes, count, memory.keys)
         counts.distances &+= count
-        guard count > 1 else { return .max }
+        guard count > 4 * Self.openingRank else { return self.gaveUp() }
+        // In units of what one sign of a row is worth.
         var errors: Float = 0
         var squares: Float = 0
+        var compared: Float = 0
         for i in 0..<count {
-            let error = vk_distance(sketched[i]) - vk_distance(memory.keys[i])
+            let step = graph.book.sketchStep(graph.view.rows, rows[i])
+            if step == 0 { continue }
+            let error = (vk_distance(sketched[i]) - vk_distance(memory.keys[i])) / step
             errors += error
             squares += error * error
+            compared += 1
         }
-        let mean = errors / Float(count)
-        self.margin = mean + Self.deviations * max(0, squares / Float(count) - mean * mean).squareRoot()
-        guard count >= rank else { return .max }
-        return self.limit(Self.smallest(rank, of: memory.keys, count, memory, graph.view.poolInsert))
+        let mean = errors / max(1, compared)
+        let slack = mean + Self.deviations * max(0, squares / max(1, compared) - mean * mean).squareRoot()
+        guard slack.isFinite else { return self.gaveUp() }
+        memory.sketched.pointee.slack = slack
+        kernels.pointee.sketch_rows(graph.view.rows, memory.sketched, rows, count, sketched)
+        self.openingLimit = Self.smallest(Self.openingRank, of: sketched, count, memory, graph.view.poolInsert)
+        self.isOpening = true
+        return count < rank ? .max : Self.smallest(rank, of: memory.keys, count, memory, graph.view.poolInsert)
+    }
+
+    /// Nothing could be learned.
+    private mutating func gaveUp() -> UInt32 {
+        self.isInVain = true
+        return .max
     }
 
     /// The `rank`-th smallest of `count` keys.

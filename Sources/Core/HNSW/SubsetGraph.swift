@@ -183,18 +183,20 @@ extension HNSWGraph {
                 isDone = true
             }
         }
-        if !isDone, stats.ef == 0, !scansFirst {
-            self.scan(
-                request, k: k, possible: live, filtered: !isWhole, shortlist: self.kind == .none ? 0 : 2 * k + 16,
-                memory,
-                top, &counts, interrupted)
-        } else if !isDone {
+        if !isDone {
+            if stats.ef == 0, !scansFirst {
+                self.scan(
+                    request, k: k, possible: live, filtered: !isWhole, shortlist: self.kind == .none ? 0 : 2 * k + 16,
+                    memory, top, &counts, interrupted)
+            } else {
+                var everything = request
+                everything.k = k
+                everything.strategy = .scan
+                let scan = source.search(everything, scratch: scratch, into: top, interrupted: interrupted)
+                counts.distances += scan.distances
+                counts.interrupted = scan.interrupted
+            }
             stats.strategy = .scan
-            var everything = request
-            everything.strategy = .scan
-            let scan = source.search(everything, scratch: scratch, into: top, interrupted: interrupted)
-            counts.distances += scan.distances
-            counts.interrupted = scan.interrupted
         }
         stats.hops = counts.hops
         stats.distances = counts.distances

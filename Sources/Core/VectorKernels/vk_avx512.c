@@ -1,6 +1,6 @@
 // AVX-512: 16 floats or 64 codes at a time. The VNNI set differs by its integer kernels alone, the one that counts bits
-// (VPOPCNTDQ, with VBMI2) from
-// that by sketches and what goes with them.
+// (VPOPCNTDQ,
+// with VBMI2) from that one by sketches and what goes with them.
 #include "vk_bitmap.h"
 #include "vk_encode.h"
 #include "vk_sketch.h"
@@ -85,10 +85,13 @@ INLINE void store_keys(uint32_t *keys, __m128i four, size_t count) {
 INLINE void float_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys, int l2) {
     const size_t dimension = rows->dimension;
     const __m128 one = _mm_set1_ps(1);
-    for (size_t i = 0; i < count && i < 4; i++) prefetch_row(vk_floats(rows, ids[i]), dimension * 4);
+    // As many lines under way for short rows as for long ones.
+    const size_t window = dimension <= 128 ? 12 : 4;
+    for (size_t i = 0; i < count && i < window; i++) prefetch_row(vk_floats(rows, ids[i]), dimension * 4);
     size_t i = 0;
     for (; i + 4 <= count; i += 4) {
-        for (size_t j = i + 4; j < count && j < i + 8; j++) prefetch_row(vk_floats(rows, ids[j]), dimension * 4);
+        for (size_t j = i + window; j < count && j < i + window + 4; j++)
+            prefetch_row(vk_floats(rows, ids[j]), dimension * 4);
         const float *const row[4] = {
             vk_floats(rows, ids[i]), vk_floats(rows, ids[i + 1]), vk_floats(rows, ids[i + 2]), vk_floats(rows, ids[i + 3])};
         __m128 value = measured(query->floats, row, dimension, l2, 4);
@@ -386,6 +389,7 @@ INLINE_POPCNT void sketch_batch(
     if (words <= 3)
         for (int p = 0; p < 2; p++) planes[p] = _mm512_shuffle_i64x2(planes[p], planes[p], 0x44);
     const __m256 scale = _mm256_set1_ps(query->scale), bias = _mm256_set1_ps(query->bias);
+    const __m256 slack = _mm256_set1_ps(query->slack);
     const __m256i offset = _mm256_set1_epi32(query->offset), sign = _mm256_set1_epi32((int)0x80000000);
     for (size_t i = 0; i < count; i += 8) {
         const size_t width = count - i < 8 ? count - i : 8;
@@ -403,10 +407,11 @@ INLINE_POPCNT void sketch_batch(
         __m512i terms;
         __m256i counts = words <= 3 ? short_group(row, planes, words, &terms) : long_group(row, query, planes, words, &terms);
         // As in `vk_sketch_key`, eight at a time.
-        __m256 steps = _mm256_mul_ps(scale, _mm256_castsi256_ps(_mm512_cvtepi64_epi32(terms)));
+        __m256 steps = _mm256_castsi256_ps(_mm512_cvtepi64_epi32(terms));
         __m256 biases = _mm256_add_ps(bias, _mm256_castsi256_ps(_mm512_cvtepi64_epi32(_mm512_srli_epi64(terms, 32))));
         __m256 products = _mm256_cvtepi32_ps(_mm256_sub_epi32(offset, _mm256_add_epi32(counts, counts)));
-        __m256 distance = _mm256_add_ps(biases, _mm256_mul_ps(products, steps));
+        __m256 values = _mm256_sub_ps(_mm256_mul_ps(products, scale), slack);
+        __m256 distance = _mm256_add_ps(biases, _mm256_mul_ps(values, steps));
         __m256i bits = _mm256_castps_si256(distance);
         __m256i key = _mm256_xor_si256(bits, _mm256_or_si256(_mm256_srai_epi32(bits, 31), sign));
         const __mmask8 nan = _mm256_cmp_ps_mask(distance, distance, _CMP_UNORD_Q);

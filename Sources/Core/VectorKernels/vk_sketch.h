@@ -96,8 +96,8 @@ VK_SKETCH vk_coded vk_sketch_query_body(
 /// The distance from an exact count of bits; the same roundings in every variant. The row's terms lie behind its bits.
 VK_SKETCH uint32_t vk_sketch_key(const vk_query *query, const float *terms, int32_t differing) {
 #pragma STDC FP_CONTRACT OFF
-    float value = (float)(query->offset - 2 * differing) * (query->scale * terms[0]);
-    return vk_key((query->bias + terms[1]) + value);
+    float value = (float)(query->offset - 2 * differing) * query->scale - query->slack;
+    return vk_key((query->bias + terms[1]) + value * terms[0]);
 }
 
 VK_SKETCH void vk_sketch_rows_body(

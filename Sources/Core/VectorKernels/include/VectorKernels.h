@@ -54,6 +54,9 @@ typedef struct vk_query {
     int32_t offset;
     /// `codes` are those of an 8-bit row, and `offset` is not read.
     int32_t is_row;
+    /// For sketches: by how much a distance is put too low, in units of what one of the row's signs is worth, which is what it
+    /// is wrong in proportion to.
+    float slack;
 } vk_query;
 
 /// Writes to `keys[i]` the order-preserving key (see `vk_key`) of the distance from `query` to row `ids[i]`.
