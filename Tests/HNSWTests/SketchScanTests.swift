@@ -196,28 +196,55 @@ import Testing
         _ = build.link(build.count, scratch: SearchScratch())
         let graph = build.finish()
         let allowed = RowSet(count: points.count) { members.contains($0) }
+        let apart = Points.random(count: 20, dimension: 200, metric: .cosine, seed: 106)
         var total = 0.0
+        var inTheWhole = 0
         for q in 0..<40 {
-            // Every other one from another cloud: it lies apart, and after some of those the graph scans first.
-            let query = UnsafePointer(
-                q % 2 == 0
-                    ? Self.queries[0].base + q / 2 * Self.queries[0].stride : points.base + (q + 1) * points.stride)
+            // Every other one from no cloud at all: it lies apart, and after some of those the graph scans first.
+            let from = q % 2 == 0 ? Self.queries[0] : apart
+            let query = UnsafePointer(from.base + q / 2 * from.stride)
             let deleted = RowSet(count: points.count) { ($0 + q) % 7 == 0 }
             let live = members.subtracting(deleted.rows)
             let top = TopK(k: 10)
-            allowed.words.withUnsafeBufferPointer { allowed in
+            let stats = allowed.words.withUnsafeBufferPointer { allowed in
                 deleted.words.withUnsafeBufferPointer { words in
                     var request = GraphSearch(query: query, k: 10)
                     request.allowed = allowed.baseAddress
+                    request.allowedCount = allowed.reduce(0) { $0 + $1.nonzeroBitCount }
                     request.deleted = words.baseAddress
-                    graph.search(request, live: live.count, scratch: SearchScratch(), into: top)
-                    #expect(top.neighbours().count == 10)
-                    #expect(top.neighbours().allSatisfy { live.contains(Int($0.row)) })
-                    total += points.recall(
-                        top.neighbours(), points.nearest(query, k: 10) { live.contains($0) }, query)
+                    return graph.search(request, live: live.count, scratch: SearchScratch(), into: top)
                 }
             }
+            if stats.strategy == .scan, stats.distances != live.count { inTheWhole += 1 }
+            #expect(top.neighbours().count == 10)
+            #expect(top.neighbours().allSatisfy { live.contains(Int($0.row)) })
+            total += points.recall(top.neighbours(), points.nearest(query, k: 10) { live.contains($0) }, query)
         }
         #expect(total >= 0.95 * 40, "recall \(total / 40)")
+        if count == 2_500 { #expect(inTheWhole > 2, "\(inTheWhole) scans of the whole graph") }
+    }
+
+    static let many = Points.random(count: 20_000, dimension: 160, metric: .l2, centres: 50, seed: 107)
+    static let ofMany = many.graph(m: 8, efConstruction: 16, codes: .int8)
+
+    /// Few rows of many, rows that lie together, results by the hundred: signs are looked at all the same, and save distances.
+    @Test(arguments: [(0.02, 1.0, 10), (0.05, 1.0, 10), (1, 0.12, 10), (1, 0.3, 10), (0.5, 1.0, 100)])
+    func signsSaveDistances(share: Double, part: Double, k: Int) throws {
+        let sealed = try Self.ofMany.sealed(.int4, Self.many).graph
+        var rng = SeededRNG(seed: 108)
+        let allowed = RowSet(count: Self.many.count) {
+            Double($0) < part * Double(Self.many.count) && Double.random(in: 0..<1, using: &rng) < share
+        }
+        var measured = 0
+        var total = 0.0
+        for q in 0..<10 {
+            let query = UnsafePointer(Self.many.base + (q * 1_777 + 5) * Self.many.stride)
+            let (found, stats) = Self.find(sealed, query, k: k, allowed: allowed)
+            total += Self.many.recall(found, Self.many.nearest(query, k: k) { allowed.rows.contains($0) }, query)
+            measured += stats.distances
+        }
+        #expect(total >= 0.97 * 10, "recall \(total / 10)")
+        let most = 0.75 * Double(allowed.rows.count) * 10
+        #expect(Double(measured) < most, "\(measured / 10) distances for \(allowed.rows.count) rows")
     }
 }

@@ -60,6 +60,45 @@ import VectorKernels
         }
     }
 
+    /// Against sorting, for pools that fit in registers and others, with copies of keys and of entries' rows.
+    @Test(arguments: Variant.all) func offersKeepTheSmallest(_ variant: Variant) {
+        var rng = SeededRNG(seed: 36)
+        for capacity in [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 200] {
+            for keyRange: UInt32 in [3, 40, 100_000] {
+                let slack = Int(VK_POOL_SLACK)
+                var pool = [UInt64](repeating: 0, count: capacity + 2 * slack)
+                var expected: [UInt64] = []
+                var size = 0
+                var next: UInt32 = 0
+                while next < 600 {
+                    let count = Int.random(in: 0...40, using: &rng)
+                    let ids = (0..<count).map { _ -> UInt32 in
+                        next += 1
+                        return next
+                    }.shuffled(using: &rng)
+                    let keys = ids.map { _ in UInt32.random(in: 0..<keyRange, using: &rng) &* 40_000 }
+                    let start = Int.random(in: 0...size, using: &rng)
+                    var lowest = start
+                    var expectedLowest = start
+                    for (key, id) in zip(keys, ids) {
+                        let entry = UInt64(key) << 32 | UInt64(id) << 1
+                        let at = expected.firstIndex { $0 > entry } ?? expected.count
+                        if at == capacity { continue }
+                        expected.insert(entry, at: at)
+                        if expected.count > capacity { expected.removeLast() }
+                        expectedLowest = min(expectedLowest, at)
+                    }
+                    size = pool.withUnsafeMutableBufferPointer {
+                        variant.kernels.pool_offer($0.baseAddress! + slack, size, capacity, keys, ids, count, &lowest)
+                    }
+                    #expect(size == expected.count && lowest == expectedLowest, "\(capacity)")
+                    #expect(Array(pool[slack..<slack + size]) == expected, "\(capacity)")
+                    #expect(pool[..<slack].allSatisfy { $0 == 0 })
+                }
+            }
+        }
+    }
+
     @Test func gatheringSkipsVisitedRowsAndStopsAtTheEnd() {
         var visited = [UInt8](repeating: 6, count: 100)
         var ids = [UInt32](repeating: 0, count: 8)

@@ -121,17 +121,7 @@ extension GraphView {
             }
             self.measure(self.rows, memory.query, ids, count, keys)
             counts.distances &+= count
-            var worst = size == most ? Candidate.key(pool[most &- 1]) : UInt32.max
-            var i = 0
-            while i < count {
-                if keys[i] < worst {
-                    let at = self.poolInsert(pool, size, most, Candidate.pack(key: keys[i], row: ids[i]))
-                    if size < most { size &+= 1 }
-                    if size == most { worst = Candidate.key(pool[most &- 1]) }
-                    if at < next { next = at }
-                }
-                i &+= 1
-            }
+            size = self.poolOffer(pool, size, most, keys, ids, count, &next)
             while next < size, Candidate.isExpanded(pool[next]) { next &+= 1 }
             if next < size { self.prefetchLinks(Candidate.row(pool[next]), level: 0) }
             if aheadCount < reach {

@@ -125,17 +125,7 @@ extension GraphView {
             vk_prefetch_rows(self.rows, ahead, aheadCount)
             self.measure(self.rows, memory.query, ids, count, keys)
             distances &+= count
-            var worst = size == ef ? Candidate.key(pool[ef &- 1]) : UInt32.max
-            var i = 0
-            while i < count {
-                if keys[i] < worst {
-                    let at = self.poolInsert(pool, size, ef, Candidate.pack(key: keys[i], row: ids[i]))
-                    if size < ef { size &+= 1 }
-                    if size == ef { worst = Candidate.key(pool[ef &- 1]) }
-                    if at < next { next = at }
-                }
-                i &+= 1
-            }
+            size = self.poolOffer(pool, size, ef, keys, ids, count, &next)
             untilCheck &-= count
             swap(&ids, &ahead)
             count = aheadCount

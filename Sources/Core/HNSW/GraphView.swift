@@ -5,6 +5,11 @@ typealias Measure =
     @convention(c) (
         UnsafePointer<vk_rows>?, UnsafePointer<vk_query>?, UnsafePointer<UInt32>?, Int, UnsafeMutablePointer<UInt32>?
     ) -> Void
+typealias PoolOffer =
+    @convention(c) (
+        UnsafeMutablePointer<UInt64>?, Int, Int, UnsafePointer<UInt32>?, UnsafePointer<UInt32>?, Int,
+        UnsafeMutablePointer<Int>?
+    ) -> Int
 typealias PoolInsert = @convention(c) (UnsafeMutablePointer<UInt64>?, Int, Int, UInt64) -> Int
 
 /// A graph's memory as a walk needs it: plain pointers, copied into locals, so that a hop touches no reference count.
@@ -24,6 +29,7 @@ struct GraphView {
     let rows: UnsafePointer<vk_rows>
     let measure: Measure
     let poolInsert: PoolInsert
+    let poolOffer: PoolOffer
     /// Rows by node; nil where they are the same.
     let rowOf: UnsafePointer<UInt32>?
 
@@ -65,6 +71,7 @@ extension GraphView {
         self.init(
             links0: links0, m0: m0, upper: upper, upperStart: upperStart, m: m, rows: rows,
             measure: Self.measure(metric: metric, kind: kind), poolInsert: vk_kernels_best().pointee.pool_insert,
+            poolOffer: vk_kernels_best().pointee.pool_offer,
             rowOf: rowOf)
     }
 

@@ -49,25 +49,20 @@ extension HNSWGraph {
             counts.distances &+= count
             measured &+= count
             measure(self.view.rows, memory.query, ids, count, keys)
-            var bound = top.boundKey
-            var worst = size == shortlist && size > 0 ? pool[size &- 1] : .max
-            var i = 0
-            while i < count {
-                if shortlist == 0 {
+            if shortlist == 0 {
+                var bound = top.boundKey
+                var i = 0
+                while i < count {
                     if keys[i] <= bound {
                         top.offer(key: keys[i], row: self.row(of: ids[i]), segment: request.segment)
                         bound = top.boundKey
                     }
-                } else {
-                    // Ties go to the smaller node, so that what is in the list can be told from what is not.
-                    let entry = Candidate.pack(key: keys[i], row: ids[i])
-                    if entry < worst {
-                        _ = self.view.poolInsert(pool, size, shortlist, entry)
-                        size = min(size &+ 1, shortlist)
-                        if size == shortlist { worst = pool[size &- 1] }
-                    }
+                    i &+= 1
                 }
-                i &+= 1
+            } else {
+                // Ties go to the smaller node, so that what is in the list can be told from what is not.
+                var lowest = 0
+                size = self.view.poolOffer(pool, size, shortlist, keys, ids, count, &lowest)
             }
             if isSketched, size >= rank { limit = min(limit, Candidate.key(pool[rank &- 1])) }
             untilCheck &-= feed.lookedAt &+ max(count, 1)
@@ -121,7 +116,7 @@ extension HNSWGraph {
             seen &+= count
             if !areKept { self.view.measure(self.view.rows, memory.query, ids, count, keys) }
             if margin == nil, count > 0 { margin = self.margin(ids, keys, count, measure, memory) }
-            limit = vk_key(vk_distance(Candidate.key(best[k &- 1])) + (margin ?? 0))
+            if let margin { limit = vk_key(vk_distance(Candidate.key(best[k &- 1])) + margin) }
             var some = 0
             var i = 0
             while i < count {

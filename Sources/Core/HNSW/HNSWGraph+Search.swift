@@ -285,13 +285,10 @@ extension HNSWGraph {
                 let error = vk_distance(keys[i]) - vk_distance(Candidate.key(candidates[done &+ i]))
                 errors += error
                 squares += error * error
-                let entry = Candidate.pack(key: keys[i], row: ids[i])
-                if size < k || entry < best[k &- 1] {
-                    _ = self.view.poolInsert(best, size, k, entry)
-                    size = min(size &+ 1, k)
-                }
                 i &+= 1
             }
+            var lowest = 0
+            size = self.view.poolOffer(best, size, k, keys, ids, some, &lowest)
             done &+= some
             untilCheck &-= some
         }

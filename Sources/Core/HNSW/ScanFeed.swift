@@ -17,6 +17,7 @@ struct ScanFeed {
     /// Rows up to here are among them.
     private var openingEnd = 0
     private var isOpening = false
+    private var openingRows = 0
     /// What the sketches of the smallest do not exceed.
     private var openingLimit: UInt32 = 0
     /// Rows whose sketches were measured.
@@ -31,15 +32,16 @@ struct ScanFeed {
 
     /// Rows whose sketches and codes are compared.
     static let probes = 64
+    /// Of so few nothing is learned.
+    private static let fewestProbes = 16
     /// Rows in this many places.
     private static let probePlaces = 8
     /// Deviations that a sketch is given.
     private static let deviations: Float = 2.5
     /// Nodes that make a batch worth measuring.
     private static let enough = 64
-    /// Rows of the opening, and which of the smallest sketches among the probes is its limit.
-    private static let opening = 768
-    private static let openingRank = 4
+    /// Rows of the opening, of which three times as many as `rank` are to be measured first.
+    static func opening(rank: Int) -> Int { max(768, 12 * rank) }
     /// So many rows of the opening may pass after it, as a share.
     private static let mostPassing = 0.55
 
@@ -85,7 +87,7 @@ struct ScanFeed {
                 least <= most ? kernels.pointee.keep_between(keys, memory.ahead, count, least, most, ids + pending) : 0
             self.seen &+= count
             pending &+= some
-            if self.isOpening, self.seen >= Self.opening || self.position >= self.end {
+            if self.isOpening, self.seen >= self.openingRows || self.position >= self.end {
                 self.openingEnd = self.position
                 self.isOpening = false
                 self.again()
@@ -132,12 +134,14 @@ struct ScanFeed {
         let kernels = vk_kernels_best()!
         let (rows, nodes, some) = (memory.ahead, memory.ids, memory.keptRows)
         var count = 0
+        let words = self.eligibleWords()
+        let perPlace = Self.probes / Self.probePlaces
         for place in 0..<Self.probePlaces {
             // Forwards alone: no row may be met twice.
-            self.position = max(self.position, self.end * place / Self.probePlaces / 64 * 64)
+            self.position = max(self.position, 64 * (words.lowerBound + words.count * place / Self.probePlaces))
             guard self.position < self.end else { break }
-            let here = kernels.pointee.next_rows(self.eligible, &self.position, self.end, 1, some)
-            let wanted = min(here, Self.probes / Self.probePlaces)
+            let here = kernels.pointee.next_rows(self.eligible, &self.position, self.end, perPlace, some)
+            let wanted = min(here, perPlace)
             for i in 0..<wanted {
                 let row = some[i * here / wanted]
                 let node = graph.nodeOf.map { $0[Int(row)] } ?? row
@@ -152,7 +156,7 @@ struct ScanFeed {
         kernels.pointee.sketch_rows(graph.view.rows, memory.sketched, rows, count, sketched)
         graph.view.measure(graph.view.rows, memory.query, nodes, count, memory.keys)
         counts.distances &+= count
-        guard count > 4 * Self.openingRank else { return self.gaveUp() }
+        guard count > Self.fewestProbes else { return self.gaveUp() }
         // In units of what one sign of a row is worth.
         var errors: Float = 0
         var squares: Float = 0
@@ -165,14 +169,26 @@ struct ScanFeed {
             squares += error * error
             compared += 1
         }
-        let mean = errors / max(1, compared)
-        let slack = mean + Self.deviations * max(0, squares / max(1, compared) - mean * mean).squareRoot()
+        guard compared > Float(Self.fewestProbes) else { return self.gaveUp() }
+        let mean = errors / compared
+        let slack = mean + Self.deviations * max(0, squares / compared - mean * mean).squareRoot()
         guard slack.isFinite else { return self.gaveUp() }
         memory.sketched.pointee.slack = slack
         kernels.pointee.sketch_rows(graph.view.rows, memory.sketched, rows, count, sketched)
-        self.openingLimit = Self.smallest(Self.openingRank, of: sketched, count, memory, graph.view.poolInsert)
+        self.openingRows = Self.opening(rank: rank)
+        let openingRank = max(4, min(count / 4, 3 * rank * count / self.openingRows))
+        self.openingLimit = Self.smallest(openingRank, of: sketched, rows, count, memory)
         self.isOpening = true
-        return count < rank ? .max : Self.smallest(rank, of: memory.keys, count, memory, graph.view.poolInsert)
+        return count < rank ? .max : Self.smallest(rank, of: memory.keys, nodes, count, memory)
+    }
+
+    /// The words of the bitmap from the first to the last with a bit in it.
+    private func eligibleWords() -> Range<Int> {
+        var words = 0..<(self.end + 63) / 64
+        guard let eligible else { return words }
+        while let first = words.first, eligible[first] == 0 { words.removeFirst() }
+        while let last = words.last, eligible[last] == 0 { words.removeLast() }
+        return words
     }
 
     /// Nothing could be learned.
@@ -183,12 +199,11 @@ struct ScanFeed {
 
     /// The `rank`-th smallest of `count` keys.
     private static func smallest(
-        _ rank: Int, of keys: UnsafePointer<UInt32>, _ count: Int, _ memory: SearchScratch.Memory, _ insert: PoolInsert
+        _ rank: Int, of keys: UnsafePointer<UInt32>, _ ids: UnsafePointer<UInt32>, _ count: Int,
+        _ memory: SearchScratch.Memory
     ) -> UInt32 {
-        for i in 0..<count {
-            let entry = Candidate.pack(key: keys[i], row: UInt32(i))
-            if i < rank || entry < memory.best[rank - 1] { _ = insert(memory.best, min(i, rank), rank, entry) }
-        }
+        var lowest = 0
+        _ = vk_kernels_best().pointee.pool_offer(memory.best, 0, rank, keys, ids, count, &lowest)
         return Candidate.key(memory.best[rank - 1])
     }
 

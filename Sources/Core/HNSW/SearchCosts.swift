@@ -24,18 +24,22 @@ extension HNSWGraph {
     /// Measuring so many rows, wherever they lie, and keeping `k`.
     func scanCost(rows: Int, k: Int) -> Double {
         let plain = self.scanRowCost * Double(rows)
-        return self.maySketch(rows: rows) ? min(plain, self.sketchedCost(rows: rows, k: k)) : plain
+        return self.maySketch(rows: rows, k: k) ? min(plain, self.sketchedCost(rows: rows, k: k)) : plain
     }
 
     /// Whether a scan looks at sketches first.
     func paysToSketch(rows: Int, k: Int) -> Bool {
-        self.maySketch(rows: rows) && self.sketchedCost(rows: rows, k: k) < self.scanRowCost * Double(rows)
+        self.maySketch(rows: rows, k: k) && self.sketchedCost(rows: rows, k: k) < self.scanRowCost * Double(rows)
     }
 
     private var scanRowCost: Double { 1.4 * self.rowCost }
 
-    private func maySketch(rows: Int) -> Bool {
-        self.kernelRows.pointee.sketches != nil && rows > 4 * ScanFeed.probes
+    private func maySketch(rows: Int, k: Int) -> Bool {
+        let opening = ScanFeed.opening(rank: k + 6)
+        // Keys of the opening must be kept, and those of many results are hardly fewer than all.
+        return self.kernelRows.pointee.sketches != nil && rows > 4 * ScanFeed.probes
+            && opening <= SearchScratch.scannedMost / 2
+            && rows > 2 * (opening - ScanFeed.opening(rank: 0))
     }
 
     private func sketchedCost(rows: Int, k: Int) -> Double {

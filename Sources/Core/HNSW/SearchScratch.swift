@@ -49,7 +49,7 @@ package final class SearchScratch {
     /// Rows measured in one call when a scan or a two-hop gathering can fill a batch.
     static let batch = 256
     /// Keys of one scan that are kept: 128 KiB.
-    private static let scannedMost = 32_768
+    static let scannedMost = 32_768
 
     private var visited = Block<UInt8>()
     private var walk = Block<UInt8>()

@@ -191,6 +191,7 @@ extension HNSWGraph {
             } else {
                 var everything = request
                 everything.k = k
+                everything.allowedCount = nil  // rows were deleted since
                 everything.strategy = .scan
                 let scan = source.search(everything, scratch: scratch, into: top, interrupted: interrupted)
                 counts.distances += scan.distances

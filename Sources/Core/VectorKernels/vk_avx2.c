@@ -279,6 +279,11 @@ TARGET static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, u
     }
 }
 
+TARGET static size_t pool_offer(
+    uint64_t *pool, size_t size, size_t capacity, const uint32_t *keys, const uint32_t *ids, size_t count, size_t *lowest) {
+    return vk_pool_offer_body(pool, size, capacity, keys, ids, count, lowest, pool_insert);
+}
+
 TARGET static size_t restrict_rows(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words) {
     return vk_restrict_rows_body(to, allowed, deleted, words);
 }
@@ -314,6 +319,7 @@ const vk_kernels vk_avx2 = {
     .keep_between = keep_between,
     .next_rows = next_rows,
     .pool_insert = pool_insert,
+    .pool_offer = pool_offer,
     .restrict_rows = restrict_rows,
     .to_f16 = to_f16,
     .from_f16 = from_f16,

@@ -497,6 +497,76 @@ TARGET static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, u
     }
 }
 
+/// Which of up to 16 keys are not farther than the last of a full pool: most are.
+INLINE unsigned near_keys(const uint64_t *pool, size_t size, size_t capacity, const uint32_t *keys, size_t count) {
+    const __mmask16 here = count < 16 ? (__mmask16)((1u << count) - 1) : 0xffff;
+    const uint32_t last = size == capacity ? (uint32_t)(pool[capacity - 1] >> 32) : 0xffffffffu;
+    return _mm512_mask_cmple_epu32_mask(here, _mm512_maskz_loadu_epi32(here, keys), _mm512_set1_epi32((int)last));
+}
+
+INLINE uint64_t first_bits(size_t count) { return count == 64 ? ~0ull : (1ull << count) - 1; }
+
+/// A small pool stays in registers, `blocks` of eight entries: written and read again for every row it would wait for its own
+/// stores.
+INLINE size_t offer_small(
+    uint64_t *pool, size_t size, size_t capacity, const uint32_t *keys, const uint32_t *ids, unsigned near, size_t *lowest,
+    const int blocks) {
+    const uint64_t all = first_bits(capacity), used = first_bits(size);
+    __m512i block[8];
+    for (int b = 0; b < blocks; b++)
+        block[b] = _mm512_mask_loadu_epi64(_mm512_set1_epi64(-1), (__mmask8)(used >> 8 * b), pool + 8 * b);
+    size_t first = *lowest;
+    for (; near != 0; near &= near - 1) {
+        const int i = __builtin_ctz(near);
+        const __m512i entry = _mm512_set1_epi64((long long)vk_entry(keys[i], ids[i]));
+        __mmask8 greater[8];
+        uint64_t behind = 0;
+        for (int b = 0; b < blocks; b++) {
+            greater[b] = _mm512_cmpgt_epu64_mask(block[b], entry);
+            behind |= (uint64_t)greater[b] << 8 * b;
+        }
+        behind &= all;
+        if (behind == 0) continue;
+        const uint64_t here = behind & -behind;
+        for (int b = blocks - 1; b >= 0; b--) {
+            // Those behind move up by one, the last of the block before into the first place.
+            __m512i moved = _mm512_alignr_epi64(block[b], b > 0 ? block[b - 1] : entry, 7);
+            block[b] = _mm512_mask_mov_epi64(block[b], greater[b], moved);
+            block[b] = _mm512_mask_mov_epi64(block[b], (__mmask8)(here >> 8 * b), entry);
+        }
+        size += size < capacity;
+        const size_t at = (size_t)__builtin_ctzll(here);
+        first = at < first ? at : first;
+    }
+    const uint64_t kept = first_bits(size);
+    for (int b = 0; b < blocks; b++) _mm512_mask_storeu_epi64(pool + 8 * b, (__mmask8)(kept >> 8 * b), block[b]);
+    *lowest = first;
+    return size;
+}
+
+TARGET static size_t pool_offer(
+    uint64_t *pool, size_t size, size_t capacity, const uint32_t *keys, const uint32_t *ids, size_t count, size_t *lowest) {
+    for (size_t i = 0; i < count; i += 16) {
+        unsigned near = near_keys(pool, size, capacity, keys + i, count - i);
+        if (near == 0) continue;
+        if (capacity <= 64) {
+            if (capacity <= 16) size = offer_small(pool, size, capacity, keys + i, ids + i, near, lowest, 2);
+            else if (capacity <= 32) size = offer_small(pool, size, capacity, keys + i, ids + i, near, lowest, 4);
+            else size = offer_small(pool, size, capacity, keys + i, ids + i, near, lowest, 8);
+            continue;
+        }
+        for (; near != 0; near &= near - 1) {
+            const size_t j = i + (size_t)__builtin_ctz(near);
+            const uint64_t entry = vk_entry(keys[j], ids[j]);
+            if (size == capacity && entry >= pool[capacity - 1]) continue;
+            const size_t at = pool_insert(pool, size, capacity, entry);
+            size += size < capacity;
+            if (at < *lowest) *lowest = at;
+        }
+    }
+    return size;
+}
+
 TARGET static size_t restrict_rows(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words) {
     return vk_restrict_rows_body(to, allowed, deleted, words);
 }
@@ -527,8 +597,8 @@ static void avx2_code4_rows(const vk_rows *rows, const vk_query *query, const ui
         .name = title, .dot = dot, .l2 = l2, .dot_rows = dot_rows, .l2_rows = l2_rows, .code8_rows = code8,            \
         .code4_rows = code4, .half_dot_rows = half_dot_rows, .half_l2_rows = half_l2_rows, .encode8 = encode8,         \
         .encode4 = encode4, .sketch_row = sketch_row, .sketch_query = sketch_query, .sketch_rows = sketch,             \
-        .keep_between = keep_between, .next_rows = next, .pool_insert = pool_insert, .restrict_rows = restrict_rows,       \
-        .to_f16 = to_f16, .from_f16 = from_f16,                                                                        \
+        .keep_between = keep_between, .next_rows = next, .pool_insert = pool_insert, .pool_offer = pool_offer,             \
+        .restrict_rows = restrict_rows, .to_f16 = to_f16, .from_f16 = from_f16,                                                                        \
     }
 const vk_kernels vk_avx512 = KERNELS("avx512", avx2_code8_rows, avx2_code4_rows, sketch_rows, next_rows);
 const vk_kernels vk_avx512vnni = KERNELS("avx512vnni", code8_rows, code4_rows, sketch_rows, next_rows);

@@ -166,6 +166,11 @@ static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, uint64_t
     return vk_pool_insert_portable(pool, size, capacity, entry);
 }
 
+static size_t pool_offer(
+    uint64_t *pool, size_t size, size_t capacity, const uint32_t *keys, const uint32_t *ids, size_t count, size_t *lowest) {
+    return vk_pool_offer_body(pool, size, capacity, keys, ids, count, lowest, vk_pool_insert_portable);
+}
+
 static size_t restrict_rows(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words) {
     return vk_restrict_rows_body(to, allowed, deleted, words);
 }
@@ -186,8 +191,8 @@ static void from_f16(const uint16_t *from, float *to, size_t count) {
         .name = title, .dot = dot, .l2 = l2, .dot_rows = dot_rows, .l2_rows = l2_rows, .code8_rows = code8,            \
         .code4_rows = code4, .half_dot_rows = half_dot_rows, .half_l2_rows = half_l2_rows, .encode8 = encode8,         \
         .encode4 = encode4, .sketch_row = sketch_row, .sketch_query = sketch_query, .sketch_rows = sketch_rows,        \
-        .keep_between = keep_between, .next_rows = next_rows, .pool_insert = pool_insert, .restrict_rows = restrict_rows,  \
-        .to_f16 = to_f16, .from_f16 = from_f16,                                                                        \
+        .keep_between = keep_between, .next_rows = next_rows, .pool_insert = pool_insert, .pool_offer = pool_offer,        \
+        .restrict_rows = restrict_rows, .to_f16 = to_f16, .from_f16 = from_f16,                                                                        \
     }
 const vk_kernels vk_neon = KERNELS("neon", code8_rows, code4_rows);
 const vk_kernels vk_neondot = KERNELS("neondot", dotprod8_rows, dotprod4_rows);

@@ -127,6 +127,11 @@ size_t vk_pool_insert_portable(uint64_t *pool, size_t size, size_t capacity, uin
     return at;
 }
 
+static size_t pool_offer(
+    uint64_t *pool, size_t size, size_t capacity, const uint32_t *keys, const uint32_t *ids, size_t count, size_t *lowest) {
+    return vk_pool_offer_body(pool, size, capacity, keys, ids, count, lowest, vk_pool_insert_portable);
+}
+
 static uint16_t half(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -188,6 +193,7 @@ const vk_kernels vk_portable = {
     .keep_between = keep_between,
     .next_rows = next_rows,
     .pool_insert = vk_pool_insert_portable,
+    .pool_offer = pool_offer,
     .restrict_rows = restrict_rows,
     .to_f16 = to_f16,
     .from_f16 = from_f16,

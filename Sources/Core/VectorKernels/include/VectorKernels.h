@@ -108,6 +108,11 @@ typedef struct vk_kernels {
     /// Inserts into `pool[0..<size]`, ascending, keeping the `capacity` smallest; returns the position taken.
     /// Needs `VK_POOL_SLACK` words before the pool that hold 0 and as many after it that may be written.
     size_t (*pool_insert)(uint64_t *pool, size_t size, size_t capacity, uint64_t entry);
+    /// Offers `count` rows to such a pool, one after another: row `ids[i]` as the entry `keys[i] << 32 | ids[i] << 1`, taken if it
+    /// is below the last of a full pool. Lowers `*lowest` to the smallest position taken. Returns the new size.
+    size_t (*pool_offer)(
+        uint64_t *pool, size_t size, size_t capacity, const uint32_t *keys, const uint32_t *ids, size_t count,
+        size_t *lowest);
     /// Writes `allowed & ~deleted` to `to`, either of them null for no restriction. Returns how many bits are set.
     size_t (*restrict_rows)(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words);
     /// The rows whose bit is set, as `vk_next_rows` finds them.
