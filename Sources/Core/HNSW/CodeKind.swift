@@ -18,7 +18,7 @@ package enum CodeKind: UInt8, Sendable, CaseIterable {
         }
     }
 
-    /// Bytes of one row's sketch, 0 where rows have none: by codes of few lines a scan is hardly slower than by sketches.
+    /// Bytes of one row's sketch, 0 where rows have none: beside short codes it would take too large a share.
     package func sketchStride(dimension: Int) -> Int {
         let stride = Int(vk_sketch_stride(UInt32(dimension)))
         return dimension > 128 && self.stride(dimension: dimension) >= 2 * stride ? stride : 0

@@ -68,8 +68,7 @@ extension HNSWGraph {
             let shortlist = stats.strategy == .exact || self.kind == .none ? 0 : 2 * k + 16
             self.scan(
                 request, k: k, possible: possible, filtered: eligible != nil, shortlist: shortlist, memory, top,
-                &counts,
-                interrupted)
+                &counts, interrupted)
         }
         stats.hops = counts.hops
         stats.distances = counts.distances

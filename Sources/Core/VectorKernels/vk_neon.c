@@ -1,7 +1,6 @@
 // 64-bit Arm: NEON always, and the signed dot product (FEAT_DotProd) where the processor has it.
 #include "vk_bitmap.h"
 #include "vk_encode.h"
-#include "vk_sketch.h"
 #include "vk_variants.h"
 
 #if defined(__aarch64__)
@@ -146,29 +145,8 @@ static vk_coded encode4(const float *from, const float *centre, uint32_t dimensi
     return vk_encode4_body(from, centre, dimension, codes, stride);
 }
 
-static vk_coded sketch_row(const float *from, const float *centre, uint32_t dimension, uint64_t *words) {
-    return vk_sketch_row_body(from, centre, dimension, words, vk_signs_portable);
-}
-static vk_coded sketch_query(const float *from, const float *centre, uint32_t dimension, uint64_t *words) {
-    return vk_sketch_query_body(from, centre, dimension, words, vk_signs_portable);
-}
-static void sketch_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
-    vk_sketch_rows_body(rows, query, ids, count, keys);
-}
-static size_t keep_between(const uint32_t *keys, const uint32_t *ids, size_t count, uint32_t least, uint32_t most, uint32_t *kept) {
-    return vk_keep_between_body(keys, ids, count, least, most, kept);
-}
-static size_t next_rows(const uint64_t *bitmap, size_t *row, size_t end, size_t limit, uint32_t *ids) {
-    return vk_next_rows(bitmap, row, end, limit, ids);
-}
-
 static size_t pool_insert(uint64_t *pool, size_t size, size_t capacity, uint64_t entry) {
     return vk_pool_insert_portable(pool, size, capacity, entry);
-}
-
-static size_t pool_offer(
-    uint64_t *pool, size_t size, size_t capacity, const uint32_t *keys, const uint32_t *ids, size_t count, size_t *lowest) {
-    return vk_pool_offer_body(pool, size, capacity, keys, ids, count, lowest, vk_pool_insert_portable);
 }
 
 static size_t restrict_rows(uint64_t *to, const uint64_t *allowed, const uint64_t *deleted, size_t words) {
@@ -190,9 +168,10 @@ static void from_f16(const uint16_t *from, float *to, size_t count) {
     {                                                                                                                  \
         .name = title, .dot = dot, .l2 = l2, .dot_rows = dot_rows, .l2_rows = l2_rows, .code8_rows = code8,            \
         .code4_rows = code4, .half_dot_rows = half_dot_rows, .half_l2_rows = half_l2_rows, .encode8 = encode8,         \
-        .encode4 = encode4, .sketch_row = sketch_row, .sketch_query = sketch_query, .sketch_rows = sketch_rows,        \
-        .keep_between = keep_between, .next_rows = next_rows, .pool_insert = pool_insert, .pool_offer = pool_offer,        \
-        .restrict_rows = restrict_rows, .to_f16 = to_f16, .from_f16 = from_f16,                                                                        \
+        .encode4 = encode4, .sketch_row = vk_sketch_row_portable, .sketch_query = vk_sketch_query_portable,            \
+        .sketch_rows = vk_sketch_rows_portable, .keep_between = vk_keep_between_portable,                              \
+        .next_rows = vk_next_rows_portable, .pool_insert = pool_insert, .pool_offer = vk_pool_offer_portable,          \
+        .restrict_rows = restrict_rows, .to_f16 = to_f16, .from_f16 = from_f16,                                        \
     }
 const vk_kernels vk_neon = KERNELS("neon", code8_rows, code4_rows);
 const vk_kernels vk_neondot = KERNELS("neondot", dotprod8_rows, dotprod4_rows);

@@ -101,19 +101,19 @@ static vk_coded encode4(const float *from, const float *centre, uint32_t dimensi
     return vk_encode4_body(from, centre, dimension, codes, stride);
 }
 
-static vk_coded sketch_row(const float *from, const float *centre, uint32_t dimension, uint64_t *words) {
+vk_coded vk_sketch_row_portable(const float *from, const float *centre, uint32_t dimension, uint64_t *words) {
     return vk_sketch_row_body(from, centre, dimension, words, vk_signs_portable);
 }
-static vk_coded sketch_query(const float *from, const float *centre, uint32_t dimension, uint64_t *words) {
+vk_coded vk_sketch_query_portable(const float *from, const float *centre, uint32_t dimension, uint64_t *words) {
     return vk_sketch_query_body(from, centre, dimension, words, vk_signs_portable);
 }
-static void sketch_rows(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
+void vk_sketch_rows_portable(const vk_rows *rows, const vk_query *query, const uint32_t *ids, size_t count, uint32_t *keys) {
     vk_sketch_rows_body(rows, query, ids, count, keys);
 }
-static size_t keep_between(const uint32_t *keys, const uint32_t *ids, size_t count, uint32_t least, uint32_t most, uint32_t *kept) {
+size_t vk_keep_between_portable(const uint32_t *keys, const uint32_t *ids, size_t count, uint32_t least, uint32_t most, uint32_t *kept) {
     return vk_keep_between_body(keys, ids, count, least, most, kept);
 }
-static size_t next_rows(const uint64_t *bitmap, size_t *row, size_t end, size_t limit, uint32_t *ids) {
+size_t vk_next_rows_portable(const uint64_t *bitmap, size_t *row, size_t end, size_t limit, uint32_t *ids) {
     return vk_next_rows(bitmap, row, end, limit, ids);
 }
 
@@ -127,7 +127,7 @@ size_t vk_pool_insert_portable(uint64_t *pool, size_t size, size_t capacity, uin
     return at;
 }
 
-static size_t pool_offer(
+size_t vk_pool_offer_portable(
     uint64_t *pool, size_t size, size_t capacity, const uint32_t *keys, const uint32_t *ids, size_t count, size_t *lowest) {
     return vk_pool_offer_body(pool, size, capacity, keys, ids, count, lowest, vk_pool_insert_portable);
 }
@@ -187,13 +187,13 @@ const vk_kernels vk_portable = {
     .half_l2_rows = half_l2_rows,
     .encode8 = encode8,
     .encode4 = encode4,
-    .sketch_row = sketch_row,
-    .sketch_query = sketch_query,
-    .sketch_rows = sketch_rows,
-    .keep_between = keep_between,
-    .next_rows = next_rows,
+    .sketch_row = vk_sketch_row_portable,
+    .sketch_query = vk_sketch_query_portable,
+    .sketch_rows = vk_sketch_rows_portable,
+    .keep_between = vk_keep_between_portable,
+    .next_rows = vk_next_rows_portable,
     .pool_insert = vk_pool_insert_portable,
-    .pool_offer = pool_offer,
+    .pool_offer = vk_pool_offer_portable,
     .restrict_rows = restrict_rows,
     .to_f16 = to_f16,
     .from_f16 = from_f16,
