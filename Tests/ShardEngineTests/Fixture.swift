@@ -111,22 +111,28 @@ extension ShardEngine {
         // Long: its threads yield to all others, and a busy machine may leave them nothing for minutes.
         let end = ContinuousClock.now + .seconds(600)
         while ContinuousClock.now < end {
-            let busy = self.lock.reading {
-                self.segments.contains { $0.state == .closed || $0.isMerging }
-                    // Other codes asked for and not written.
-                    || self.segments.contains { self.staleColumn($0) != nil }
-                    // A graph that is due and not begun.
-                    || self.segments.contains { $0.state != .sealed && self.unlinkedColumn($0) != nil }
-                    || self.segments.contains { segment in
-                        segment.graphs.indices.contains {
-                            segment.linkers[$0] != nil && segment.linkedRows($0) < segment.rowCount
-                        }
-                    }
-            }
-            if !busy, !self.isCheckpointDue, self.chooseMerge() == nil { return }
+            if self.pending.isEmpty { return }
             usleep(100)
         }
-        Issue.record("the background did not come to rest")
+        Issue.record("the background did not come to rest: \(self.pending.joined(separator: ", "))")
+    }
+
+    /// What is left for the background, in words.
+    private var pending: [String] {
+        var pending: [String] = self.lock.reading {
+            self.segments.flatMap { segment in
+                var pending: [String] = []
+                if segment.state == .closed { pending.append("is closed") }
+                if segment.isMerging { pending.append("is merging") }
+                if self.staleColumn(segment) != nil { pending.append("has other codes than asked for") }
+                if segment.state != .sealed, self.unlinkedColumn(segment) != nil { pending.append("has no graph") }
+                if segment.waitingRows > 0 { pending.append("has \(segment.waitingRows) rows to link") }
+                return pending.map { "segment \(segment.number) of \(segment.rowCount) rows \($0)" }
+            }
+        }
+        if self.isCheckpointDue { pending.append("a checkpoint is due") }
+        if let inputs = self.chooseMerge() { pending.append("\(inputs.map(\.number)) are to be merged") }
+        return pending
     }
 }
 

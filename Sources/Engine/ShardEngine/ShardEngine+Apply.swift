@@ -130,6 +130,7 @@ extension ShardEngine {
             let found = self.lock.reading {
                 self.segments.map { segment in (segment, self.matchingRows(compiled, segment, context)) }
             }
+            var shrank = false
             self.lock.writing {
                 for (segment, rows) in found {
                     for row in rows {
@@ -137,11 +138,12 @@ extension ShardEngine {
                         let id = self.table.views.id(location)
                         let slot = self.ids.find(StableHash.of(id)) { self.table.views.matches($0, id) }
                         self.ids.remove(slot!)
-                        self.kill(location)
+                        if self.kill(location) != .growing { shrank = true }
                     }
                 }
                 self.advance(to: entry.offset, entry.hlc, bytes: 0)
             }
+            if shrank { self.workers.wake(self) }
         }
     }
 
@@ -164,6 +166,7 @@ extension ShardEngine {
             // Entries of others, or without points: nothing a reader could see half of.
             self.advance(to: offset, staging.hlc, bytes: staging.bytes)
             staging.clear()
+            if self.isCheckpointDue { self.workers.wake(self) }
             return
         }
         var wantsWork = false
@@ -186,15 +189,9 @@ extension ShardEngine {
                 }
                 wantsWork = wantsWork || segment.rowCount >= self.settings.graphFrom
             }
-            self.carryOut()
+            // Deletions alone can wear a segment, or leave it as small as others: it is to be merged.
+            if self.carryOut() { wantsWork = true }
             self.advance(to: offset, staging.hlc, bytes: staging.bytes)
-            // Deletions alone can wear a segment so that it is to be merged.
-            wantsWork =
-                wantsWork
-                || self.segments.contains { segment in
-                    segment.state != .growing && !segment.isMerging
-                        && segment.deletedShare >= self.settings.deletedRatio
-                }
         }
         if let last = staging.targets.last?.segment { self.growing = last.state == .growing ? last : nil }
         wantsWork = wantsWork || self.isCheckpointDue
@@ -202,20 +199,25 @@ extension ShardEngine {
         staging.clear()
         if wantsWork {
             self.workers.wake(self)
-            self.linkBehind(published: rows)
+            // Whoever found a closed segment unlinked may be asleep again when its last rows were linked here.
+            if self.linkBehind(published: rows) { self.workers.wake(self) }
         }
     }
 
     /// The staged operations, in order: later ones on a point win. Under the write lock.
-    private func carryOut() {
+    /// - Returns: True if segments that take no more rows have fewer live ones now.
+    private func carryOut() -> Bool {
         let views = self.table.views
         let ids = self.ids
         let slots = self.staging.targets.map(\.segment.slot)
         var digest: UInt64 = 0
+        var shrank = false
         for operation in self.staging.operations {
             let id = UnsafeRawBufferPointer(start: operation.id, count: Int(operation.idCount))
             let known = ids.find(operation.hash) { views.matches($0, id) }
-            if let known { self.kill(views.resolve(Location(rawValue: known.pointee.location))) }
+            if let known, self.kill(views.resolve(Location(rawValue: known.pointee.location))) != .growing {
+                shrank = true
+            }
             if operation.target >= 0 {
                 let location = Location(slot: slots[Int(operation.target)], row: operation.row)
                 digest ^= views.record(location).pointee.digest
@@ -229,12 +231,16 @@ extension ShardEngine {
             }
         }
         self.pointsDigest ^= digest
+        return shrank
     }
 
     /// Marks a row's point as gone. The id map is the caller's affair. Under the write lock.
-    private func kill(_ location: Location) {
+    /// - Returns: The state of the row's segment.
+    private func kill(_ location: Location) -> ShardManifest.SegmentState {
         self.pointsDigest ^= self.table.views.record(location).pointee.digest
-        self.table.segments[Int(location.slot)]!.delete(row: Int(location.row))
+        let segment = self.table.segments[Int(location.slot)]!
+        segment.delete(row: Int(location.row))
+        return segment.state
     }
 
     private func advance(to offset: JournalOffset, _ hlc: HLCTimestamp, bytes: Int) {

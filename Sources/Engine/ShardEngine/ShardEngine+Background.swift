@@ -114,7 +114,8 @@ extension ShardEngine: BackgroundWork {
     /// After `rows` more were published: gives them codes, and links while more wait than may. On the applying thread, which
     /// so goes as fast as the graph grows, with the background's help; never more than twice what it published at a time, so
     /// that what a restart left to do does not stop it.
-    func linkBehind(published rows: Int) {
+    /// - Returns: True if it linked any.
+    func linkBehind(published rows: Int) -> Bool {
         while self.beginLinking() {}
         let graphs = self.lock.reading {
             self.segments.filter { $0.state != .sealed }.flatMap { segment in
@@ -126,9 +127,10 @@ extension ShardEngine: BackgroundWork {
         while left > 0, self.waitingRows > self.settings.unlinkedPoints {
             let linked = self.linkSome(self.linkScratch)
             // All that wait are in other threads' hands.
-            if linked == 0 { return }
+            if linked == 0 { break }
             left -= linked
         }
+        return left < 2 * rows
     }
 
     /// Rows that every search scans because they are not linked yet.

@@ -170,9 +170,16 @@ package final class ShardWorkers: @unchecked Sendable {
                 source.isReady = false
                 self.ready.removeAll { $0 === source }
             }
-            if case .later(let time) = outcome, !self.delayed.contains(where: { $0.source === source }) {
-                self.delayed.append((time, source))
-            }
+            if case .later(let time) = outcome { self.delay(source, until: time) }
+        }
+    }
+
+    /// One time a source: the earliest it asked for. It says the later ones again then.
+    private func delay(_ source: Source, until time: UInt64) {
+        if let known = self.delayed.firstIndex(where: { $0.source === source }) {
+            self.delayed[known].time = min(time, self.delayed[known].time)
+        } else {
+            self.delayed.append((time, source))
         }
     }
 
