@@ -1,12 +1,41 @@
+import Dispatch
 import Filter
 import Glibc
+import HNSW
 import JournalFormat
 import Primitives
+import Synchronization
 import TestSupport
 import TestTraits
 import Testing
 
 @testable import ShardEngine
+
+/// Says what a test tells it to, step by step.
+private final class Puppet: BackgroundWork {
+    private let entered = DispatchSemaphore(value: 0)
+    private let answers = Mutex<[(gate: DispatchSemaphore, outcome: StepOutcome)]>([])
+    private let otherwise: StepOutcome
+    let steps = Atomic<Int>(0)
+
+    init(otherwise: StepOutcome) { self.otherwise = otherwise }
+
+    /// The next step not spoken for comes to this once `gate` is open.
+    func next(_ gate: DispatchSemaphore, _ outcome: StepOutcome) {
+        self.answers.withLock { $0.append((gate, outcome)) }
+    }
+
+    func step(_ scratch: SearchScratch) -> StepOutcome {
+        let answer = self.answers.withLock { $0.isEmpty ? nil : $0.removeFirst() }
+        self.steps.wrappingAdd(1, ordering: .relaxed)
+        guard let answer else { return self.otherwise }
+        self.entered.signal()
+        answer.gate.wait()
+        return answer.outcome
+    }
+
+    func waitUntilStepped() -> Bool { self.entered.wait(timeout: .now() + 300) == .success }
+}
 
 /// Whatever leaves work for the background wakes it: nothing waits for a later entry that may never come.
 @Suite(.ownThreads) struct WakingTests {
@@ -81,5 +110,35 @@ import Testing
             #expect(engine.statistics.sealedSegments == i + 1)
         }
         try engine.close()
+    }
+
+    /// A thread looks in vain because another is just finishing what it looks for, is late to say so, and the other has gone on
+    /// to other work: it must look again.
+    @Test func whoFinishesIsNotForgottenForWhoFoundNothing() {
+        let workers = ShardWorkers(threads: 2)
+        let (finishes, finds, other) = (
+            DispatchSemaphore(value: 0), DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)
+        )
+        // Always has something to do, so that both threads have a choice.
+        let busy = Puppet(otherwise: .worked)
+        workers.add(busy)
+        let work = Puppet(otherwise: .idle)
+        work.next(finishes, .worked)
+        work.next(finds, .idle)
+        workers.add(work)
+        #expect(work.waitUntilStepped())
+        #expect(work.waitUntilStepped())
+        // Both are in, so the other source is next for whoever comes out.
+        busy.next(other, .worked)
+        finishes.signal()
+        #expect(busy.waitUntilStepped())
+        finds.signal()
+        let end = ContinuousClock.now + .seconds(300)
+        while work.steps.load(ordering: .relaxed) < 3, .now < end { usleep(100) }
+        #expect(work.steps.load(ordering: .relaxed) >= 3)
+        other.signal()
+        workers.remove(work)
+        workers.remove(busy)
+        workers.stop()
     }
 }

@@ -57,6 +57,7 @@ extension ShardEngine {
             "an entry of collection \(entry.collection) for \(self.id)")
         let staging = self.staging
         staging.begin(growing: self.growing)
+        staging.bytes += entry.raw.count
         do throws(StagingFault) {
             switch entry.operation {
             case .upsert: try self.stageUpsert(entry)
@@ -80,7 +81,6 @@ extension ShardEngine {
             }
         }
         staging.hlc = entry.hlc
-        staging.bytes += entry.raw.count
     }
 
     @inline(__always)
@@ -141,9 +141,10 @@ extension ShardEngine {
                         if self.kill(location) != .growing { shrank = true }
                     }
                 }
-                self.advance(to: entry.offset, entry.hlc, bytes: 0)
+                self.advance(to: entry.offset, entry.hlc, bytes: self.staging.bytes)
+                self.staging.bytes = 0
             }
-            if shrank { self.workers.wake(self) }
+            if shrank || self.isCheckpointDue { self.workers.wake(self) }
         }
     }
 

@@ -62,8 +62,11 @@ extension ShardEngine: BackgroundWork {
     }
 
     private func maintain() -> StepOutcome {
+        let now = monotonicNanoseconds()
+        // Before what may fail: on a full disk above all, what a snapshot holds is wanted back.
+        let expiry = self.snapshots.expire(at: now) ?? .max
         let retryAt = self.maintenance.retryAt.load(ordering: .relaxed)
-        if retryAt > monotonicNanoseconds() { return .later(retryAt) }
+        if retryAt > now { return .later(min(retryAt, expiry)) }
         do throws(VecraftError) {
             if self.isCheckpointDue {
                 try self.checkpointIfChanged()
@@ -73,13 +76,13 @@ extension ShardEngine: BackgroundWork {
             if try self.advanceMerge() { return .worked }
             if try self.recodeNext() { return .worked }
             if self.beginLinking() { return .worked }
-            return self.snapshots.expire(at: monotonicNanoseconds()).map { .later($0) } ?? .idle
+            return expiry == .max ? .idle : .later(expiry)
         } catch {
             self.counters.backgroundFailures.wrappingAdd(1, ordering: .relaxed)
             self.observer?.shard(self.id, .backgroundFailed(error))
             let later = monotonicNanoseconds() + Self.retryNanoseconds
             self.maintenance.retryAt.store(later, ordering: .relaxed)
-            return .later(later)
+            return .later(min(later, expiry))
         }
     }
 
@@ -114,9 +117,10 @@ extension ShardEngine: BackgroundWork {
     /// After `rows` more were published: gives them codes, and links while more wait than may. On the applying thread, which
     /// so goes as fast as the graph grows, with the background's help; never more than twice what it published at a time, so
     /// that what a restart left to do does not stop it.
-    /// - Returns: True if it linked any.
+    /// - Returns: True if it began a graph or linked any.
     func linkBehind(published rows: Int) -> Bool {
-        while self.beginLinking() {}
+        var hasBegun = false
+        while self.beginLinking() { hasBegun = true }
         let graphs = self.lock.reading {
             self.segments.filter { $0.state != .sealed }.flatMap { segment in
                 segment.linkers.compactMap { linker in linker.map { ($0.graph, segment.rowCount) } }
@@ -130,7 +134,7 @@ extension ShardEngine: BackgroundWork {
             if linked == 0 { break }
             left -= linked
         }
-        return left < 2 * rows
+        return hasBegun || left < 2 * rows
     }
 
     /// Rows that every search scans because they are not linked yet.

@@ -84,6 +84,7 @@ extension ShardEngine {
             return (manifest.applied, written + UInt64(encoded.count))
         } catch {
             self.bytesSinceCheckpoint.wrappingAdd(bytes, ordering: .relaxed)
+            if self.isCheckpointDue { self.workers.wake(self) }
             throw error
         }
     }

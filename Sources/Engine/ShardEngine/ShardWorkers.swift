@@ -10,8 +10,8 @@ enum StepOutcome {
     case later(UInt64)
 }
 
-/// Somebody with background work in pieces of at most some tens of milliseconds (a seal or a merge takes longer; they
-/// look at a stop flag).
+/// Somebody with background work in pieces of at most some tens of milliseconds. A merge takes longer and looks at a stop
+/// flag; the writing of a segment's graph, up to some seconds, is waited for.
 protocol BackgroundWork: AnyObject {
     /// Any number of threads at once.
     func step(_ scratch: SearchScratch) -> StepOutcome
@@ -160,7 +160,8 @@ package final class ShardWorkers: @unchecked Sendable {
         }
         switch outcome {
         case .worked:
-            // What one thread finished may be what another had found missing.
+            // What one thread finished may be what another has found missing, and comes back to say so: that is news to it.
+            source.wakes &+= 1
             if !source.isReady {
                 self.makeReady(source)
                 pthread_cond_broadcast(self.changed)
@@ -186,8 +187,12 @@ package final class ShardWorkers: @unchecked Sendable {
     private func reviveDelayed() {
         guard !self.delayed.isEmpty else { return }
         let now = monotonicNanoseconds()
-        for item in self.delayed where item.time <= now { self.makeReady(item.source) }
+        let due = self.delayed.filter { $0.time <= now }
+        guard !due.isEmpty else { return }
+        for item in due { self.makeReady(item.source) }
         self.delayed.removeAll { $0.time <= now }
+        // Others sleep until times of their own.
+        pthread_cond_broadcast(self.changed)
     }
 
     private func sleep() {
