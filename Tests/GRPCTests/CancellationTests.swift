@@ -25,6 +25,27 @@ import Testing
         }
     }
 
+    /// A method that keeps no deadline itself can have the server keep one for callers who named none, or a later one.
+    @Test func aMethodCanLimitItsCalls() async throws {
+        let silent = GRPCMethod.unary { (call, message, _) throws(VecraftError) in
+            let milliseconds = Int64(message.count)
+            let reply = call.deferred(until: .now() + .milliseconds(milliseconds))
+            reply.onCancel { _ = reply }
+            return .later
+        }
+        try await withPair(["/t/M": silent]) { client in
+            for timeout in [nil, Duration.seconds(3_600)] {
+                let error = await failure { try await client.unary("/t/M", zeros(20), timeout: timeout) }
+                #expect(error?.code == .deadlineExceeded)
+                #expect(error?.message == "the deadline passed on the server")
+            }
+            // An earlier one stays.
+            await expectFailure(.deadlineExceeded) {
+                try await client.unary("/t/M", zeros(100_000), timeout: .milliseconds(20))
+            }
+        }
+    }
+
     @Test func aTaskThatIsCancelledAlreadyIsAnswered() async throws {
         try await withPair(Methods.all) { client in
             // Cancelled before the call is known anywhere: its end races with its beginning, so many of them.

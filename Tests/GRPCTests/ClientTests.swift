@@ -36,6 +36,50 @@ import Testing
         await second.drain(grace: .zero)
     }
 
+    /// Streams are numbered from 1 on each connection: what ends on one that retires is not what runs on its successor.
+    @Test func callsOfTwoConnectionsAreNotConfused() async throws {
+        var settings = GRPCClientSettings.patient
+        settings.minBackoff = .milliseconds(1)
+        settings.maxBackoff = .milliseconds(20)
+        func keeping(_ slot: Slot<GRPCDeferredReply>) -> [String: GRPCMethod] {
+            let method = GRPCMethod.unary { (call, _, _) throws(VecraftError) in
+                slot.put(call.deferred())
+                return .later
+            }
+            return ["/t/M": method]
+        }
+        let (oldHeld, newHeld) = (Slot<GRPCDeferredReply>(), Slot<GRPCDeferredReply>())
+        let first = try GRPCServer(settings: .patient, methods: keeping(oldHeld), group: testLoops)
+        let host = ownHost()
+        let port = try await first.start(host: host, port: 0)
+        let client = try await connect(host: host, port: port, settings: settings)
+        let old = Beside { try await client.unary("/t/M", [1]) }
+        let oldReply = try await oldHeld.take()
+        let drain = Beside { await first.drain(grace: .seconds(600)) }
+        // The connection retires when the client has read the GOAWAY; the port is free when the listener is closed.
+        while try await client.core.eventLoop.submit({ if case .idle = client.core.link { false } else { true } }).get()
+        {
+            try await Task.sleep(for: .milliseconds(1))
+        }
+        var listening: GRPCServer?
+        while listening == nil {
+            let second = try GRPCServer(settings: .patient, methods: keeping(newHeld), group: testLoops)
+            if await failure(of: { try await second.start(host: host, port: port) }) == nil { listening = second }
+        }
+        let second = listening!
+        let new = Beside { try await client.unary("/t/M", [2]) }
+        let newReply = try await newHeld.take()
+        #expect(oldReply.reply([3]))
+        let oldAnswer = try await old.value
+        #expect(oldAnswer == [3])
+        try await drain.value
+        #expect(newReply.reply([4]))
+        let newAnswer = try await new.value
+        #expect(newAnswer == [4])
+        await client.close()
+        await second.drain(grace: .zero)
+    }
+
     @Test func callsMadeAtOnceShareTheFirstConnection() async throws {
         try await withServer(Methods.all) { server, port in
             let client = try GRPCClient(host: "localhost", port: port, settings: .patient, group: testLoops)

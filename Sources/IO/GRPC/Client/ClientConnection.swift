@@ -47,7 +47,9 @@ final class ClientConnection: HTTP2Connection {
     }
 
     func forget(_ call: ClientCall) {
-        guard self.calls.removeValue(forKey: call.id) != nil else { return }
+        // Another connection's call may have the same number.
+        guard self.calls[call.id] === call else { return }
+        self.calls[call.id] = nil
         if self.isRetiring, self.calls.isEmpty { self.close() }
     }
 

@@ -36,8 +36,10 @@ package struct GRPCCall: ~Copyable {
     ///
     /// - Parameter keepingMessage: Whether the request message must outlive the handler; one that need not frees the memory that
     ///   it was received in.
-    package func deferred(keepingMessage: Bool = true) -> GRPCDeferredReply {
-        self.call.makeDeferredReply(keepingMessage: keepingMessage)
+    /// - Parameter until: The call's deadline if the client named none or a later one.
+    package func deferred(keepingMessage: Bool = true, until: NIODeadline? = nil) -> GRPCDeferredReply {
+        if let until { self.call.limit(until: until) }
+        return self.call.makeDeferredReply(keepingMessage: keepingMessage)
     }
 }
 

@@ -16,7 +16,8 @@ final class ServerCall: WireCall, @unchecked Sendable {
     let connection: ServerConnection
     let method: ServedMethod
     let metadata: GRPCMetadata
-    let deadline: NIODeadline?
+    /// Changed by the loop alone, before any other thread knows of the call.
+    private(set) var deadline: NIODeadline?
     let started: NIODeadline
     /// Replies may be compressed.
     let repliesGzip: Bool
@@ -136,6 +137,13 @@ final class ServerCall: WireCall, @unchecked Sendable {
         case .later where self.isDeferred: break
         case .later: throw VecraftError(.internalError, "the method neither answered nor kept the call")
         }
+    }
+
+    /// In the handler.
+    func limit(until: NIODeadline) {
+        if let deadline = self.deadline, deadline <= until { return }
+        self.deadline = until
+        self.connection.watch(until)
     }
 
     func makeDeferredReply(keepingMessage: Bool) -> GRPCDeferredReply {

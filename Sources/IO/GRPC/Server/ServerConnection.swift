@@ -159,6 +159,8 @@ final class ServerConnection: HTTP2Server {
 
     // MARK: Deadlines
 
+    func watch(_ deadline: NIODeadline) { self.deadlines.add(deadline) }
+
     private func expire(_ now: NIODeadline) -> NIODeadline {
         var next = NIODeadline.distantFuture
         // Copied: a call that expires leaves.
