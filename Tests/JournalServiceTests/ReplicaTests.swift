@@ -2,12 +2,13 @@ import FileStore
 import HLC
 import JournalFormat
 import JournalService
-import JournalStore
 import Primitives
 import Raft
 import Synchronization
 import TestSupport
 import Testing
+
+@testable import JournalStore
 
 @Suite struct ReplicaTests {
     @Test func threeReplicasHaveTheSameLog() async throws {
@@ -23,6 +24,23 @@ import Testing
             #expect(try ReplicaGroup.numbers(replica).map { "\($0.offset) \($0.number)" } == expected)
             #expect(replica.verify().faults == [])
         }
+    }
+
+    /// What is committed after the last write is noted, too: a node that starts again alone shows all that was acknowledged.
+    @Test func theLastCommitmentBeforeAPauseIsNoted() async throws {
+        let group = ReplicaGroup(voters: 3)
+        try group.startAll()
+        for number in 0..<10 { _ = try await group.append(number) }
+        let last = try await group.awaitLeader().committed
+        for id in group.ids {
+            try await waitUntil("\(id) to note \(last)") {
+                let mark = try? DurableMark(
+                    directory: "/journal/data-0", name: SegmentName.commitMark, files: group.disks[id]!)
+                return mark.map { $0.durable >= last } ?? false
+            }
+        }
+        for id in group.ids { group.stop(id, .process) }
+        #expect(try group.start(group.ids[0]).committed >= last)
     }
 
     @Test func aKeyIsAppendedOnceWhoeverLeads() async throws {

@@ -23,8 +23,8 @@ package struct PendingAppend: Sendable {
 package final class AppendQueue: Sendable {
     private struct State {
         var waiting: TierQueue<PendingAppend>
-        /// The writer sleeps, or is about to: it must be woken.
-        var isWriterIdle = false
+        /// The writer sleeps, or is about to: it must be woken once so many bytes wait. Nil while it works.
+        var wakeFrom: Int?
         /// Why nothing more is taken.
         var refusal: VecraftError?
     }
@@ -51,8 +51,9 @@ package final class AppendQueue: Sendable {
                     reason: "JOURNAL_QUEUE_FULL", retryAfter: .milliseconds(100))
                 return (error, false)
             }
-            defer { state.isWriterIdle = false }
-            return (nil, state.isWriterIdle)
+            guard let from = state.wakeFrom, state.waiting.bytes >= from else { return (nil, false) }
+            state.wakeFrom = nil
+            return (nil, true)
         }
         if wake { self.signal.raise() }
         return refusal
@@ -69,7 +70,7 @@ package final class AppendQueue: Sendable {
                     return false
                 }
                 if state.refusal != nil { return true }
-                state.isWriterIdle = true
+                state.wakeFrom = 0
                 return nil
             }
             if let isEnd { return !isEnd }
@@ -83,7 +84,7 @@ package final class AppendQueue: Sendable {
     package func takeNow(maxBytes: Int, maxCount: Int, into batch: inout [PendingAppend]) -> Bool {
         self.state.withLock { state in
             guard state.waiting.count > 0 else {
-                state.isWriterIdle = true
+                state.wakeFrom = 0
                 return false
             }
             state.waiting.take(maxBytes: maxBytes, maxCount: maxCount, into: &batch)
@@ -91,8 +92,24 @@ package final class AppendQueue: Sendable {
         }
     }
 
-    /// Gives back all that waits; further appends are taken.
-    package func drain() -> [PendingAppend] { self.state.withLock { $0.waiting.drain() } }
+    /// Lets less than so many bytes wait.
+    ///
+    /// - Returns: False when as many wait already; the signal is raised when they do.
+    package func rest(below bytes: Int) -> Bool {
+        self.state.withLock { state in
+            guard state.waiting.bytes < bytes else { return false }
+            state.wakeFrom = bytes
+            return true
+        }
+    }
+
+    /// Gives back all that waits; further appends are taken, and the signal is raised for them.
+    package func drain() -> [PendingAppend] {
+        self.state.withLock { state in
+            state.wakeFrom = 0
+            return state.waiting.drain()
+        }
+    }
 
     /// Refuses all further appends; what waits is still taken.
     package func close(_ refusal: VecraftError) {

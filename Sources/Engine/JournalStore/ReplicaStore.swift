@@ -280,6 +280,7 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
 
     /// The last orderly end: nothing is written any more.
     package func close() {
+        self.noteCommit()
         try? self.disk.writer.mark.sync()
         try? self.disk.commitMark.sync()
         self.disk.writer.mark.close()
@@ -302,9 +303,11 @@ package final class ReplicaStore: @unchecked Sendable {  // `disk` is touched by
         self.log.notices.committed(offset)
     }
 
-    /// A hint for the next start; costs a system call, no sync. The disk's thread.
+    /// A hint for the next start; costs a system call, no sync. Segments that are committed to their end are sealed. The disk's
+    /// thread.
     package func noteCommit() {
         let committed = self.log.committed
+        self.disk.writer.appender.settle(committed: committed)
         guard committed > self.disk.commitMark.durable else { return }
         // Without it the next start learns the same a little later.
         try? self.disk.commitMark.advance(to: committed)

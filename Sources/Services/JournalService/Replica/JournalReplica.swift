@@ -49,7 +49,7 @@ package final class JournalReplica: Sendable {
         self.replica = replica
         self.store = store
         self.clock = clock
-        let inbox = ReplicaInbox(queueBytes: settings.queueBytes)
+        let inbox = ReplicaInbox(partition, queueBytes: settings.queueBytes)
         self.inbox = inbox
         let published = ReplicaPublished(ReplicaStatus(partition: partition, replica: replica))
         self.published = published
@@ -237,6 +237,16 @@ final class ReplicaInbox: Sendable {
         case logAdvanced(LogTransfer)
         case logEnded(LogTransfer, isDelivered: Bool)
         case damaged(VecraftError)
+
+        /// It will not be looked at.
+        func refuse(_ error: VecraftError) {
+            switch self {
+            case .read(let completion), .change(_, let completion): completion(.failure(error))
+            case .transfer(_, let completion), .trim(_, let completion): completion(.failure(error))
+            case .staged(let log, _): log.abandon()
+            case .message, .linkReset, .disk, .logAdvanced, .logEnded, .damaged: break
+            }
+        }
     }
 
     private struct State {
@@ -248,6 +258,7 @@ final class ReplicaInbox: Sendable {
         /// Dropped for want of room.
         var dropped: UInt64 = 0
     }
+    private let partition: PartitionID
     private let state = Mutex(State())
     let signal = Signal()
     let appends: AppendQueue
@@ -256,10 +267,18 @@ final class ReplicaInbox: Sendable {
     private static let maxMessages = 16_384
     private static let maxFrameBytes = 64 << 20
 
-    init(queueBytes: Int) { self.appends = AppendQueue(limitBytes: queueBytes, signal: self.signal) }
+    init(_ partition: PartitionID, queueBytes: Int) {
+        self.partition = partition
+        self.appends = AppendQueue(limitBytes: queueBytes, signal: self.signal)
+    }
 
     func add(_ event: Event) {
-        self.state.withLock { $0.events.append(event) }
+        let isClosed = self.state.withLock { state in
+            if !state.isClosed { state.events.append(event) }
+            return state.isClosed
+        }
+        // The thread has ended, or will without another look.
+        if isClosed { return event.refuse(.closed(self.partition)) }
         self.signal.raise()
     }
 

@@ -13,7 +13,7 @@ final class ReplicaDisk: Sendable {
         case trim(LogStart)
         case adopt(StagedLog, WriteTicket)
         case discard(StagedLog)
-        /// Only the hint for the next start.
+        /// What every job does at its end, alone.
         case noteCommit
     }
     /// What the replica is told.

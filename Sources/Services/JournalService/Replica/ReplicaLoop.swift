@@ -44,6 +44,8 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     var history = AppendHistory()
     private var tickDue: UInt64 = 0
     private var statusDue: UInt64 = 0
+    /// What the disk was told to be committed when it had nothing to write.
+    private var notedCommit: JournalOffset = 0
     private var batch: [PendingAppend] = []
 
     /// A third of a heartbeat: timers are late by at most this much.
@@ -105,6 +107,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
             if now >= self.tickDue {
                 self.raft.tick(now: MonotonicInstant(nanoseconds: now))
                 self.carryOut()
+                self.noteCommit()
                 self.tickDue = now + (self.isAlone ? Self.tickAlone : Self.tick)
             }
             self.propose()
@@ -120,10 +123,17 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
         self.end()
     }
 
+    /// What is committed is noted with the next write; the last before a pause has none.
+    private func noteCommit() {
+        guard self.store.committed > self.notedCommit, self.disk.outstandingWrites == 0 else { return }
+        self.notedCommit = self.store.committed
+        self.disk.add(.noteCommit)
+    }
+
     private var isAlone: Bool { self.raft.membership.members.allSatisfy { $0.id == self.store.replica } }
 
     private func end() {
-        let error = VecraftError(.unavailable, "journal partition \(self.store.partition) is closed", reason: "JOURNAL_CLOSED")
+        let error = VecraftError.closed(self.store.partition)
         for pending in self.inbox.appends.fail(error) { pending.completion(.failure(error)) }
         self.failWaiting(with: error)
         for staged in self.staged { staged.abandon() }
@@ -235,15 +245,10 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     }
 
     private func refuse(_ event: ReplicaInbox.Event) {
-        let error = VecraftError(
-            .unavailable, "journal partition \(self.store.partition) has stopped: \(self.raft.failure ?? "")",
-            reason: "JOURNAL_FAILED")
-        switch event {
-        case .read(let completion), .change(_, let completion): completion(.failure(error))
-        case .transfer(_, let completion), .trim(_, let completion): completion(.failure(error))
-        case .staged(let log, _): log.abandon()
-        case .message, .linkReset, .disk, .logAdvanced, .logEnded, .damaged: break
-        }
+        event.refuse(
+            VecraftError(
+                .unavailable, "journal partition \(self.store.partition) has stopped: \(self.raft.failure ?? "")",
+                reason: "JOURNAL_FAILED"))
     }
 
     /// The disk failed, or a rule was broken: nothing more is done, its data is kept, somebody must look.
@@ -261,7 +266,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
                 if self.raft.role != .leader { self.refuseAppends() }
                 return
             }
-            if self.raft.commit < self.raft.last.index, self.inbox.appends.depth.bytes < Self.pipelineBytes { return }
+            if self.raft.commit < self.raft.last.index, self.inbox.appends.rest(below: Self.pipelineBytes) { return }
             let maxBytes = min(self.settings.maxBatchBytes, self.raftSettings.maxBatchBytes)
             guard self.inbox.appends.takeNow(maxBytes: maxBytes, maxCount: self.settings.maxBatchEntries, into: &self.batch) else {
                 return
