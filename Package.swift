@@ -185,7 +185,10 @@ let package = Package(
             "TestSupport",
         ]),
         tests("ControlPlane", ["ControlPlane", "Metadata", "Placement", "FileStore", "Primitives", "TestSupport"]),
-        tests("Gateway", ["Gateway", "JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Observability", "QueryProcessor", "Primitives", "TestSupport"]),
+        tests("Gateway", [
+            "Gateway", "JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Observability", "QueryProcessor", "Primitives",
+            "TestSupport", nioCore, nioPosix,
+        ]),
         tests("Lineage", ["Lineage", "JournalService", "JournalStore", "JournalFormat", "FileStore", "HLC", "Observability", "Wire", "Primitives", "TestSupport"]),
         tests("MetricsExporter", ["MetricsExporter", "Observability", "Primitives", "TestSupport"]),
         tests("CommandLine", ["vecraft", "GRPC", "JournalFormat", "Primitives", "Wire", "TestSupport", arguments, nioCore, nioPosix]),

@@ -87,7 +87,7 @@ import Testing
             return meta.catalog.byID
         }
 
-        private static var header: EntryHeader {
+        static var header: EntryHeader {
             EntryHeader(
                 partition: .sys, tier: .critical, operation: .ddl, tenant: "default", requestID: "test",
                 trace: .init(traceHigh: 1, traceLow: 2, spanID: 3, sampled: false))
@@ -229,6 +229,30 @@ import Testing
         #expect(try await place.load(store) == truth)
     }
 
+    /// Not only at the next change, which may never come.
+    @Test(.timeLimit(.minutes(10))) func aSaveThatFailedIsTriedAgain() async throws {
+        let place = try Place()
+        let inner = try SQLiteMetadataStore(path: place.file)
+        defer { try? inner.close() }
+        let store = DyingStore(inner, changes: 0)
+        let meta = MetaManager(journal: place.journal, copy: try await CatalogCopy(store, journal: place.journal))
+        try meta.load()
+        try meta.start(Observer())
+        let saving = Task { await meta.run() }
+        let schema = CollectionSchema(
+            id: 0, tenant: "default", name: "a", vectors: [VectorSchema(dimension: 4, metric: .l2)], payloadIndexes: [])
+        try await withCheckedThrowingContinuation { done in
+            meta.create(schema, header: Place.header) { done.resume(with: $0.map { _ in }) }
+        }
+        while store.refused == 0 { try await Task.sleep(for: .milliseconds(10)) }
+        let before = try await inner.list(prefix: "")
+        store.revive()
+        while try await inner.list(prefix: "") == before { try await Task.sleep(for: .milliseconds(10)) }
+        meta.stop()
+        await saving.value
+        #expect(try await place.load(inner) == meta.catalog.byID)
+    }
+
     @Test func aFlippedBitAnywhereInTheFileChangesNoCollection() async throws {
         let place = try Place()
         let store = try SQLiteMetadataStore(path: place.file)
@@ -291,6 +315,9 @@ private final class DyingStore: MetadataStore {
         self.inner = inner
         self.left = Mutex(changes)
     }
+
+    func revive() { self.left.withLock { $0 = .max } }
+    var refused: Int { self.left.withLock { max(0, -$0) } }
 
     private func die() throws(VecraftError) {
         let isAlive = self.left.withLock { left in

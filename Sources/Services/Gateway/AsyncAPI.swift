@@ -118,10 +118,9 @@ extension Gateway {
         do throws(VecraftError) {
             let write = try ArenaPool.shared.withArena(prepare)
             tier = write.tier
-            let result = await withCheckedContinuation { continuation in
-                self.append(write, context, on: MultiThreadedEventLoopGroup.singleton.any()) {
-                    continuation.resume(returning: $0)
-                }
+            let loop = MultiThreadedEventLoopGroup.singleton.any()
+            let result = await BoundedWait.until(context.wireDeadline, on: loop) { done in
+                self.append(write, context, on: loop, completion: done)
             }
             let appended = try result.get()
             metrics.record(context, tier, .ok, since: start)

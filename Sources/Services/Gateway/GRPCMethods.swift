@@ -104,12 +104,14 @@ extension Gateway {
                 Request, RequestContext, @escaping @Sendable (Result<Reply, VecraftError>) -> Void
             ) -> Void
     ) -> GRPCMethod {
-        .unary(self.answeringLater(metrics, tier, body))
+        .unary(self.answeringLater(metrics, tier, isLimited: true, body))
     }
 
     /// Answers when a callback says so.
+    ///
+    /// - Parameter isLimited: The call ends at the gateway's own limit if its client named none: the body keeps no deadline.
     private func answeringLater<Request: WireMessage, Reply: WireMessage>(
-        _ metrics: OperationMetrics, _ tier: Tier,
+        _ metrics: OperationMetrics, _ tier: Tier, isLimited: Bool = false,
         _ body:
             @escaping @Sendable (
                 Request, RequestContext, @escaping @Sendable (Result<Reply, VecraftError>) -> Void
@@ -122,7 +124,7 @@ extension Gateway {
                 let ready = try self.context(call)
                 context = ready
                 let request = try Request.decode(message)
-                let deferred = call.deferred()
+                let deferred = call.deferred(until: isLimited ? ready.wireDeadline : nil)
                 body(request, ready) { result in
                     deferred.answer(result.map { $0.encode() })
                     metrics.record(ready, tier, result, since: start)

@@ -54,7 +54,7 @@ extension Gateway {
             let scratch = call.loopLocal(LoopScratch.self)
             defer { scratch.arena.reset() }
             let write = try prepare(ready, scratch.arena)
-            let deferred = call.deferred()
+            let deferred = call.deferred(until: ready.wireDeadline)
             self.append(write, ready, on: deferred.eventLoop) { result in
                 switch result {
                 case .success(let appended):

@@ -45,7 +45,7 @@ extension Gateway {
         let config: VecraftV1.CollectionConfig = try call.message()
         let request = VecraftV1.CreateCollectionRequest(
             name: call.parameter("collection"), config: config, tenant: call.optionalParameter("tenant") ?? "")
-        let response = try await self.timed(context, self.operations.createCollection) { done in
+        let response = try await self.timedChange(context, self.operations.createCollection) { done in
             self.createCollection(request, context, completion: done)
         }
         return .json(response.json(), status: response.write == nil ? 200 : 201)
@@ -64,7 +64,7 @@ extension Gateway {
         }
         (request.name, request.tenant) = (name, tenant)
         let wanted = request
-        let response = try await self.timed(context, self.operations.updateCollection) { done in
+        let response = try await self.timedChange(context, self.operations.updateCollection) { done in
             self.updateCollection(wanted, context, completion: done)
         }
         return .json(response.json())
@@ -74,7 +74,7 @@ extension Gateway {
         let context = try self.context(call)
         let request = VecraftV1.DropCollectionRequest(
             name: call.parameter("collection"), tenant: call.optionalParameter("tenant") ?? "")
-        let response = try await self.timed(context, self.operations.dropCollection) { done in
+        let response = try await self.timedChange(context, self.operations.dropCollection) { done in
             self.dropCollection(request, context, completion: done)
         }
         return .json(response.json())
@@ -201,6 +201,15 @@ extension Gateway {
         let result = await withCheckedContinuation { continuation in
             body { continuation.resume(returning: $0) }
         }
+        metrics.record(context, .background, result, since: context.arrived)
+        return try result.get()
+    }
+
+    private func timedChange<R: Sendable>(
+        _ context: RequestContext, _ metrics: OperationMetrics,
+        _ body: (@escaping @Sendable (Result<R, VecraftError>) -> Void) -> Void
+    ) async throws(VecraftError) -> R {
+        let result = await BoundedWait.until(context.wireDeadline, on: self.anyLoop, body)
         metrics.record(context, .background, result, since: context.arrived)
         return try result.get()
     }

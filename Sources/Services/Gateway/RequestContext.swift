@@ -1,6 +1,7 @@
 internal import GRPC
 internal import HLC
 internal import JournalFormat
+internal import NIOCore
 package import Observability
 package import Primitives
 
@@ -97,6 +98,8 @@ extension RequestContext {
         let whole = self.deadline - min(self.arrived, self.deadline)
         return self.deadline - min(whole / 10, 100_000_000)
     }
+
+    var wireDeadline: NIODeadline { .uptimeNanoseconds(self.deadline) }
 
     func checkDeadline() throws(VecraftError) {
         guard SystemTime.monotonicNanoseconds < self.deadline else {

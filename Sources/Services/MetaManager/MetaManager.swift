@@ -1,4 +1,5 @@
-import HLC
+internal import Dispatch
+internal import HLC
 package import JournalFormat
 package import JournalService
 package import JournalStore
@@ -35,6 +36,7 @@ package final class MetaManager: Sendable {
     private let refusedAtLoad: Mutex<[JournalOffset]> = Mutex([])
     private let changed: AsyncStream<Void>
     private let change: AsyncStream<Void>.Continuation
+    private let isSavingLater = Atomic<Bool>(false)
     /// HLC up to which `sys-0` has been applied here.
     private let reached = Atomic<UInt64>(0)
     private let log = Logger(label: "vecraft.meta")
@@ -67,7 +69,9 @@ package final class MetaManager: Sendable {
 
     /// All that is committed is applied: as far as the order is closed nothing more can come.
     private func reachClosed() {
-        guard let position = try? self.journal.position(.sys), self.catalog.applied >= position.committed else { return }
+        guard let position = try? self.journal.position(.sys), self.catalog.applied >= position.committed else {
+            return
+        }
         self.reach(position.closed)
     }
 
@@ -130,9 +134,23 @@ package final class MetaManager: Sendable {
         for await _ in self.changed {
             do throws(VecraftError) { try await self.copy.save(self.catalog, journal: self.journal) } catch {
                 self.log.error(
-                    "the catalog's copy could not be saved and will be tried again at the next change",
-                    metadata: ["error": "\(error)"])
+                    "the catalog's copy could not be saved and will be tried again",
+                    metadata: ["error": "\(error)", "after": "\(Self.saveAgain)"])
+                self.saveLater()
             }
+        }
+    }
+
+    private static let saveAgain: Duration = .seconds(5)
+
+    /// One timer at a time; who ends meanwhile does not wait for it.
+    private func saveLater() {
+        guard !self.isSavingLater.exchange(true, ordering: .relaxed) else { return }
+        DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(Int(Self.saveAgain.components.seconds))) {
+            [weak self] in
+            guard let self else { return }
+            self.isSavingLater.store(false, ordering: .relaxed)
+            self.change.yield()
         }
     }
 
@@ -245,7 +263,8 @@ package final class MetaManager: Sendable {
     ) {
         self.caughtUp(completion) {
             self.updateNow(
-                tenant: tenant, name: name, quantisation: quantisation, vectors: vectors, header: header, completion: completion)
+                tenant: tenant, name: name, quantisation: quantisation, vectors: vectors, header: header,
+                completion: completion)
         }
     }
 
