@@ -33,6 +33,33 @@ import Testing
         }
     }
 
+    /// Interrupted anywhere, nothing is written; and it is asked often.
+    @Test(arguments: Quantisation.allCases) func sealingCanBeInterrupted(wanted: Quantisation) {
+        let count = 3_000
+        // Long enough for sketches.
+        let points = Points.random(count: count, dimension: 160, metric: .l2, centres: 9, seed: 78)
+        let graph = points.graph(m: 4, efConstruction: 20, codes: .int8)
+        var asked = 0
+        var written = 0
+        func serialise(endingAt end: Int) -> SealReport? {
+            asked = 0
+            written = 0
+            return graph.serialise(
+                wanted, rowCount: count,
+                interrupted: {
+                    asked += 1
+                    return asked >= end
+                }, to: { written += $0.count })
+        }
+        let report = serialise(endingAt: .max)
+        #expect(report != nil && report!.bytes == written)
+        let often = asked
+        #expect(often >= (wanted == .none ? 1 : wanted == .auto ? 1_000 : 6), "asked \(often) times")
+        for end in Array(1...min(often, 8)) + [often / 2, often] where end > 0 {
+            #expect(serialise(endingAt: end) == nil && written == 0, "ended at \(end) of \(often)")
+        }
+    }
+
     /// Links are those of the rows, however they are numbered.
     @Test func linksSurviveTheNewNumbering() throws {
         let points = Points.random(count: 500, dimension: 12, metric: .l2, centres: 9, seed: 77)

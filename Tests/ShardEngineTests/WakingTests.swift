@@ -141,4 +141,26 @@ private final class Puppet: BackgroundWork {
         workers.remove(busy)
         workers.stop()
     }
+
+    /// A dropped collection waits for no graph that is being written, and giving it up is no failure.
+    @Test func whatIsAbandonedIsGivenUpWithoutAFailure() throws {
+        var settings = Self.settings
+        settings.segmentPoints = 600
+        settings.unlinkedPoints = 600
+        var workload = Workload(seed: 54, dimension: 32, metric: .l2, extra: false)
+        for batch in 0..<4 {
+            workload.upsert(
+                (batch * 300..<batch * 300 + 300).map { id in
+                    Point(id: "p\(id)", vectors: ["": (0..<32).map { _ in workload.float() }], payload: nil)
+                })
+        }
+        var rng = SeededRNG(seed: 54)
+        for _ in 0..<40 {
+            let engine = try ShardEngine.open("/s", workload, settings, files: FaultyFileStore())
+            try engine.replay(workload, rng: &rng)
+            usleep(UInt32.random(in: 0...20_000, using: &rng))
+            engine.abandon()
+            #expect(engine.counters.backgroundFailures.load(ordering: .relaxed) == 0)
+        }
+    }
 }

@@ -15,6 +15,13 @@ extension HNSWGraph {
     package func sealed(
         _ quantisation: Quantisation = .auto, rowCount: Int? = nil, rescoring: Rescoring = .float32
     ) -> SealedBlock {
+        self.seal(quantisation, rowCount: rowCount, rescoring: rescoring, interrupted: { false })!
+    }
+
+    /// - Returns: Nil if interrupted.
+    private func seal(
+        _ quantisation: Quantisation, rowCount: Int?, rescoring: Rescoring, interrupted: () -> Bool
+    ) -> SealedBlock? {
         let bound = Int(self.rowBound.load(ordering: .acquiring))
         let rowCount = rowCount ?? bound
         precondition(rowCount >= bound, "a segment of \(rowCount) rows, of which row \(bound - 1) is linked")
@@ -31,13 +38,13 @@ extension HNSWGraph {
             }
         var trials: [SealReport.Trial] = []
         for (kind, halves) in choices {
-            sealing.encode(kind, halves: halves)
+            guard sealing.encode(kind, halves: halves, interrupted) else { return nil }
             if quantisation != .auto || kind == .none { break }
-            let trial = sealing.trial()
+            guard let trial = sealing.trial(interrupted) else { return nil }
             trials.append(trial)
             if trial.holds { break }
         }
-        return sealing.finish(trials)
+        return sealing.finish(trials, interrupted)
     }
 
     /// As ``sealed(_:rowCount:rescoring:)``, of a part of the rows: without nodes by row, and with codes taken from the centre
@@ -46,17 +53,21 @@ extension HNSWGraph {
         precondition(self.rowOf != nil && !self.isSealed, "a graph of all rows")
         var sealing = GraphSealing(
             self, rowCount: 0, largest: kind == .none ? .none : .int8, halves: false, asked: .auto, centre: centre)
-        sealing.encode(kind, halves: false)
-        return sealing.finish([])
+        _ = sealing.encode(kind, halves: false) { false }
+        return sealing.finish([]) { false }!
     }
 
     /// Writes what ``sealed(_:rowCount:rescoring:)`` makes.
+    ///
+    /// - Parameter interrupted: Asked some hundred times a second; true ends it.
+    /// - Returns: Nil if interrupted: nothing was written.
     @discardableResult
     package func serialise<Failure: Error>(
         _ quantisation: Quantisation = .auto, rowCount: Int? = nil, rescoring: Rescoring = .float32,
-        to sink: (UnsafeRawBufferPointer) throws(Failure) -> Void
-    ) throws(Failure) -> SealReport {
-        let block = self.sealed(quantisation, rowCount: rowCount, rescoring: rescoring)
+        interrupted: () -> Bool = { false }, to sink: (UnsafeRawBufferPointer) throws(Failure) -> Void
+    ) throws(Failure) -> SealReport? {
+        guard let block = self.seal(quantisation, rowCount: rowCount, rescoring: rescoring, interrupted: interrupted)
+        else { return nil }
         try block.withBytes { (bytes) throws(Failure) in try sink(bytes) }
         return block.report
     }
@@ -66,8 +77,9 @@ extension HNSWGraph {
 private struct GraphSealing {
     private let source: HNSWGraph
     private var layout: GraphLayout
-    private let base: UnsafeMutableRawPointer
-    private let capacity: Int
+    private let memory: SealedMemory
+    /// Rows between two questions whether to go on.
+    private static let rowsPerCheck = 1_024
     /// For float16 rows; nil if these rows cannot be kept so.
     private let halfShift: Int?
 
@@ -85,11 +97,8 @@ private struct GraphSealing {
             upperLists: order.nodes.reduce(0) { $0 + Int(source.levels[Int($1)]) }, halfShift: halves ? 0 : nil,
             asked: asked.code, entry: order.entry)
         self.layout.isSketched = rowCount > 0
-        self.capacity = self.layout.bytes
-        guard let base = vk_allocate(self.capacity) else {
-            preconditionFailure("no address space for \(self.capacity) bytes of a sealed graph")
-        }
-        self.base = base
+        self.memory = SealedMemory(bytes: self.layout.bytes)
+        let base = self.memory.base
         let centre = (base + self.layout.centre.lowerBound).bindMemory(to: Float.self, capacity: source.rows.dimension)
         if let given {
             centre.update(from: given, count: source.rows.dimension)
@@ -154,11 +163,13 @@ private struct GraphSealing {
         }
     }
 
-    /// Writes codes, their terms and the float16 rows, over those of the last attempt.
-    mutating func encode(_ kind: CodeKind, halves: Bool) {
+    private var base: UnsafeMutableRawPointer { self.memory.base }
+
+    /// Writes codes, their terms and the float16 rows, over those of the last attempt. False if interrupted.
+    mutating func encode(_ kind: CodeKind, halves: Bool, _ interrupted: () -> Bool) -> Bool {
         self.layout.kind = kind
         self.layout.halfShift = halves ? self.halfShift : nil
-        precondition(self.layout.bytes <= self.capacity, "\(self.layout.bytes) bytes in \(self.capacity)")
+        precondition(self.layout.bytes <= self.memory.capacity, "\(self.layout.bytes) bytes in \(self.memory.capacity)")
         let rows = self.source.rows
         let rowOf = self.section(self.layout.rowOf, UInt32.self)
         let centre = self.section(self.layout.centre, Float.self)
@@ -167,6 +178,7 @@ private struct GraphSealing {
         let terms = self.section(self.layout.terms, Float.self)
         if kind != .none {
             for node in 0..<self.layout.nodeCount {
+                if node % Self.rowsPerCheck == 0, interrupted() { return false }
                 book.encode(
                     rows.base + Int(rowOf[node]) * rows.stride, codes: codes + node * book.stride,
                     terms: terms + 2 * node)
@@ -187,11 +199,13 @@ private struct GraphSealing {
         }
         self.section(0..<GraphLayout.headerBytes, UInt8.self).update(
             from: self.layout.header, count: GraphLayout.headerBytes)
+        return !interrupted()
     }
 
     private var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: self.base, count: self.layout.bytes) }
 
-    func trial() -> SealReport.Trial {
+    /// Nil if interrupted.
+    func trial(_ interrupted: () -> Bool) -> SealReport.Trial? {
         var plain = self.layout
         plain.kind = .none
         plain.halfShift = nil
@@ -200,14 +214,15 @@ private struct GraphSealing {
         let trial = SealTrial(
             coded: HNSWGraph(sound: coded, in: self.bytes, rows: self.source.rows),
             floats: HNSWGraph(sound: plain, in: self.bytes, rows: self.source.rows))
-        return trial.run()
+        return trial.run(interrupted)
     }
 
     /// Over what there is of codes larger than those chosen.
-    private func writeSketches() {
+    /// False if interrupted.
+    private func writeSketches(_ interrupted: () -> Bool) -> Bool {
         let rows = self.source.rows
         let stride = self.layout.sketchStride
-        guard stride > 0 else { return }
+        guard stride > 0 else { return true }
         let sketches = self.base + self.layout.sketches.lowerBound
         sketches.initializeMemory(as: UInt8.self, repeating: 0, count: self.layout.sketches.count)
         let book = CodeBook(
@@ -215,18 +230,21 @@ private struct GraphSealing {
             centre: self.section(self.layout.centre, Float.self))
         let nodeOf = self.section(self.layout.nodeOf, UInt32.self)
         for row in 0..<self.layout.rowCount {
+            if row % Self.rowsPerCheck == 0, interrupted() { return false }
             if nodeOf[row] == VK_NO_ROW {
                 CodeBook.sketchNothing(sketches + row * stride, dimension: rows.dimension)
             } else {
                 book.sketch(rows.base + row * rows.stride, to: sketches + row * stride)
             }
         }
+        return true
     }
 
-    func finish(_ trials: [SealReport.Trial]) -> SealedBlock {
-        self.writeSketches()
+    /// Nil if interrupted.
+    func finish(_ trials: [SealReport.Trial], _ interrupted: () -> Bool) -> SealedBlock? {
+        guard self.writeSketches(interrupted) else { return nil }
         return SealedBlock(
-            base: self.base, capacity: self.capacity,
+            self.memory,
             report: SealReport(
                 kind: self.layout.kind, halves: self.layout.halfShift != nil, bytes: self.layout.bytes,
                 residentBytes: self.layout.residentBytes, trials: trials))
@@ -298,17 +316,21 @@ private struct SealTrial {
     /// Recall that codes may cost at each of the efs, beside chance.
     private static let losses = [0.01, 0.005]
 
-    func run() -> SealReport.Trial {
+    /// Nil if interrupted.
+    func run(_ interrupted: () -> Bool) -> SealReport.Trial? {
         let scratch = SearchScratch()
         let top = TopK()
         let count = min(Self.queries, self.floats.linked)
         let queries = (0..<count).map { UInt32($0 * self.floats.linked / count) }
-        let truths = queries.map { node in
-            self.find(self.floats, node, ef: Self.truthEf, scratch, top).map(\.distance).max() ?? 0
+        var truths: [Float] = []
+        for node in queries {
+            if interrupted() { return nil }
+            truths.append(self.find(self.floats, node, ef: Self.truthEf, scratch, top).map(\.distance).max() ?? 0)
         }
         func recall(_ graph: HNSWGraph, _ ef: Int) -> Double {
             var hits = 0
             for (node, limit) in zip(queries, truths) {
+                if interrupted() { return 0 }
                 let found = self.find(graph, node, ef: ef, scratch, top)
                 hits += found.filter { self.distance(node, $0.row) <= limit + 1e-6 * abs(limit) }.count
             }
@@ -316,6 +338,7 @@ private struct SealTrial {
         }
         let baseline = HNSWGraph.trialEfs.map { recall(self.floats, $0) }
         let recalls = HNSWGraph.trialEfs.map { recall(self.coded, $0) }
+        if interrupted() { return nil }
         let holds = zip(zip(recalls, baseline), Self.losses).allSatisfy { $0.0 >= $0.1 - $1 }
         return SealReport.Trial(
             kind: self.coded.kind, halves: self.coded.halves != nil, recalls: recalls, baseline: baseline, holds: holds)

@@ -3,17 +3,14 @@ internal import VectorKernels
 /// A sealed graph in memory of its own, in the form that ``HNSWGraph/init(mapped:rows:rowCount:)`` reads.
 // Sendable: nobody writes to it any more.
 package final class SealedBlock: @unchecked Sendable {
-    let base: UnsafeMutableRawPointer
-    private let capacity: Int
+    private let memory: SealedMemory
+    var base: UnsafeMutableRawPointer { self.memory.base }
     package let report: SealReport
 
-    init(base: UnsafeMutableRawPointer, capacity: Int, report: SealReport) {
-        self.base = base
-        self.capacity = capacity
+    init(_ memory: SealedMemory, report: SealReport) {
+        self.memory = memory
         self.report = report
     }
-
-    deinit { vk_deallocate(self.base, self.capacity) }
 
     package func withBytes<Result, Failure: Error>(
         _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
@@ -24,6 +21,23 @@ package final class SealedBlock: @unchecked Sendable {
 
     /// 64-byte aligned. Valid as long as the caller keeps this object.
     package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: self.base, count: self.report.bytes) }
+}
+
+/// Where a sealed graph is made.
+final class SealedMemory {
+    /// 64-byte aligned, zeroes at first.
+    let base: UnsafeMutableRawPointer
+    let capacity: Int
+
+    init(bytes: Int) {
+        guard let base = vk_allocate(bytes) else {
+            preconditionFailure("no address space for \(bytes) bytes of a sealed graph")
+        }
+        self.base = base
+        self.capacity = bytes
+    }
+
+    deinit { vk_deallocate(self.base, self.capacity) }
 }
 
 /// What sealing a graph came to.

@@ -78,6 +78,8 @@ extension ShardEngine: BackgroundWork {
             if self.beginLinking() { return .worked }
             return expiry == .max ? .idle : .later(expiry)
         } catch {
+            // What was begun is given up: no failure.
+            if self.isAbandoned.load(ordering: .relaxed) { return .idle }
             self.counters.backgroundFailures.wrappingAdd(1, ordering: .relaxed)
             self.observer?.shard(self.id, .backgroundFailed(error))
             let later = monotonicNanoseconds() + Self.retryNanoseconds

@@ -176,7 +176,7 @@ extension ShardEngine {
     }
 
     /// The shard closes: what was begun is dropped.
-    private var cancelled: FileFault { FileFault(path: self.directory, operation: .write, errno: 125 /* ECANCELED */) }
+    var cancelled: FileFault { FileFault(path: self.directory, operation: .write, errno: 125 /* ECANCELED */) }
 
     private func output(_ files: [ShardFile], _ rows: Int, _ heapBytes: Int) throws(FileFault) -> Segment {
         let storage = try SegmentStorage(

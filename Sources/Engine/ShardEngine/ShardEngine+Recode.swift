@@ -41,7 +41,7 @@ extension ShardEngine {
         do throws(FileFault) {
             let file = try self.segmentFiles.create(.graph, column: column, number: self.numbers.file()) {
                 (sink) throws(FileFault) in
-                _ = try graph.serialise(wanted, rowCount: segment.rowCount) { (raw) throws(FileFault) in try sink(raw) }
+                try self.serialise(graph, wanted, segment, sink)
             }
             try self.exchange(file, segment, column)
         } catch {

@@ -93,9 +93,7 @@ extension ShardEngine {
     ) throws(FileFault) {
         switch kind {
         case .graph:
-            try segment.graphs[column]!.serialise(
-                self.quantisation(column), rowCount: segment.rowCount
-            ) { (raw) throws(FileFault) in try sink(raw) }
+            try self.serialise(segment.graphs[column]!, self.quantisation(column), segment, sink)
         case .payloadIndex:
             // A closed segment's index takes no more rows, so it is read without the lock.
             try segment.payloads.serialised().withBytes { (raw) throws(FileFault) in try sink(raw) }
@@ -107,6 +105,27 @@ extension ShardEngine {
             preconditionFailure("\(kind) is not derived")
         }
     }
+
+    /// - Throws: ECANCELED when the shard is abandoned.
+    func serialise(
+        _ graph: HNSWGraph, _ quantisation: Quantisation, _ segment: Segment,
+        _ sink: (UnsafeRawBufferPointer) throws(FileFault) -> Void
+    ) throws(FileFault) {
+        let report = try graph.serialise(
+            quantisation, rowCount: segment.rowCount, interrupted: { self.isAbandoned.load(ordering: .relaxed) }
+        ) { (raw) throws(FileFault) in
+            var start = 0
+            while start < raw.count {
+                if self.isAbandoned.load(ordering: .relaxed) { throw self.cancelled }
+                let end = min(start + Self.writtenAtOnce, raw.count)
+                try sink(UnsafeRawBufferPointer(rebasing: raw[start..<end]))
+                start = end
+            }
+        }
+        if report == nil { throw self.cancelled }
+    }
+
+    private static let writtenAtOnce = 16 << 20
 
     /// The same rows, in files. Under the structure mutex.
     func sealedCopy(_ segment: Segment, _ made: [ShardFile]) throws(FileFault) -> Segment {

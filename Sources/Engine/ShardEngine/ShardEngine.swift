@@ -49,6 +49,8 @@ package final class ShardEngine: @unchecked Sendable {
     let appliedTime: Atomic<UInt64>
     /// 0 open, 1 closing, 2 closed.
     let phase = Atomic<Int>(0)
+    /// What is being written is not wanted any more.
+    let isAbandoned = Atomic<Bool>(false)
 
     // MARK: The applying thread's
 
@@ -163,8 +165,10 @@ package final class ShardEngine: @unchecked Sendable {
         try self.checkpointIfChanged()
     }
 
-    /// Stops without a checkpoint: of a dropped collection, whose directory goes next.
+    /// Stops without a checkpoint: of a dropped collection, whose directory goes next. Does not wait for what the background
+    /// is writing.
     package func abandon() {
+        self.isAbandoned.store(true, ordering: .relaxed)
         if self.stopBackground() { self.phase.store(2, ordering: .releasing) }
     }
 

@@ -10,8 +10,8 @@ enum StepOutcome {
     case later(UInt64)
 }
 
-/// Somebody with background work in pieces of at most some tens of milliseconds. A merge takes longer and looks at a stop
-/// flag; the writing of a segment's graph, up to some seconds, is waited for.
+/// Somebody with background work in pieces of at most some tens of milliseconds (a merge or a seal takes longer; they look at
+/// a stop flag).
 protocol BackgroundWork: AnyObject {
     /// Any number of threads at once.
     func step(_ scratch: SearchScratch) -> StepOutcome
