@@ -28,7 +28,8 @@ extension RealClusters {
         }
 
         @Test(.timeLimit(.minutes(10))) func everyNodeAnswersForAllShards() async throws {
-            let run = try await Self.start(shards: 16)
+            // So many that nobody has all, whatever the collection's number is.
+            let run = try await Self.start(shards: 32)
             let cluster = run.cluster
             var rng = SeededRNG(seed: 5)
             let points = (0..<600).map { i in
@@ -39,8 +40,8 @@ extension RealClusters {
             let written: VecraftV1.UpsertResponse = try await cluster[1].persistently(
                 "vecraft.v1.Points/Upsert", VecraftV1.UpsertRequest(collection: ClusterRun.collection, points: points))
             let held = try await self.held(cluster)
-            #expect(held.values.flatMap { $0 }.count == 32, "each shard on two nodes: \(held)")
-            #expect(held.values.allSatisfy { (1..<16).contains($0.count) }, "nobody has all: \(held)")
+            #expect(held.values.flatMap { $0 }.count == 64, "each shard on two nodes: \(held)")
+            #expect(held.values.allSatisfy { (1..<32).contains($0.count) }, "nobody has all: \(held)")
 
             try await self.check(cluster, cluster.nodes, points, after: written)
             // The others hold all that is left, each shard at least once.
@@ -65,7 +66,8 @@ extension RealClusters {
             .enabled("no Python with opentelemetry-proto: run .ci/python") { await SpanCollector.isThere() })
         func aScatteredReadIsOneTrace() async throws {
             let collector = try await SpanCollector.start()
-            let run = try await ClusterRun.start(shards: 8) {
+            // So many that each node has some: where they lie depends on the collection's number, which is another one each time.
+            let run = try await ClusterRun.start(shards: 32) {
                 $0.settings += ["cluster.shard_replicas=1"]
                 $0.environment = [
                     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:\(collector.grpcPort)",
