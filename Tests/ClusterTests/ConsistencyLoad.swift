@@ -115,6 +115,9 @@ final class ConsistencyLoad: Sendable {
         var token: [UInt8] = []
         var calls: UInt64 = 0
         private var answered = ContinuousClock.now
+        /// Before the next call, after one that failed: as long as its answer says. Else a few seconds without a leader are thousands of
+        /// calls in vain.
+        private var rest: Duration?
 
         init(_ load: ConsistencyLoad, _ client: Int, _ role: Role, seed: UInt64) {
             self.load = load
@@ -125,6 +128,7 @@ final class ConsistencyLoad: Sendable {
         }
 
         private mutating func note(_ error: VecraftError, _ what: String) {
+            self.rest = min(error.retryAfter ?? .milliseconds(10), .seconds(1))
             let passes = [.unavailable, .deadlineExceeded, .resourceExhausted, .aborted, .cancelled].contains(
                 error.code)
             if passes, self.answered.duration(to: .now) < ConsistencyLoad.patience {
@@ -150,7 +154,9 @@ final class ConsistencyLoad: Sendable {
                 case .bounded: await self.read(.bounded)
                 case .eventual: await self.read(.eventual)
                 }
-                try? await Task.sleep(for: .milliseconds(Int.random(in: 1...9, using: &self.rng)))
+                let rest = self.rest ?? .milliseconds(Int.random(in: 1...9, using: &self.rng))
+                self.rest = nil
+                try? await Task.sleep(for: rest)
             }
             return (self.history, self.failures)
         }

@@ -26,7 +26,7 @@ extension RealClusters {
                 $0.nodes = 4
                 $0.etcd = etcd
                 // So long that a busy machine's controller sees the group at rest meanwhile, and says what has halted.
-                $0.settings.append("cluster.down_after_ms=5000")
+                $0.settings.append("cluster.down_after_ms=15000")
             }
             let cluster = run.cluster
             let voters = try await eventually("three voters") { () -> [UInt64]? in

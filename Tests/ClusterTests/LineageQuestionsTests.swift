@@ -19,6 +19,14 @@ extension RealClusters {
                         points: [VecraftV1.Point(id: "p\(i)", vector: .init(values: [1, 2, 3, Float(i)]))],
                         idempotencyKey: "p\(i)"))
             }
+            // Nodes connect when they ask for the first time: not in the middle of what is tested.
+            for node in cluster.nodes {
+                try await eventually("node \(node.id) hears from the others") {
+                    let answer: VecraftV1.VerifyResponse = try await node.call(
+                        "vecraft.v1.Lineage/Verify", VecraftV1.VerifyRequest(), timeout: .seconds(60))
+                    return answer.unansweredNodes.isEmpty
+                }
+            }
             // Each fills more turns than a node has, and each waits for the others'.
             let answers = try await withThrowingTaskGroup(of: VecraftV1.VerifyResponse.self) { group in
                 for node in cluster.nodes {
@@ -39,12 +47,12 @@ extension RealClusters {
             }
 
             // A page of one node is gone on with at another: the journal is the cluster's.
-            let first: VecraftV1.LineageResponse = try await cluster[1].call(
+            let first: VecraftV1.LineageResponse = try await cluster[1].persistently(
                 "vecraft.v1.Lineage/Between", VecraftV1.BetweenRequest(operations: ["upsert"], limit: 5),
                 timeout: .seconds(30))
             #expect(first.entries.count == 5)
             for node in cluster.nodes {
-                let second: VecraftV1.LineageResponse = try await node.call(
+                let second: VecraftV1.LineageResponse = try await node.persistently(
                     "vecraft.v1.Lineage/Between",
                     VecraftV1.BetweenRequest(operations: ["upsert"], limit: 5, pageToken: first.nextPageToken),
                     timeout: .seconds(30))

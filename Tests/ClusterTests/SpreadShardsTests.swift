@@ -28,7 +28,8 @@ extension RealClusters {
         }
 
         @Test(.timeLimit(.minutes(10))) func everyNodeAnswersForAllShards() async throws {
-            let run = try await Self.start(shards: 16)
+            // So many that nobody has all, whatever the collection's number is.
+            let run = try await Self.start(shards: 32)
             let cluster = run.cluster
             var rng = SeededRNG(seed: 5)
             let points = (0..<600).map { i in
@@ -36,11 +37,11 @@ extension RealClusters {
                     id: "p\(i)", vector: .init(values: (0..<4).map { _ in Float.random(in: -1...1, using: &rng) }),
                     payload: .init(json: Array("{\"kind\":\"k\(i % 3)\"}".utf8)))
             }
-            let written: VecraftV1.UpsertResponse = try await cluster[1].call(
+            let written: VecraftV1.UpsertResponse = try await cluster[1].persistently(
                 "vecraft.v1.Points/Upsert", VecraftV1.UpsertRequest(collection: ClusterRun.collection, points: points))
             let held = try await self.held(cluster)
-            #expect(held.values.flatMap { $0 }.count == 32, "each shard on two nodes: \(held)")
-            #expect(held.values.allSatisfy { (1..<16).contains($0.count) }, "nobody has all: \(held)")
+            #expect(held.values.flatMap { $0 }.count == 64, "each shard on two nodes: \(held)")
+            #expect(held.values.allSatisfy { (1..<32).contains($0.count) }, "nobody has all: \(held)")
 
             try await self.check(cluster, cluster.nodes, points, after: written)
             // The others hold all that is left, each shard at least once.
@@ -65,7 +66,8 @@ extension RealClusters {
             .enabled("no Python with opentelemetry-proto: run .ci/python") { await SpanCollector.isThere() })
         func aScatteredReadIsOneTrace() async throws {
             let collector = try await SpanCollector.start()
-            let run = try await ClusterRun.start(shards: 8) {
+            // So many that each node has some: where they lie depends on the collection's number, which is another one each time.
+            let run = try await ClusterRun.start(shards: 32) {
                 $0.settings += ["cluster.shard_replicas=1"]
                 $0.environment = [
                     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:\(collector.grpcPort)",
@@ -73,13 +75,19 @@ extension RealClusters {
                     "OTEL_TRACES_SAMPLER": "parentbased_always_off",
                 ]
             }
-            let trace = "0af7651916cd43dd8448eb211c80319c"
-            let _: VecraftV1.SearchResponse = try await run.cluster[1].call(
-                "vecraft.v1.Points/Search",
-                VecraftV1.SearchRequest(
-                    collection: ClusterRun.collection, vector: .init(values: [1, 0, 0, 0]), limit: 1,
-                    read: .init(consistency: .strong)),
-                metadata: ["traceparent": "00-\(trace)-b7ad6b7169203331-01", "x-request-id": "far"])
+            // One that failed has told of itself too, so each attempt is a trace of its own.
+            var attempt = 0
+            let trace = try await eventually("a search is answered") { () -> String? in
+                attempt += 1
+                let trace = "0af7651916cd43dd8448eb21\(10_000_000 + attempt)"
+                let _: VecraftV1.SearchResponse = try await run.cluster[1].call(
+                    "vecraft.v1.Points/Search",
+                    VecraftV1.SearchRequest(
+                        collection: ClusterRun.collection, vector: .init(values: [1, 0, 0, 0]), limit: 1,
+                        read: .init(consistency: .strong)),
+                    metadata: ["traceparent": "00-\(trace)-b7ad6b7169203331-01", "x-request-id": "far"])
+                return trace
+            }
             let (read, asked, parts) = try await eventually("all spans came") {
                 let spans = try collector.spans.filter { $0.trace == trace }
                 let asked = spans.filter { $0.name == "ask node" }
@@ -118,7 +126,7 @@ extension RealClusters {
                 ]
             }
             let node = run.cluster[1]
-            let _: VecraftV1.UpsertResponse = try await node.call(
+            let _: VecraftV1.UpsertResponse = try await node.persistently(
                 "vecraft.v1.Points/Upsert",
                 VecraftV1.UpsertRequest(
                     collection: ClusterRun.collection, points: [.init(id: "asked", vector: .init(values: [1, 0, 0, 0]))]))
@@ -152,11 +160,11 @@ extension RealClusters {
                 let points = (0..<24).map { i in
                     VecraftV1.Point(id: "n\(node.id)-\(i)", vector: .init(values: [1, 2, 3, Float(i)]))
                 }
-                let _: VecraftV1.UpsertResponse = try await node.call(
+                let _: VecraftV1.UpsertResponse = try await node.persistently(
                     "vecraft.v1.Points/Upsert",
                     VecraftV1.UpsertRequest(collection: ClusterRun.collection, points: points, wait: .applied))
                 for reader in run.cluster.nodes {
-                    let got: VecraftV1.GetResponse = try await reader.call(
+                    let got: VecraftV1.GetResponse = try await reader.persistently(
                         "vecraft.v1.Points/Get",
                         VecraftV1.GetRequest(
                             collection: ClusterRun.collection, ids: points.map(\.id),
@@ -172,15 +180,16 @@ extension RealClusters {
             let run = try await Self.start(shards: 1)
             for round in 0..<20 {
                 let node = run.cluster[round % 3 + 1]
-                let _: VecraftV1.CreateCollectionResponse = try await node.call(
+                let _: VecraftV1.CreateCollectionResponse = try await node.persistently(
                     "vecraft.v1.Collections/CreateCollection",
                     VecraftV1.CreateCollectionRequest(
                         name: "new-\(round)",
                         config: VecraftV1.CollectionConfig(
                             vector: VecraftV1.VectorConfig(dimension: 4, distance: .l2), shards: 8)))
-                let count: VecraftV1.CountResponse = try await node.call(
+                let count: VecraftV1.CountResponse = try await node.persistently(
                     "vecraft.v1.Points/Count",
-                    VecraftV1.CountRequest(collection: "new-\(round)", read: .init(consistency: .strong)))
+                    VecraftV1.CountRequest(collection: "new-\(round)", read: .init(consistency: .strong)),
+                    timeout: .seconds(60), while: \.isOfTheMachine)
                 #expect(count.count == 0)
             }
             try await run.finish()

@@ -91,7 +91,7 @@ struct LimitTests {
     /// Reads that wait for a replica which will not move hold their exports open.
     @Test func oneExportTooManyIsRefused() async throws {
         let directory = try TemporaryDirectory()
-        let node = try await TestNode(directory.path + "/data", settings: ["storage.apply_delay_ms=60000"])
+        let node = try await TestNode(directory.path + "/data", settings: ["storage.apply_delay_ms=3600000"])
         try await node.create("c", dimension: 4)
         try await node.upsert("c", [point("a", [1, 0, 0, 0])])
         let request = ByteBuffer(
@@ -99,7 +99,7 @@ struct LimitTests {
         var calls: [GRPCClientCall] = []
         for _ in 0..<70 {
             calls.append(
-                try await node.client.serverStreaming("/vecraft.v1.Points/Export", request, timeout: .seconds(50)))
+                try await node.client.serverStreaming("/vecraft.v1.Points/Export", request, timeout: .seconds(600)))
         }
         // 64 wait, however long it takes to begin them; the others hear at once.
         let refused = await withTaskGroup(of: VecraftError?.self) { group in
@@ -128,7 +128,7 @@ struct LimitTests {
 
     @Test func aReplicaThatIsBehindIsNamedInTime() async throws {
         let directory = try TemporaryDirectory()
-        let node = try await TestNode(directory.path + "/data", settings: ["storage.apply_delay_ms=60000"])
+        let node = try await TestNode(directory.path + "/data", settings: ["storage.apply_delay_ms=3600000"])
         try await node.create("c", dimension: 4)
         try await node.upsert("c", [point("a", [1, 0, 0, 0])])
         // Over HTTP the server alone counts the time.

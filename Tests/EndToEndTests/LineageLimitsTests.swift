@@ -155,8 +155,8 @@ struct LineageLimitsTests {
             try await eventually("all watch") { try await value("vecraft_lineage_watchers") == Double(watchers) }
             // What was written before is closed by now.
             try await Task.sleep(for: .seconds(1))
-            let before = try await value("vecraft_lineage_watch_looks_total")
             let began = ContinuousClock.now
+            let before = try await value("vecraft_lineage_watch_looks_total")
             try await Task.sleep(for: .seconds(4))
             let looks = try await value("vecraft_lineage_watch_looks_total") - before
             let seconds = (ContinuousClock.now - began) / .seconds(1)

@@ -19,6 +19,8 @@ final class TestNode: Sendable {
         }
         var client = GRPCClientSettings()
         client.statusDetails = { StatusDetails.decode($0, into: &$1) }
+        // The node is there; calls have limits of their own.
+        client.connectTimeout = .seconds(300)
         self.client = try GRPCClient(
             host: "127.0.0.1", port: self.server.grpcPort, settings: client,
             group: MultiThreadedEventLoopGroup.singleton)

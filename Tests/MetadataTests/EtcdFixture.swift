@@ -12,11 +12,17 @@ import Wire
 let etcdLoops = MultiThreadedEventLoopGroup(numberOfThreads: 2)
 
 extension EtcdProcess {
+    /// More patient than a node is: a machine that stands still for some seconds is no fault of what is tested, and a write that got
+    /// no answer in time is not made again.
+    ///
     /// - Parameter members: Those that the store is told of; nil: all.
     func settings(cluster: String = "test", members: [Int]? = nil) -> EtcdSettings {
-        EtcdSettings(
+        var settings = EtcdSettings(
             endpoints: (members ?? Array(self.ports.indices)).map { .init(host: "127.0.0.1", port: self.ports[$0]) },
             cluster: cluster)
+        settings.callTimeout = .seconds(120)
+        settings.keepaliveTimeout = .seconds(120)
+        return settings
     }
 
     func store(cluster: String = "test", members: [Int]? = nil) throws -> EtcdMetadataStore {

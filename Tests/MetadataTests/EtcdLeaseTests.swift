@@ -106,6 +106,9 @@ struct EtcdLeaseTests {
     }
 
     /// Three candidates, an etcd that stops and dies: whoever believes that it leads is alone with that.
+    ///
+    /// Of several members one that was stopped may revoke a lease early, before it hears that it leads no more (etcd issue 15247). Its
+    /// holder is told soon, and not at once: so there two may believe it for a moment, and tokens say who came later.
     @Test(arguments: [1, 3])
     func neverTwoAtOnce(members: Int) async throws {
         let etcd = try await EtcdProcess.start(members: members)
@@ -118,7 +121,7 @@ struct EtcdLeaseTests {
                     while !Task.isCancelled {
                         guard let leadership = try? await election.campaign([UInt8(candidate)]) else { continue }
                         board.leading.withLock { $0[candidate] = leadership }
-                        board.tokens.withLock { $0.append(leadership.fencingToken) }
+                        board.tokens.withLock { $0.append((candidate, leadership.fencingToken)) }
                         // Some resign, some are lost.
                         let patience = Duration.milliseconds(Int.random(in: 200...2_500))
                         await withTaskGroup(of: Void.self) { race in
@@ -132,12 +135,21 @@ struct EtcdLeaseTests {
                 }
             }
             group.addTask {
+                let allowed = members == 1 ? Duration.zero : .seconds(1)
+                var together: [Set<Revision>: Duration] = [:]
+                var last = ContinuousClock.now
                 while !Task.isCancelled {
+                    // In which the machine ran: those who are to be told were not told while it stood still.
+                    let step = min(last.duration(to: .now), .milliseconds(20))
+                    last = .now
                     let all = board.leading.withLock { $0.compactMap { $0 } }
-                    for one in all {
-                        for other in all where one !== other {
+                    for (i, one) in all.enumerated() {
+                        for other in all[(i + 1)...] {
                             // Held before and after the other was seen to be held: held at one moment.
-                            if one.isHeld, other.isHeld, one.isHeld {
+                            guard one.isHeld, other.isHeld, one.isHeld else { continue }
+                            let both: Set = [one.fencingToken, other.fencingToken]
+                            together[both, default: .zero] += step
+                            if together[both]! > allowed {
                                 Issue.record("\(one.fencingToken) and \(other.fencingToken) lead at once")
                             }
                         }
@@ -161,7 +173,11 @@ struct EtcdLeaseTests {
         for store in stores { await store.close() }
         let won = board.tokens.withLock { $0 }
         #expect(won.count >= 2)
-        #expect(Set(won).count == won.count)
+        #expect(Set(won.map(\.token)).count == won.count)
+        for candidate in stores.indices {
+            let own = won.filter { $0.candidate == candidate }.map(\.token)
+            #expect(own == own.sorted(), "of candidate \(candidate)")
+        }
     }
 
     private func varint(_ number: UInt64) -> [UInt8] {
@@ -185,7 +201,7 @@ private func bootTime() -> UInt64 {
 /// Who leads, and who has led.
 private final class Board: Sendable {
     let leading = Mutex([Leadership?](repeating: nil, count: 3))
-    let tokens = Mutex([Revision]())
+    let tokens = Mutex([(candidate: Int, token: Revision)]())
 }
 
 /// A `lease-holder`.

@@ -212,8 +212,12 @@ struct EtcdMetadataStoreTests {
         #expect(lease.isHeld)
         // Without a majority nothing is promised, and with it all is well again.
         etcd.kill((leader + 1) % 3)
-        let error = await #expect(throws: VecraftError.self) { try await store.get("k") }
+        var hurried = etcd.settings()
+        hurried.callTimeout = .seconds(5)
+        let other = try EtcdMetadataStore(hurried, group: etcdLoops)
+        let error = await #expect(throws: VecraftError.self) { try await other.get("k") }
         #expect(error?.code == .unavailable)
+        await other.close()
         try etcd.restart(leader)
         try await eventually("the majority is back") { try await store.get("k")?.value == [written[4]] }
         await store.close()

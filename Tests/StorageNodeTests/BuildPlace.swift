@@ -133,9 +133,11 @@ final class BuildPlace: Sendable {
         var transfer = ShardTransferSettings(clusterID: "c", own: ReplicaID(id))
         transfer.bytesPerSecond = bytesPerSecond
         transfer.silenceLimit = silence
+        transfer.askTimeout = .seconds(300)
         let service = ShardTransferService(transfer)
         service.serve(storage)
-        let client = ShardTransferClient(PeerClients(tls: nil, group: self.loops), transfer)
+        let client = ShardTransferClient(
+            PeerClients(tls: nil, group: self.loops, connectTimeout: .seconds(60)), transfer)
         let (server, port) = try await self.listen(service.methods)
         let node = Node(ReplicaID(id), storage, disk, registry, service, client, Node.Running(server, port))
         self.nodes.withLock { $0.append(node) }

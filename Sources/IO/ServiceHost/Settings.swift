@@ -259,7 +259,7 @@ extension Settings {
             "storage.index_threads", \.storage.indexThreads, 0...256, "Threads that build indexes; 0 takes one per CPU."
         ),
         .int(
-            "storage.apply_delay_ms", \.storage.applyDelayMilliseconds, 0...60_000,
+            "storage.apply_delay_ms", \.storage.applyDelayMilliseconds, 0...3_600_000,
             "Testing only: waits before each applied batch, in milliseconds."),
         .bytes(
             "storage.transfer_bytes_per_second", \.storage.transferBytesPerSecond, 0...(1 << 40),

@@ -17,12 +17,13 @@ package final class PeerClients: Sendable {
     private let group: any EventLoopGroup
     private let settings: GRPCClientSettings
 
-    package init(tls: GRPCTLS?, group: any EventLoopGroup) {
+    /// - Parameter connectTimeout: A node that does not take a connection within it does not answer.
+    package init(tls: GRPCTLS?, group: any EventLoopGroup, connectTimeout: Duration = .seconds(1)) {
         self.tls = tls
         self.group = group
         var settings = GRPCClientSettings()
         settings.statusDetails = { StatusDetails.decode($0, into: &$1) }
-        settings.connectTimeout = .seconds(1)
+        settings.connectTimeout = connectTimeout
         settings.minBackoff = .milliseconds(20)
         settings.maxBackoff = .milliseconds(500)
         settings.userAgent = "vecraft-node"

@@ -59,8 +59,9 @@ extension ReplicatedJournal {
             }
         } catch {
             guard hasAdded, !hasAnswered else { throw error }
-            // The caller may be gone: this is done all the same.
-            let isGone = await Task { await self.takeBack(node, partition) }.value
+            // This is done all the same when the caller is gone, and then there is time for it: nobody waits.
+            let patience = Task.isCancelled ? Self.patience : .seconds(1)
+            let isGone = await Task { await self.takeBack(node, partition, until: .now + patience) }.value
             guard error.reason == VecraftError.learnerSilentReason else { throw error }
             throw self.silent(node, partition, isGone: isGone)
         }
@@ -78,15 +79,18 @@ extension ReplicatedJournal {
     }
 
     /// Removes a learner that never answered.
-    private func takeBack(_ node: ReplicaID, _ partition: PartitionID) async -> Bool {
-        var steps = ChangeSteps(end: .now + .seconds(1))
+    private func takeBack(
+        _ node: ReplicaID, _ partition: PartitionID, until end: ContinuousClock.Instant
+    ) async -> Bool {
+        var steps = ChangeSteps(end: end)
         do throws(VecraftError) {
-            while true {
+            while !self.isClosing.load(ordering: .relaxed) {
                 guard let member = try self.replica(partition).status.membership.member(node) else { return true }
                 if member.isVoter || member.isOutgoing { return false }
                 _ = try await self.attempt(.remove(node), partition, address: "", &steps)
                 try await steps.rest()
             }
+            return false
         } catch { return false }
     }
 

@@ -26,7 +26,7 @@ package final class ReplicatedJournal: JournalClient, PeerReceiver {
     private let links: PeerLinks
     package let clients: PeerClients
     private let timers: any EventLoopGroup
-    private let isClosing = Atomic(false)
+    let isClosing = Atomic(false)
     private let questions = LeaderQuestions()
     private let looking: Mutex<RepeatedTask?> = Mutex(nil)
     /// How long after another leader is known a question to the old one is given up.

@@ -31,7 +31,7 @@ package struct ClusterAudit {
         var record = record
         for node in self.cluster.nodes {
             for register in 0..<registers {
-                let (operation, version) = try await StrongRead.of(
+                let (operation, version) = try await StrongRead.persistently(
                     register, collection, at: node, by: 1_000 + node.id, timeout: .seconds(60))
                 record.history.append(operation)
                 if let value = operation.value { record.versions[value] = version }

@@ -1,24 +1,82 @@
 package import GRPC
-import Primitives
+package import Primitives
 import TestSupport
 package import Wire
+
+extension VecraftError {
+    /// A client should ask again.
+    package var passes: Bool { self.code == .unavailable || self.code == .deadlineExceeded }
+    /// What a machine that stands still for some seconds brings about by itself: an election, a connection given up. Not that a shard is
+    /// not where it should be, nor that an answer is late.
+    package var isOfTheMachine: Bool {
+        self.code == .unavailable && ["NOT_LEADER", "LEADERSHIP_LOST", "CONNECTION_LOST"].contains(self.reason)
+    }
+}
 
 extension ClusterNode {
     /// As ``call(_:_:as:metadata:timeout:)``, and made again while it fails with what passes, as a client should: after a kill, a start or
     /// a stop an election takes what the machine leaves it.
     package func persistently<Request: WireMessage, Reply: WireMessage>(
         _ method: String, _ request: Request, as: Reply.Type = Reply.self, metadata: GRPCMetadata = [:],
-        timeout: Duration = .seconds(20), within patience: Duration = .seconds(300)
+        timeout: Duration = .seconds(20), within patience: Duration = .seconds(300),
+        while passes: (VecraftError) -> Bool = { $0.passes }
     ) async throws -> Reply {
         let end = ContinuousClock.now + patience
         while true {
             do throws(VecraftError) {
                 return try await self.call(method, request, metadata: metadata, timeout: timeout)
             } catch {
-                guard error.code == .unavailable || error.code == .deadlineExceeded, .now < end else { throw error }
+                guard passes(error), .now < end else { throw error }
             }
             try await Task.sleep(for: .milliseconds(50))
         }
+    }
+
+    /// The same for what is refused once it is done: an attempt that got no answer may have done it.
+    ///
+    /// - Parameter isDone: Of a refusal that follows such an attempt.
+    private func carryOut<Request: WireMessage, Reply: WireMessage>(
+        _ method: String, _ request: Request, as: Reply.Type, isDone: (VecraftError) -> Bool
+    ) async throws {
+        let end = ContinuousClock.now + .seconds(300)
+        var isUnknown = false
+        while true {
+            do throws(VecraftError) {
+                let _: Reply = try await self.call(method, request)
+                return
+            } catch {
+                if isUnknown, isDone(error) { return }
+                guard error.passes, .now < end else { throw error }
+                isUnknown = true
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    package func drop(_ collection: String) async throws {
+        try await self.carryOut(
+            "vecraft.v1.Collections/DropCollection", VecraftV1.DropCollectionRequest(name: collection),
+            as: VecraftV1.DropCollectionResponse.self
+        ) { $0.code == .notFound }
+    }
+
+    /// Has a node of the cluster drained, by asking this one.
+    package func drain(_ node: UInt64) async throws {
+        try await self.carryOut(
+            "vecraft.v1.Cluster/DrainNode", VecraftV1.DrainNodeRequest(node: node),
+            as: VecraftV1.NodeChangeResponse.self
+        ) {
+            $0.reason == "MAP_CHANGE_REFUSED"
+                && ($0.message.hasSuffix(" is draining") || $0.message.hasSuffix(" is drained"))
+        }
+    }
+
+    /// Has a node of the cluster removed, by asking this one.
+    package func remove(_ node: UInt64) async throws {
+        try await self.carryOut(
+            "vecraft.v1.Cluster/RemoveNode", VecraftV1.RemoveNodeRequest(node: node),
+            as: VecraftV1.NodeChangeResponse.self
+        ) { $0.reason == "MAP_CHANGE_REFUSED" && $0.message.hasSuffix(" is removed") }
     }
 }
 

@@ -240,4 +240,20 @@ package enum StrongRead {
             point?.version ?? 0
         )
     }
+
+    /// The same, made again while it fails with what passes: one that failed saw nothing, and each attempt has a time of its own.
+    package static func persistently(
+        _ register: Int, _ collection: String, at node: ClusterNode, by client: Int, timeout: Duration,
+        within patience: Duration = .seconds(300)
+    ) async throws -> (RegisterOperation, version: UInt64) {
+        let end = ContinuousClock.now + patience
+        while true {
+            do throws(VecraftError) {
+                return try await self.of(register, collection, at: node, by: client, timeout: timeout)
+            } catch {
+                guard error.passes, .now < end else { throw error }
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
 }

@@ -26,8 +26,9 @@ package final class ClusterNode: Sendable {
         self.launch = launch
         var settings = GRPCClientSettings()
         settings.statusDetails = { StatusDetails.decode($0, into: &$1) }
-        // A node that is killed and comes back is found again soon.
-        settings.connectTimeout = .seconds(1)
+        // One that is killed refuses at once, and is found again soon when it comes back. One on a machine that stands still is waited
+        // for: calls have limits of their own.
+        settings.connectTimeout = .seconds(20)
         settings.minBackoff = .milliseconds(10)
         settings.maxBackoff = .milliseconds(100)
         self.client = try GRPCClient(
