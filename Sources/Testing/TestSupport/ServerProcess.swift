@@ -66,9 +66,11 @@ package final class ServerProcess: Sendable {
             ] + launch.arguments + launch.settings.flatMap { ["--set", $0] }
         process.executableURL = URL(fileURLWithPath: command[0])
         process.arguments = Array(command.dropFirst())
-        // Entries that the node writes by itself would be counted among those of the test.
+        // Entries that the node writes by itself would be counted among those of the test; and calls that name no deadline are of
+        // tests that are not about one.
         process.environment = ProcessInfo.processInfo.environment
-            .merging(["VECRAFT_METRICS__CANARY_SECONDS": "0"]) { $1 }.merging(launch.environment) { $1 }
+            .merging(["VECRAFT_METRICS__CANARY_SECONDS": "0", "VECRAFT_QUERY__DEFAULT_TIMEOUT_MS": "60000"]) { $1 }
+            .merging(launch.environment) { $1 }
         let output = Pipe()
         process.standardOutput = output
         let logPath = launch.dataDirectory + ".log"
