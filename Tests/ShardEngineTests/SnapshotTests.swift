@@ -157,7 +157,8 @@ import Testing
         for _ in 0..<40 { workload.write() }
         var settings = ShardSettings.plain
         settings.checkpointJournalBytes = 2_000
-        settings.snapshotPatience = .milliseconds(200)
+        // Longer than it takes to fail for the first time.
+        settings.snapshotPatience = .seconds(2)
         let engine = try ShardEngine.open("/s", workload, settings, files: disk)
         var rng = SeededRNG(seed: 9)
         try engine.replay(workload, through: 20, rng: &rng)

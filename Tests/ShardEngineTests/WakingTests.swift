@@ -68,7 +68,8 @@ private final class Puppet: BackgroundWork {
         usleep(50_000)
         #expect(engine.statistics.checkpoints == 0)
         try engine.apply([workload.entries.last!])
-        engine.settle()
+        let end = ContinuousClock.now + .seconds(300)
+        while engine.statistics.checkpoints == 0, .now < end { usleep(100) }
         #expect(engine.statistics.checkpoints == 1)
         #expect(engine.statistics.checkpointed == 40)
         try engine.close()

@@ -45,6 +45,8 @@ package final class Signal: @unchecked Sendable {  // the C object locks itself
     deinit { vc_signal_free(self.signal) }
     package func raise() { vc_signal_raise(self.signal) }
     package func wait() { _ = vc_signal_wait(self.signal, .max) }
-    package func wait(milliseconds: UInt64) { _ = vc_signal_wait(self.signal, milliseconds * 1_000_000) }
+    /// - Returns: Whether it was raised.
+    @discardableResult
+    package func wait(milliseconds: UInt64) -> Bool { vc_signal_wait(self.signal, milliseconds * 1_000_000) != 0 }
     package func wait(nanoseconds: UInt64) { _ = vc_signal_wait(self.signal, nanoseconds) }
 }

@@ -55,8 +55,9 @@ extension ShardEngine: BackgroundWork {
         var rest = StepOutcome.idle
         if self.maintenance.enter() {
             rest = self.maintain()
-            if self.maintenance.leave() { return .worked }
+            let isWanted = self.maintenance.leave()
             if case .worked = rest { return .worked }
+            if isWanted { return .again }
         }
         return self.link(scratch) || self.linkMerge(scratch) || self.buildFilterGraph(scratch) ? .worked : rest
     }

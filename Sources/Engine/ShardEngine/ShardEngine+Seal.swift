@@ -91,6 +91,7 @@ extension ShardEngine {
         _ kind: ShardFile.Kind, _ column: Int, _ segment: Segment,
         _ sink: (UnsafeRawBufferPointer) throws(FileFault) -> Void
     ) throws(FileFault) {
+        if self.isAbandoned.load(ordering: .relaxed) { throw self.cancelled }
         switch kind {
         case .graph:
             try self.serialise(segment.graphs[column]!, self.quantisation(column), segment, sink)

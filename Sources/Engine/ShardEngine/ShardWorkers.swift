@@ -5,13 +5,15 @@ import HNSW
 /// What one piece of background work came to.
 enum StepOutcome {
     case worked
+    /// Nothing was done that others need to know, and there is to be another look at once.
+    case again
     case idle
     /// Something failed; try again at this monotonic time, in nanoseconds.
     case later(UInt64)
 }
 
-/// Somebody with background work in pieces of at most some tens of milliseconds (a merge or a seal takes longer; they look at
-/// a stop flag).
+/// Somebody with background work in pieces of at most some tens of milliseconds. A merge takes longer and looks at a stop flag;
+/// so does the writing of a graph when the shard is dropped.
 protocol BackgroundWork: AnyObject {
     /// Any number of threads at once.
     func step(_ scratch: SearchScratch) -> StepOutcome
@@ -166,6 +168,10 @@ package final class ShardWorkers: @unchecked Sendable {
                 self.makeReady(source)
                 pthread_cond_broadcast(self.changed)
             }
+        case .again:
+            // No broadcast: who knocked is awake, and two threads would call one another in turns.
+            source.wakes &+= 1
+            self.makeReady(source)
         case .idle, .later:
             if source.wakes == wakes, source.isReady {
                 source.isReady = false

@@ -59,9 +59,12 @@ extension ReplicatedJournal {
             }
         } catch {
             guard hasAdded, !hasAnswered else { throw error }
-            // This is done all the same when the caller is gone, and then there is time for it: nobody waits.
-            let patience = Task.isCancelled ? Self.patience : .seconds(1)
-            let isGone = await Task { await self.takeBack(node, partition, until: .now + patience) }.value
+            guard !Task.isCancelled else {
+                // This is done all the same, and there is time for it: nobody waits. It ends with the journal.
+                Task { await self.takeBack(node, partition, until: .now + Self.patience) }
+                throw error
+            }
+            let isGone = await self.takeBack(node, partition, until: .now + .seconds(1))
             guard error.reason == VecraftError.learnerSilentReason else { throw error }
             throw self.silent(node, partition, isGone: isGone)
         }
@@ -79,6 +82,7 @@ extension ReplicatedJournal {
     }
 
     /// Removes a learner that never answered.
+    @discardableResult
     private func takeBack(
         _ node: ReplicaID, _ partition: PartitionID, until end: ContinuousClock.Instant
     ) async -> Bool {
@@ -170,7 +174,8 @@ extension ReplicatedJournal {
 
     /// One change, at the partition's leader.
     private func ask(
-        _ change: MembershipChange, _ partition: PartitionID, address: String, at other: ReplicaID?, within time: Duration
+        _ change: MembershipChange, _ partition: PartitionID, address: String, at other: ReplicaID?,
+        within time: Duration
     ) async throws(VecraftError) -> JournalOffset {
         let replica = try self.replica(partition)
         let status = replica.status
@@ -204,7 +209,8 @@ extension ReplicatedJournal {
         if status.leader == node { return }
         let result: Result<Void, VecraftError>
         if let leader = status.leader, leader != self.node {
-            let request = VecraftInternalV1.TransferLeadershipRequest(partition: partition.description, nodeID: node.rawValue)
+            let request = VecraftInternalV1.TransferLeadershipRequest(
+                partition: partition.description, nodeID: node.rawValue)
             result = await withCheckedContinuation { continuation in
                 self.clients.call("TransferLeadership", request, at: leader, timeout: Self.patience) {
                     (reply: Result<VecraftInternalV1.TransferLeadershipResponse, VecraftError>) in

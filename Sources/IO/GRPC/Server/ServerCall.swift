@@ -18,6 +18,8 @@ final class ServerCall: WireCall, @unchecked Sendable {
     let metadata: GRPCMetadata
     /// Changed by the loop alone, before any other thread knows of the call.
     private(set) var deadline: NIODeadline?
+    /// It is the method's, not the client's.
+    private var isLimited = false
     let started: NIODeadline
     /// Replies may be compressed.
     let repliesGzip: Bool
@@ -143,6 +145,7 @@ final class ServerCall: WireCall, @unchecked Sendable {
     func limit(until: NIODeadline) {
         if let deadline = self.deadline, deadline <= until { return }
         self.deadline = until
+        self.isLimited = true
         self.connection.watch(until)
     }
 
@@ -260,8 +263,11 @@ final class ServerCall: WireCall, @unchecked Sendable {
         }
     }
 
-    /// Loop. The deadline passed: the client hears so, or, when it has its status but never read it, loses the stream.
-    func expire() { if self.isAnswered { self.reset(.cancel) } else { self.abort(self.deadlineExceeded) } }
+    /// Loop. The deadline passed: the client hears so, or, when it has its status but never read it, loses the stream; not at a
+    /// deadline that it does not know.
+    func expire() {
+        if !self.isAnswered { self.abort(self.deadlineExceeded) } else if !self.isLimited { self.reset(.cancel) }
+    }
 
     var deadlineExceeded: VecraftError { VecraftError(.deadlineExceeded, "the deadline passed on the server") }
 
