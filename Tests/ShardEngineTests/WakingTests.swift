@@ -52,7 +52,7 @@ private final class Puppet: BackgroundWork {
 
     private static func points(_ workload: inout Workload, _ ids: Range<Int>) -> [Point] {
         ids.map { id in
-            Point(id: "p\(id)", vectors: ["": (0..<8).map { _ in workload.float() }], payload: nil)
+            Point(id: "p\(id)", vectors: ["": (0..<workload.dimension).map { _ in workload.float() }], payload: nil)
         }
     }
 
@@ -149,12 +149,7 @@ private final class Puppet: BackgroundWork {
         settings.segmentPoints = 600
         settings.unlinkedPoints = 600
         var workload = Workload(seed: 54, dimension: 32, metric: .l2, extra: false)
-        for batch in 0..<4 {
-            workload.upsert(
-                (batch * 300..<batch * 300 + 300).map { id in
-                    Point(id: "p\(id)", vectors: ["": (0..<32).map { _ in workload.float() }], payload: nil)
-                })
-        }
+        for batch in 0..<4 { workload.upsert(Self.points(&workload, batch * 300..<batch * 300 + 300)) }
         var rng = SeededRNG(seed: 54)
         for _ in 0..<40 {
             let engine = try ShardEngine.open("/s", workload, settings, files: FaultyFileStore())

@@ -56,7 +56,7 @@ package final class JournalPartition: Sendable {
     }
 
     /// The threads end by themselves when nobody can append any more.
-    deinit { self.queue.close(Self.closedError(self.id)) }
+    deinit { self.queue.close(.journalClosed(self.id)) }
 
     /// Appends an entry; `completion` is called once it is durable, from the writer thread.
     ///
@@ -130,17 +130,19 @@ package final class JournalPartition: Sendable {
     /// Flushes what is queued, stops the threads, and marks the end. Later appends are refused: `.unavailable`, reason
     /// `JOURNAL_CLOSED`. Reading goes on. Not from a completion callback: it waits for the thread that calls those.
     package func close() {
-        self.queue.close(Self.closedError(self.id))
+        self.queue.close(.journalClosed(self.id))
         self.writer.join()
-    }
-
-    private static func closedError(_ id: PartitionID) -> VecraftError {
-        VecraftError(.unavailable, "journal partition \(id) is closed", reason: "JOURNAL_CLOSED")
     }
 
     private func unfit(_ entry: EncodedEntry) -> VecraftError {
         entry.partition == self.id
             ? VecraftError(.resourceExhausted, "an entry of \(entry.bytes.count) bytes; at most \(Frame.maxEntryBytes)")
             : VecraftError(.internalError, "an entry of \(entry.partition) was given to \(self.id)")
+    }
+}
+
+extension VecraftError {
+    package static func journalClosed(_ partition: PartitionID) -> VecraftError {
+        VecraftError(.unavailable, "journal partition \(partition) is closed", reason: "JOURNAL_CLOSED")
     }
 }

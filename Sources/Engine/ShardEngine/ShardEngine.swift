@@ -165,8 +165,8 @@ package final class ShardEngine: @unchecked Sendable {
         try self.checkpointIfChanged()
     }
 
-    /// Stops without a checkpoint: of a dropped collection, whose directory goes next. A graph that
-    /// is being written is given up; what takes less is waited for.
+    /// Stops without a checkpoint: of a dropped collection, whose directory goes next. A graph
+    /// that is being written is given up; what takes less is waited for.
     package func abandon() {
         self.isAbandoned.store(true, ordering: .relaxed)
         if self.stopBackground() { self.phase.store(2, ordering: .releasing) }

@@ -59,12 +59,12 @@ extension ReplicatedJournal {
             }
         } catch {
             guard hasAdded, !hasAnswered else { throw error }
-            guard !Task.isCancelled else {
-                // This is done all the same, and there is time for it: nobody waits. It ends with the journal.
-                Task { await self.takeBack(node, partition, until: .now + Self.patience) }
-                throw error
-            }
-            let isGone = await self.takeBack(node, partition, until: .now + .seconds(1))
+            // Done all the same when the caller leaves; one who has left waits for nothing, so there is time. Ends with the journal.
+            let hasLeft = Task.isCancelled
+            let end = ContinuousClock.now + (hasLeft ? Self.patience : .seconds(1))
+            let taking = Task { await self.takeBack(node, partition, until: end) }
+            guard !hasLeft else { throw error }
+            let isGone = await taking.value
             guard error.reason == VecraftError.learnerSilentReason else { throw error }
             throw self.silent(node, partition, isGone: isGone)
         }
@@ -82,7 +82,6 @@ extension ReplicatedJournal {
     }
 
     /// Removes a learner that never answered.
-    @discardableResult
     private func takeBack(
         _ node: ReplicaID, _ partition: PartitionID, until end: ContinuousClock.Instant
     ) async -> Bool {

@@ -135,19 +135,18 @@ package final class MetaManager: Sendable {
             do throws(VecraftError) { try await self.copy.save(self.catalog, journal: self.journal) } catch {
                 self.log.error(
                     "the catalog's copy could not be saved and will be tried again",
-                    metadata: ["error": "\(error)", "after": "\(Self.saveAgain)"])
+                    metadata: ["error": "\(error)", "after": "\(Self.saveAgainSeconds) s"])
                 self.saveLater()
             }
         }
     }
 
-    private static let saveAgain: Duration = .seconds(5)
+    private static let saveAgainSeconds = 5
 
     /// One timer at a time; who ends meanwhile does not wait for it.
     private func saveLater() {
         guard !self.isSavingLater.exchange(true, ordering: .relaxed) else { return }
-        DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(Int(Self.saveAgain.components.seconds))) {
-            [weak self] in
+        DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(Self.saveAgainSeconds)) { [weak self] in
             guard let self else { return }
             self.isSavingLater.store(false, ordering: .relaxed)
             self.change.yield()

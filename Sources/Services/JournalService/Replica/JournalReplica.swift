@@ -278,7 +278,7 @@ final class ReplicaInbox: Sendable {
             return state.isClosed
         }
         // The thread has ended, or will without another look.
-        if isClosed { return event.refuse(.closed(self.partition)) }
+        if isClosed { return event.refuse(.journalClosed(self.partition)) }
         self.signal.raise()
     }
 

@@ -133,7 +133,7 @@ final class ReplicaLoop: @unchecked Sendable {  // made by one thread, then run 
     private var isAlone: Bool { self.raft.membership.members.allSatisfy { $0.id == self.store.replica } }
 
     private func end() {
-        let error = VecraftError.closed(self.store.partition)
+        let error = VecraftError.journalClosed(self.store.partition)
         for pending in self.inbox.appends.fail(error) { pending.completion(.failure(error)) }
         self.failWaiting(with: error)
         for staged in self.staged { staged.abandon() }

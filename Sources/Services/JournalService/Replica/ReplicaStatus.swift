@@ -59,9 +59,6 @@ extension VecraftError {
             .unavailable, hint.map { "\(partition) is led by node \($0)" } ?? "\(partition) has no leader at the moment",
             reason: Self.notLeaderReason, retryAfter: .milliseconds(20), leader: hint?.rawValue)
     }
-    static func closed(_ partition: PartitionID) -> VecraftError {
-        VecraftError(.unavailable, "journal partition \(partition) is closed", reason: "JOURNAL_CLOSED")
-    }
     package static let notLeaderReason = "NOT_LEADER"
 
     /// It may be in the log, and may yet be committed: the same idempotency key finds out.
